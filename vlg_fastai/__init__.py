@@ -1,0 +1,3 @@
+"""Rapid, honest experiments on image folders with fastai."""
+
+__version__ = "0.1.0"

@@ -1,0 +1,104 @@
+"""Command line and stored config in, checked config out; a user's mistake is one line and exit 2."""
+
+import dataclasses
+import json
+import sys
+import warnings
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Annotated, get_args, get_origin, get_type_hints
+
+import tyro
+from typeguard import TypeCheckError, check_type
+
+from vlg_fastai.config import EXCLUSIVE, RECIPES, Limits, UserError
+
+
+@contextmanager
+def plain_errors():
+    "Show a mistake the user can mend as one line; anything else keeps its traceback."
+    # fastai compiles two small functions with torch.jit when it is imported
+    warnings.filterwarnings("ignore", ".*torch.jit.script", FutureWarning)
+    try:
+        yield
+    except UserError as error:
+        print(f"error: {error}", file=sys.stderr)
+        raise SystemExit(2) from None
+    except KeyboardInterrupt:
+        print("stopped", file=sys.stderr)
+        raise SystemExit(130) from None
+
+
+def parse(config_class, argv=None, adapt=None):
+    """Read `argv` into `config_class`: flags, over a stored config, over recipe, over `adapt(cfg)`.
+
+    `adapt` takes the config as first read and returns defaults that suit its data folder, as a dict.
+    """
+    argv = sys.argv[1:] if argv is None else list(argv)
+    asked = _read(config_class, argv, {})
+    stored = stored_config(asked.config, config_class) if getattr(asked, "config", None) else {}
+    first = _read(config_class, argv, stored)
+    defaults = {**(adapt(first) if adapt else {}), **RECIPES.get(getattr(first, "recipe", ""), {})}
+    cfg = _read(config_class, argv, {**defaults, **stored}) if defaults else first
+    check(cfg)
+    return cfg
+
+
+def _read(config_class, argv, defaults):
+    names = {"prog": f"python {Path(sys.argv[0]).name or 'vlg_fastai'}"}
+    return tyro.cli(config_class, args=argv, default=config_class(**defaults), **names)
+
+
+def stored_config(path, config_class):
+    "The options stored in `path` (a run's config.json, or the run folder) as a checked dict."
+    path = path / "config.json" if path.is_dir() else path
+    try:
+        stored = json.loads(path.read_text(encoding="utf-8"))
+    except OSError:
+        raise UserError(f"--config {path}: no such file; give a run's config.json") from None
+    except ValueError as error:
+        raise UserError(f"--config {path}: not JSON ({error})") from None
+    if not isinstance(stored, dict):
+        raise UserError(f"--config {path}: expected an object of options, as train.py writes it")
+    hints = get_type_hints(config_class)
+    return {key: _checked(path, key, value, hints) for key, value in stored.items()}
+
+
+def _checked(path, key, value, hints):
+    if key not in hints:
+        raise UserError(f"--config {path}: unknown option {key!r}; known: {', '.join(hints)}")
+    kind = hints[key]
+    value = tuple(value) if isinstance(value, list) else value
+    typed = Path(value) if isinstance(value, str) and Path in (kind, *get_args(kind)) else value
+    try:
+        return check_type(typed, kind if not isinstance(value, bool) or kind is bool else str)
+    except TypeCheckError:
+        raise UserError(f"--config {path}: {key} cannot be {value!r}; see --help") from None
+
+
+def check(cfg):
+    "Raise UserError for an option outside its `Limits`, or two that exclude each other."
+    for one, other in EXCLUSIVE:
+        if getattr(cfg, one, None) and getattr(cfg, other, None):
+            raise UserError(f"--{other} {getattr(cfg, other)}: not together with --{one}; give one")
+    for key, hint in get_type_hints(type(cfg), include_extras=True).items():
+        for limits in _limits(hint):
+            values = getattr(cfg, key)
+            for value in values if isinstance(values, tuple) else (values,):
+                if isinstance(value, int | float) and not limits.admits(value):
+                    raise UserError(f"--{key.replace('_', '-')} {value}: must be {limits}")
+
+
+def _limits(hint):
+    if get_origin(hint) is Annotated:
+        return [extra for extra in hint.__metadata__ if isinstance(extra, Limits)]
+    return [limits for inner in get_args(hint) for limits in _limits(inner)]
+
+
+def as_json(cfg):
+    "The config as a dict that `json` can write and `stored_config` reads back equal."
+    return {
+        key: str(value) if isinstance(value, Path) else value
+        for key, value in dataclasses.asdict(cfg).items()
+        if key != "config"
+    }

@@ -1,0 +1,120 @@
+"""Every option of every command: one line each, and the error that a user can mend."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Literal
+
+ARCH = "convnext_tiny.in12k_ft_in1k"
+BUNDLED_ARCH = "tf_efficientnet_lite0"  # its ImageNet weights come with requirements.txt (17 MB)
+
+
+class UserError(Exception):
+    "A mistake the user can mend: shown as one line that names option, value and way out; exit 2."
+
+
+@dataclass(frozen=True)
+class Limits:
+    "The closed range that an option's number must lie in; `at_most=None` leaves it open above."
+
+    at_least: float
+    at_most: float | None = None
+
+    def admits(self, value):
+        return value >= self.at_least and (self.at_most is None or value <= self.at_most)
+
+    def __str__(self):
+        top = "or more" if self.at_most is None else f"to {self.at_most}"
+        return f"{self.at_least} {top}"
+
+
+Count = Annotated[int, Limits(0)]
+Positive = Annotated[int, Limits(1)]
+Amount = Annotated[float, Limits(0)]
+Share = Annotated[float, Limits(0, 0.99)]
+Rate = Annotated[float, Limits(1e-9, 10)]
+
+
+@dataclass(frozen=True)
+class Place:
+    "Where runs lie."
+
+    runs: Path = Path("runs")  # folder that holds the run folders
+
+
+@dataclass(frozen=True)
+class Chosen(Place):
+    "Which runs to work with, and where their photos are now."
+
+    run: tuple[str, ...] = ()  # runs by name, number or path; absent: the newest finished
+    data: Path | None = None  # image folder; absent: the run's own
+
+
+@dataclass(frozen=True)
+class Machine:
+    "What to compute on."
+
+    device: str = "auto"  # auto, cpu, cuda, cuda:1, mps; auto takes a GPU only where it works
+    precision: Literal["auto", "fp32", "bf16", "fp16"] = (
+        "auto"  # auto: what the device does natively
+    )
+    workers: Count | None = None  # processes that read photos; absent: as many as fit the machine
+
+
+@dataclass(frozen=True)
+class TrainConfig(Machine, Place):
+    "Train a classifier on a folder of photos and keep all of it in a run folder."
+
+    data: Path | None = None  # image folder; absent: `data`, or a drawn challenge in `data/demo`
+    epochs: Positive = 20  # full passes over the training photos, after --freeze-epochs
+    # any timm model name; absent: convnext_tiny.in12k_ft_in1k, or the bundled tf_efficientnet_lite0
+    # where the former's weights cannot be had
+    arch: str | None = None
+    weights: Path | None = None  # .safetensors or .pth file to start from, instead of the hub's
+    pretrained: bool = True  # start from trained weights; --no-pretrained starts from nothing
+    head: Literal["mlp", "linear"] = "mlp"  # mlp: dropout, 512, batch norm, dropout, classes
+    recipe: Literal["original"] = "original"  # a named set of defaults; options given still win
+    bs: Annotated[int, Limits(2)] = 32  # photos a batch
+    size: Annotated[int, Limits(32, 2048)] = 224  # side in pixels of what the model sees
+    lr: Rate | Literal["find"] = 2e-3  # peak learning rate of the head; find: run the finder
+    lr_body: Rate | None = None  # peak learning rate of the backbone; absent: lr / 20
+    wd: Amount = 1e-3  # weight decay of AdamW
+    label_smoothing: Share = 0.2  # share of each label spread over all classes
+    patience: Positive = (
+        3  # epochs past the lr peak without a better validation NLL before stopping
+    )
+    freeze_epochs: Count = 0  # epochs that train the head alone, before --epochs
+    aug: Literal["none", "basic", "strong"] = "basic"  # basic: flips and rotations to 30 degrees
+    mixup: Amount = 0.0  # Beta parameter of MixUp; 0 turns it off
+    cutmix: Amount = 0.0  # Beta parameter of CutMix; 0 turns it off
+    weighted: bool = True  # draw every class equally often in training
+    oversample: bool = False  # add augmented copies of rare classes to the training side
+    valid_pct: Annotated[float, Limits(0.01, 0.9)] = 0.15  # share of photo groups held out
+    seed: Count = 42  # of the split, the weights, the order and the augmentation
+    name: str | None = None  # of the run folder, behind its number; absent: the arch
+    config: Path | None = None  # start from a stored run's config.json; options given still win
+
+
+@dataclass(frozen=True)
+class PredictConfig(Machine, Chosen):
+    "Predict the test photos with one run, or the average of several, and write a submission."
+
+    test: Path | None = None  # folder of photos to predict; absent: `test` in the data folder
+    out: Path = Path("submission.csv")  # the submission; probabilities.csv is written beside it
+    sample: Path | None = None  # sample submission to follow; absent: looked for in the data folder
+    tta: bool = False  # average with the mirrored photo; says whether that helped on validation
+    bs: Positive = 64  # photos a batch
+
+
+@dataclass(frozen=True)
+class InterpretConfig(Chosen):
+    "Draw what a run gets wrong, from its stored predictions; no report named means all."
+
+    confusion: bool = False  # confusion matrix (PNG, CSV), most confused pairs, per-class report
+    top_losses: tuple[Positive, ...] | None = (
+        None  # the N worst held-out photos; 24 where N is left out
+    )
+
+
+EXCLUSIVE = (("mixup", "cutmix"),)  # pairs of which one at most is given
+RECIPES = {"original": {}}  # recipe -> its own defaults for other options
+DEMO = {"arch": BUNDLED_ARCH, "size": 128, "epochs": 5}  # what the drawn challenge needs

@@ -1,0 +1,73 @@
+"""What the user reads while a command works: one line per event, a bar where there is a terminal."""
+
+import time
+
+from rich.box import SIMPLE_HEAD
+from rich.console import Console
+from rich.markup import escape
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.table import Table
+
+LINE_EVERY = 10.0  # seconds between progress lines where the output is not a terminal
+
+console = Console()
+
+
+def say(line=""):
+    "Print one line as it stands: no wrapping, no markup (file names may hold brackets)."
+    console.print(line, markup=False, highlight=False, soft_wrap=True)
+
+
+def show(title, columns, rows):
+    "Print a small table; the first column is text, the others are aligned right."
+    table = Table(title=title, title_justify="left", box=SIMPLE_HEAD, pad_edge=False)
+    for i, column in enumerate(columns):
+        table.add_column(column, justify="right" if i else "left", overflow="fold")
+    for row in rows:
+        table.add_row(*[escape(str(cell)) for cell in row])
+    console.print(table)
+
+
+def clock(seconds):
+    "Seconds as a person says them: `48 s`, `3 min 20 s`, `2 h 05 min`."
+    minutes, seconds = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    if hours:
+        return f"{hours} h {minutes:02d} min"
+    return f"{minutes} min {seconds:02d} s" if minutes else f"{seconds} s"
+
+
+def bar():
+    "A live bar with an estimate; it draws nothing where the output is not a terminal."
+    columns = TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn()
+    live = console.is_terminal
+    return Progress(
+        *columns, TimeRemainingColumn(), console=console, transient=True, disable=not live
+    )
+
+
+class Lines:
+    "Progress lines for logs: at most one every `LINE_EVERY` seconds, each with the time left."
+
+    def __init__(self, what, total):
+        self.what, self.total = what, total
+        self.start = self.last = time.monotonic()
+
+    def update(self, done):
+        now = time.monotonic()
+        if console.is_terminal or done >= self.total or now - self.last < LINE_EVERY:
+            return
+        self.last = now
+        left = (now - self.start) / max(done, 1) * (self.total - done)
+        say(f"{self.what} {done}/{self.total}, {clock(left)} left")
+
+
+def track(items, what, total):
+    "Yield from `items` while a bar (terminal) or a line now and then (log) tells how far it is."
+    lines = Lines(what, total)
+    with bar() as progress:
+        task = progress.add_task(what, total=total)
+        for done, item in enumerate(items, 1):
+            yield item
+            progress.update(task, completed=done)
+            lines.update(done)

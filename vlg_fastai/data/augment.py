@@ -1,0 +1,73 @@
+"""Names of augmentations in, fastai transforms out; and the one crop that train and predict share."""
+
+import math
+import random
+
+from fastai.vision.augment import RandomErasing, RandTransform, aug_transforms
+from fastai.vision.core import PILImage
+from PIL import Image
+
+RATIO = math.log(4 / 3)  # random crops are at most this much wider or higher than square, in logs
+
+
+class Fit(RandTransform):
+    """Cut a square out of the photo and bring it to `size` pixels.
+
+    Validation and prediction take the centre, the share `crop_pct` of the short side, as the
+    backbone was evaluated; training takes the same share anywhere, or with `min_scale` a crop of
+    random area and shape (RandomResizedCrop, Szegedy 2015). The cut comes first and is resized
+    alone, so a sliver of 10,000 x 3 pixels costs no more than any other photo.
+    """
+
+    split_idx, order = None, 1
+
+    def __init__(self, size, crop_pct, interpolation, min_scale=None, **kwargs):
+        super().__init__(**kwargs)
+        self.size, self.crop_pct, self.min_scale = size, crop_pct, min_scale
+        self.resample = getattr(Image.Resampling, interpolation.upper(), Image.Resampling.BICUBIC)
+
+    def before_call(self, b, split_idx):
+        self.training = not split_idx
+        self.at = (random.random(), random.random()) if self.training else (0.5, 0.5)
+        self.shape = self._random_shape() if self.training and self.min_scale else None
+
+    def _random_shape(self):
+        area, ratio = random.uniform(self.min_scale, 1), math.exp(random.uniform(-RATIO, RATIO))
+        return math.sqrt(area * ratio), math.sqrt(area / ratio)
+
+    def encodes(self, x: PILImage):
+        box = self.box(*x.size)
+        size = (self.size, self.size)
+        return PILImage(x.resize(size, self.resample, box=box, reducing_gap=3.0))
+
+    def box(self, width, height):
+        "(left, top, right, bottom) of the cut, in pixels of a photo of that size."
+        short = min(width, height)
+        if self.shape:
+            w, h = min(short * self.shape[0], width), min(short * self.shape[1], height)
+        else:
+            w = h = max(short * self.crop_pct, 1)
+        left, top = (width - w) * self.at[0], (height - h) * self.at[1]
+        return left, top, left + w, top + h
+
+
+def none():
+    return []
+
+
+def basic():
+    "Flips and rotations to 30 degrees: the original recipe."
+    return aug_transforms(max_rotate=30, max_zoom=1.0, max_lighting=0.0, max_warp=0.0)
+
+
+def strong():
+    "Flips, small rotations, light and contrast, an erased patch; the crop varies as well."
+    # no warp: torch.linalg.solve, which it needs, is missing on MPS
+    return [
+        *aug_transforms(max_rotate=15, max_zoom=1.0, max_lighting=0.3, max_warp=0.0),
+        RandomErasing(p=0.25, max_count=1),
+    ]
+
+
+AUGMENTATIONS = {"none": none, "basic": basic, "strong": strong}
+MIN_SCALE = {"strong": 0.35}  # augmentation -> smallest share of the square that a crop may take

@@ -1,0 +1,112 @@
+"""Table of photos in, fastai DataLoaders out."""
+
+import signal
+from dataclasses import dataclass
+from pathlib import Path
+
+import fastai.callback.data  # noqa: F401  gives DataBlock its weighted_dataloaders
+import numpy as np
+from fastai.data.block import CategoryBlock, DataBlock, TransformBlock
+from fastai.data.core import Datasets, TfmdDL
+from fastai.data.transforms import ColReader, IndexSplitter, IntToFloatTensor, Normalize, ToTensor
+from fastai.vision.core import PILImage
+from fasttransform import Transform
+
+from vlg_fastai.console import say
+from vlg_fastai.data.augment import AUGMENTATIONS, MIN_SCALE, Fit
+from vlg_fastai.data.images import quiet_decoders, read_image
+from vlg_fastai.data.split import oversampled
+
+
+@dataclass(frozen=True)
+class View:
+    "How a photo becomes the model's input: stored with a run, the same in train and predict."
+
+    size: int
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+    interpolation: str
+    crop_pct: float
+
+    def fit(self, min_scale=None):
+        return Fit(self.size, self.crop_pct, self.interpolation, min_scale)
+
+    def read(self):
+        return ReadPhoto(round(self.size / self.crop_pct) + 1)
+
+    def normalize(self):
+        return Normalize.from_stats(self.mean, self.std)
+
+
+class ReadPhoto(Transform):
+    "Path in, upright RGB PILImage out; large JPEGs are decoded no larger than `side` needs."
+
+    def __init__(self, side):
+        super().__init__()
+        self.side = side
+
+    def encodes(self, path: Path):
+        with quiet_decoders():
+            return PILImage(read_image(path, self.side))
+
+
+def _options(bs, machine):
+    pinned = machine.device.type == "cuda"
+    return {
+        "bs": bs,
+        "num_workers": machine.workers,
+        "device": machine.device,
+        "pin_memory": pinned,
+        "persistent_workers": pinned and machine.workers > 0,
+        "wif": leave_ctrl_c_alone,
+    }
+
+
+def build(table, classes, view, machine, cfg):
+    "DataLoaders over `table` (columns path, label, split); only the training side is balanced."
+    table = oversampled(table) if cfg.oversample else table
+    table = table.sort_values("split", kind="stable", ignore_index=True)
+    options = _options(_at_most((table["split"] == "train").sum(), cfg.bs), machine)
+    block = DataBlock(
+        blocks=(
+            TransformBlock(type_tfms=view.read(), batch_tfms=IntToFloatTensor),
+            CategoryBlock(vocab=classes, sort=False),
+        ),
+        get_x=ColReader("path"),
+        get_y=ColReader("label"),
+        splitter=lambda rows: IndexSplitter(np.flatnonzero(rows["split"] == "valid"))(rows),
+        item_tfms=view.fit(MIN_SCALE.get(cfg.aug)),
+        batch_tfms=[*AUGMENTATIONS[cfg.aug](), view.normalize()],
+    )
+    if cfg.weighted and not cfg.oversample:
+        return block.weighted_dataloaders(table, class_weights(table), **options)
+    return block.dataloaders(table, **options)
+
+
+def _at_most(photos, bs):
+    if photos < bs:
+        say(f"--bs {bs} is more than the {photos} training photos: lowered to {photos}")
+    return int(min(photos, bs))
+
+
+def class_weights(table):
+    "One weight a row, so that every class is drawn equally often on the training side."
+    counts = table.loc[table["split"] == "train", "label"].value_counts()
+    return (1 / table["label"].map(counts)).to_numpy(np.float64)
+
+
+def plain(paths, view, bs, machine):
+    "Batches of `paths` in their order, unlabelled and without augmentation."
+    photos = Datasets(list(paths), [[view.read()]], splits=[[0], range(len(paths))]).valid
+    return TfmdDL(
+        photos,
+        shuffle=False,
+        after_item=[view.fit(), ToTensor()],
+        after_batch=[IntToFloatTensor(), view.normalize()],
+        **_options(bs, machine),
+    )
+
+
+def leave_ctrl_c_alone():
+    "Reading processes ignore Ctrl-C: the training process ends them when its batch is done."
+    signal.signal(signal.SIGINT, signal.SIG_IGN)

@@ -1,0 +1,108 @@
+"""Image folder in, table out: one row per file with its label, content hash, size and problem."""
+
+import io
+from concurrent.futures import ThreadPoolExecutor
+
+import numpy as np
+import pandas as pd
+from PIL import Image
+
+from vlg_fastai.config import UserError
+from vlg_fastai.console import say, show, track
+from vlg_fastai.data.folder import class_folders, photos
+from vlg_fastai.data.images import BrokenImageError, content_hash, quiet_decoders, read_image
+from vlg_fastai.data.twins import GREY, fingerprint
+from vlg_fastai.device import cpus
+
+LOOK = 64  # pixels of the short side a fingerprint needs; large JPEGs are decoded no larger
+NAMED = 10  # broken files named on the screen; the run folder lists them all
+
+
+def scan_classes(layout):
+    """Read every file below the class folders of `layout`, on all cores.
+
+    Columns: file (relative to the data folder), label, side (train or valid), path, content,
+    width, height, dhash (uint64), grey (bytes), problem (None where the photo is readable).
+    """
+    rows = _class_rows(layout, layout.classes, "train")
+    if layout.valid:
+        rows += _class_rows(layout, class_folders(layout.valid), "valid")
+    return _scan(pd.DataFrame(rows, columns=["file", "label", "side", "path"]))
+
+
+def scan_files(folder):
+    "The same table for every picture below `folder`, unlabelled; `file` is relative to `folder`."
+    found, others = photos(folder)
+    if others:
+        say(f"{folder}: {others} files are not pictures by their suffix and are left out")
+    rows = [(path.relative_to(folder).as_posix(), path) for path in found]
+    return _scan(pd.DataFrame(rows, columns=["file", "path"]))
+
+
+def _class_rows(layout, folders, side):
+    rows = []
+    for folder in folders:
+        found, others = photos(folder)
+        if others:
+            say(f"{folder}: {others} files are not pictures by their suffix and are left out")
+        if not found:
+            say(f"{folder}: no photos, the class is left out")
+        rows += [(p.relative_to(layout.root).as_posix(), folder.name, side, p) for p in found]
+    return rows
+
+
+def _scan(table):
+    with quiet_decoders(), ThreadPoolExecutor(cpus()) as pool:  # decoding releases the GIL
+        seen = list(track(pool.map(_look, table["path"]), "reading photos", len(table)))
+    columns = ["content", "width", "height", "dhash", "grey", "problem"]
+    facts = pd.DataFrame(seen, columns=columns, index=table.index)
+    return pd.concat([table, facts.astype({"dhash": np.uint64, "problem": object})], axis=1)
+
+
+def _look(path):
+    "One file: content hash, width, height, dHash, grey copy and what is wrong with it."
+    try:
+        content = path.read_bytes()
+    except OSError as error:
+        return "", 0, 0, 0, b"", error.strerror
+    try:
+        image = read_image(content, LOOK)
+        dhash, grey = fingerprint(image)
+        width, height = Image.open(io.BytesIO(content)).size
+    except BrokenImageError as error:
+        return content_hash(content), 0, 0, 0, bytes(GREY * GREY), str(error)
+    return content_hash(content), width, height, dhash, grey.tobytes(), None
+
+
+def check(table):
+    "UserError where what can be read leaves nothing to tell apart."
+    labels = table.loc[table["problem"].isna() & (table["side"] == "train"), "label"].unique()
+    if len(labels) < 2:
+        what = f"only the class {labels[0]!r} has" if labels else "no class has"
+        raise UserError(f"--data: {what} a readable photo; two classes are needed")
+
+
+def report(table):
+    "Say how many photos of which sizes there are, how uneven the classes, and what is broken."
+    good = table[table["problem"].isna()]
+    counts = good["label"].value_counts()
+    say(
+        f"{len(good)} photos in {len(counts)} classes, {counts.min()} to {counts.max()} a class"
+        f" ({counts.max() / counts.min():.1f} to 1); {_sizes(good)}"
+    )
+    report_broken(table)
+
+
+def _sizes(good):
+    short = good[["width", "height"]].min(axis=1)
+    return f"short side {short.min()} to {short.max()} px, median {short.median():.0f}"
+
+
+def report_broken(table):
+    "Name the files that cannot be read, and why."
+    broken = table[table["problem"].notna()]
+    if len(broken):
+        title = f"{len(broken)} of {len(table)} files cannot be read"
+        show(title, ["file", "reason"], broken[["file", "problem"]].head(NAMED).to_numpy())
+    if len(broken) > NAMED:
+        say(f"and {len(broken) - NAMED} more")

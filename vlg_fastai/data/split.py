@@ -1,0 +1,115 @@
+"""Table of photos in, train or valid out: whole groups of near-duplicates, every class on both."""
+
+import numpy as np
+import pandas as pd
+from fastai.data.transforms import RandomSplitter
+
+from vlg_fastai.console import say, show
+from vlg_fastai.data import twins
+from vlg_fastai.runs import write_csv
+
+KEPT = ["file", "label", "content", "group", "split", "problem"]  # the columns of split.csv
+
+
+def assign(table, valid_pct, seed):
+    """Add the columns `group` (int) and `split` (train, valid or unused) to the scan `table`.
+
+    A photo and its near-duplicates always land on the same side, otherwise the validation score
+    counts what was learnt by heart. A folder that brings its own valid side keeps it.
+    """
+    good = _grouped(table[table["problem"].isna()])
+    if (good["side"] == "valid").any():
+        good = _given(good)
+    else:
+        held_out = good["group"].isin(_draw(good, valid_pct, seed))
+        good = good.assign(split=np.where(held_out, "valid", "train"))
+    everything = table.join(good[["group", "split"]])
+    return everything.fillna({"group": -1, "split": "unused"}).astype({"group": int})
+
+
+def _grouped(good):
+    grey = np.stack([np.frombuffer(copy, dtype=np.uint8) for copy in good["grey"]])
+    dhash = good["dhash"].to_numpy(np.uint64)
+    return good.assign(group=twins.groups(good["content"], dhash, grey))
+
+
+def _given(table):
+    "The split that the folder came with; its twins are the user's to know about."
+    unknown = ~table["label"].isin(table.loc[table["side"] == "train", "label"])
+    if unknown.any():
+        names = ", ".join(sorted(table.loc[unknown, "label"].unique()))
+        say(f"valid holds classes that train does not, left out: {names}")
+    table = table[~unknown].assign(split=table["side"])
+    shared = set(table.loc[table["split"] == "train", "group"])
+    across = table[(table["split"] == "valid") & table["group"].isin(shared)]
+    if len(across):
+        say(
+            f"{len(across)} of {(table['split'] == 'valid').sum()} validation photos have a"
+            f" near-duplicate in train, e.g. {across['file'].iloc[0]}: the score will flatter"
+        )
+    return table
+
+
+def _draw(table, valid_pct, seed):
+    "The numbers of the groups to hold out."
+    numbers = table["group"].unique()
+    _, drawn = RandomSplitter(valid_pct, seed=seed)(numbers)
+    held_out = set(numbers[list(drawn)])
+    classes = {label: rows["group"].unique() for label, rows in table.groupby("label")}
+    for groups in classes.values():
+        if held_out.issuperset(groups):  # nothing to learn from: the first goes back
+            held_out.discard(groups[0])
+    for groups in classes.values():
+        spare = _spare(groups, held_out, classes)
+        if len(groups) > 1 and held_out.isdisjoint(groups) and spare is not None:
+            held_out.add(spare)
+    return held_out
+
+
+def _spare(groups, held_out, classes):
+    "The last group that can be held out and leaves each of its classes one to learn from."
+    for group in groups[::-1]:
+        owners = [own for own in classes.values() if group in own]
+        if all(len(set(own) - held_out) > 1 for own in owners):
+            return group
+    return None
+
+
+def oversampled(table):
+    "`table` with training rows of rare classes repeated until each class has as many as the largest."
+    train = table[table["split"] == "train"]
+    most = train["label"].value_counts().max()
+    extra = [_repeats(rows, most - len(rows)) for _, rows in train.groupby("label")]
+    return pd.concat([table, *extra], ignore_index=True)
+
+
+def _repeats(rows, missing):
+    return rows.iloc[np.arange(missing) % len(rows)]
+
+
+def report(table):
+    "Say per class how many photos there are, how many stand for themselves, and where they went."
+    table = table[table["split"] != "unused"]
+    repeated = len(table) - table["group"].nunique()
+    say(
+        f"{repeated} near-duplicates; a photo and its near-duplicates stay on one side of the split"
+    )
+    rows = [
+        (
+            label,
+            len(part),
+            part["group"].nunique(),
+            (part["split"] == "train").sum(),
+            (part["split"] == "valid").sum(),
+        )
+        for label, part in table.groupby("label")
+    ]
+    show("photos by class", ["class", "photos", "groups", "train", "valid"], rows)
+    for label, photos, groups, _, valid in rows:
+        if not valid:
+            say(f"{label}: {photos} photos in {groups} group: training only, its score stays blank")
+
+
+def save(table, path):
+    "Write split.csv: every file of the scan; what could not be used is there with its problem."
+    write_csv(path, table[KEPT])

@@ -1,0 +1,129 @@
+"""What the machine can do: allocator, a device that really works, native precision, workers."""
+
+import ctypes
+import os
+import platform
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from fastai.torch_core import default_device
+
+from vlg_fastai.config import UserError
+from vlg_fastai.console import say
+
+M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3  # names and numbers of glibc's malloc.h
+KEEP = 2**30  # bytes; below it a freed block is kept for the next batch instead of given back
+NATIVE_BF16 = {"avx512_bf16", "amx_bf16", "bf16"}  # names in /proc/cpuinfo on x86 and on ARM
+MOST_WORKERS = 8
+
+
+@dataclass(frozen=True)
+class Machine:
+    "What a command computes on: torch.device, precision and the number of reading processes."
+
+    device: torch.device
+    precision: str
+    workers: int
+
+
+def prepare(cfg):
+    "Set the allocator, settle what `cfg` leaves open and make the device fastai's own."
+    keep_memory()
+    device = pick(cfg.device)
+    if device.type == "cuda":
+        torch.cuda.set_device(device)
+    default_device(device.type != "cpu")
+    return Machine(device, precision(cfg.precision, device), workers(cfg.workers, device))
+
+
+def keep_memory():
+    """Tell glibc to keep freed tensors; True where it took it.
+
+    Training on CPU allocates and frees the same big blocks every batch. glibc hands each back to
+    the kernel and takes page faults to get it again: half the time at bs 32 and 224 px.
+    """
+    if not sys.platform.startswith("linux") or platform.libc_ver()[0] != "glibc":
+        return False
+    libc = ctypes.CDLL("libc.so.6")
+    return bool(libc.mallopt(M_MMAP_THRESHOLD, KEEP) and libc.mallopt(M_TRIM_THRESHOLD, KEEP))
+
+
+def pick(option):
+    "The torch.device that `option` names; `auto` takes a GPU only where an operation on it works."
+    if option != "auto":
+        return _asked(option)
+    for kind, there in (
+        ("cuda", torch.cuda.is_available),
+        ("mps", torch.backends.mps.is_available),
+    ):
+        if there():
+            problem = _problem(torch.device(kind))
+            if not problem:
+                return torch.device(kind, 0)
+            say(f"{kind} is there but does not work ({problem}); using the CPU")
+    return torch.device("cpu")
+
+
+def _asked(option):
+    try:
+        device = torch.device(option)
+    except RuntimeError:
+        raise UserError(f"--device {option}: not a device; give auto, cpu, cuda or mps") from None
+    problem = _problem(device)
+    if problem:
+        raise UserError(f"--device {option}: does not work here ({problem}); try --device cpu")
+    return torch.device(device.type, device.index or 0) if device.type != "cpu" else device
+
+
+def _problem(device):
+    "Why `device` cannot compute, or None. Kaggle's image, for one, has no kernels for its P100."
+    try:
+        x = torch.ones(8, 8, device=device)
+        (x @ x).sum().item()
+    except (RuntimeError, AssertionError, NotImplementedError) as error:
+        return str(error).strip().split("\n")[0] or type(error).__name__
+    return None
+
+
+def precision(option, device):
+    "fp32, bf16 or fp16: what `option` asks for, or what `device` does natively, never emulated."
+    if option == "auto":
+        return _native(device)
+    if option == "fp16" and device.type != "cuda":
+        raise UserError(
+            f"--precision fp16: needs a CUDA GPU, this is {device.type}; try bf16 or fp32"
+        )
+    if option == "bf16" and device.type == "mps":
+        raise UserError("--precision bf16: not supported on mps; try fp32")
+    return option
+
+
+def _native(device):
+    if device.type == "cuda":
+        return "fp16"
+    return "bf16" if device.type == "cpu" and NATIVE_BF16 & _cpu_flags() else "fp32"
+
+
+def _cpu_flags(path=Path("/proc/cpuinfo")):
+    if not path.exists():
+        return set()
+    return set(path.read_text(encoding="utf-8", errors="replace").split())
+
+
+def workers(option, device):
+    """How many processes read photos: as many as the cores feed without waiting for each other.
+
+    On a CPU the model needs the cores itself and reading takes a tenth of its time: with two cores
+    a reading process made training slower (24-37 photos/s beside 32-36, and less even).
+    """
+    if option is not None:
+        return option
+    cores = cpus()
+    return min(cores, MOST_WORKERS) if device.type != "cpu" else min((cores - 1) // 2, 4)
+
+
+def cpus():
+    "Cores this process may use; a container often grants fewer than the machine has."
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

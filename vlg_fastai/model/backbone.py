@@ -1,0 +1,129 @@
+"""timm name and weights in, backbone out: a net whose own pooling and norm are kept."""
+
+import sys
+import warnings
+from contextlib import contextmanager
+
+import timm
+import torch
+from timm.models import get_pretrained_cfg, load_state_dict
+from torch import nn
+
+from vlg_fastai.config import UserError
+from vlg_fastai.data.loaders import View
+
+OURS = "0.net."  # what a backbone's tensors are called in a run's model.safetensors
+PREFIXES = (OURS, "module.", "model.", "backbone.")
+BOOKKEEPING = "num_batches_tracked"  # counts batches; some formats leave it out
+
+
+class Backbone(nn.Module):
+    """Images (n, 3, size, size) in, features (n, `width`) out: all of a timm net but its classifier.
+
+    fastai's TimmBody stops at `forward_features` and so drops ConvNeXt's trained norm and
+    MobileNet's last convolution, and cannot take Swin's channels-last maps.
+    """
+
+    def __init__(self, net):
+        super().__init__()
+        self.net = net
+
+    @property
+    def width(self):
+        return self.net.head_hidden_size  # MobileNetV3 has 576 `num_features`, but gives 1024
+
+    def forward(self, x):
+        return self.net.forward_head(self.net.forward_features(x), pre_logits=True).flatten(1)
+
+
+def view(arch, size):
+    "How photos are shown to `arch`: its own mean, std, interpolation and crop, at `size` pixels."
+    cfg = pretrained_cfg(arch)
+    return View(size, tuple(cfg.mean), tuple(cfg.std), cfg.interpolation, float(cfg.crop_pct))
+
+
+def pretrained_cfg(arch):
+    "timm's own description of `arch`; UserError where its tag is unknown."
+    try:
+        return get_pretrained_cfg(arch)
+    except RuntimeError as error:
+        raise UserError(f"--arch {arch}: {error}") from None
+
+
+def net_options(arch, size):
+    "Keyword arguments that `timm.create_model` needs to build `arch` for photos of `size` pixels."
+    return {"img_size": size} if pretrained_cfg(arch).fixed_input_size else {}
+
+
+def create(source, size):
+    "The net with untrained weights, ready for `load_state_dict`."
+    with explained(source, size):
+        return timm.create_model(source.arch, num_classes=0, **net_options(source.arch, size))
+
+
+@contextmanager
+def explained(source, size):
+    "Turn what timm and torch say of a net that cannot be had or built into the user's words."
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    except Exception as error:
+        fetched = source.kind in ("hub", "cache")  # each client of the hub has errors of its own
+        if not fetched and not isinstance(error, AssertionError | ValueError | RuntimeError):
+            raise
+        reason = " ".join(str(error).split()) or type(error).__name__
+        if fetched:
+            reason += "; or its weights could not be fetched: see --weights and --no-pretrained"
+        raise UserError(f"--arch {source.arch} --size {size}: no such net ({reason})") from None
+
+
+def fill(net, source):
+    "Put the weights of a file into `net`; the bundled file by order, any other by name."
+    state = _read(source)
+    fitted = _by_order(state, net) if source.kind == "bundled" else _by_name(state, net)
+    absent = [key for key in net.state_dict() if key not in fitted and BOOKKEEPING not in key]
+    if absent:
+        raise UserError(
+            f"--weights {source.file}: not weights of {source.arch}; {len(absent)} of"
+            f" {len(net.state_dict())} tensors are missing or differ in shape, e.g. {absent[0]}"
+        )
+    net.load_state_dict(fitted, strict=False)
+
+
+def _read(source):
+    try:
+        return load_state_dict(str(source.file), weights_only=True)
+    except Exception as error:  # a damaged file, or one that would run code: torch has many words
+        reason = str(error).strip().split("\n")[0]
+        raise UserError(f"--weights {source.file}: cannot be read as weights ({reason})") from None
+
+
+def _by_order(state, net):
+    "The bundled file names its tensors otherwise, but holds the same ones in the same order."
+    return dict(zip(net.state_dict(), state.values(), strict=False))
+
+
+def _by_name(state, net):
+    wanted = net.state_dict()
+    state = _stripped(state, wanted)
+    adapt = getattr(sys.modules[type(net).__module__], "checkpoint_filter_fn", None)
+    if adapt and not _same_shapes(state, wanted):  # e.g. position embeddings of another size
+        state = adapt(state, net)
+    return {key: state[key] for key in wanted if _fits(state.get(key), wanted[key])}
+
+
+def _stripped(state, wanted):
+    for prefix in PREFIXES:
+        names = {k.removeprefix(prefix): v for k, v in state.items() if k.startswith(prefix)}
+        if names.keys() & wanted.keys():
+            return names
+    return state
+
+
+def _same_shapes(state, wanted):
+    return all(_fits(state.get(key), tensor) for key, tensor in wanted.items())
+
+
+def _fits(tensor, wanted):
+    return isinstance(tensor, torch.Tensor) and tensor.shape == wanted.shape

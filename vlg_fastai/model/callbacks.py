@@ -1,0 +1,203 @@
+"""What happens around a fit: history, progress, the best weights, a clean stop, bf16 on a CPU."""
+
+import signal
+import threading
+import time
+
+import numpy as np
+import pandas as pd
+import torch
+from fastai.callback.core import Callback, CancelFitException
+from fastai.learner import Metric
+
+from vlg_fastai.console import Lines, clock, say
+from vlg_fastai.model.inference import fit_temperature, nll
+from vlg_fastai.runs import write_csv
+
+PEAK = 0.25  # where one-cycle turns: the share of a fit that warms up (fastai's pct_start)
+
+
+class CalibratedNLL(Metric):
+    """Validation NLL after a fitted temperature: that of the probabilities predict.py will give.
+
+    The raw NLL of a net trained with label smoothing mostly says how shy it is.
+    """
+
+    name = "nll"
+
+    def reset(self):
+        self.logits, self.labels = [], []
+
+    def accumulate(self, learn):
+        self.logits.append(learn.pred.detach().float().cpu().numpy())
+        self.labels.append(learn.y.cpu().numpy())
+
+    @property
+    def value(self):
+        if not self.labels:
+            return float("nan")
+        z, y = np.concatenate(self.logits), np.concatenate(self.labels)
+        return nll(z, y, fit_temperature(z, y)) if np.isfinite(z).all() else float("nan")
+
+
+class BestWeights(Callback):
+    """Keep the weights of the best validation NLL in memory; stop when it no longer falls.
+
+    Patience counts only past the peak of the one-cycle schedule: before it the score is expected
+    to stall. Without a validation side the last weights are the best. Not on `learn.validate`,
+    which is why it is given to `fit` and never to the Learner.
+    """
+
+    order, run_valid = 61, True  # after Recorder (50), which makes the value
+
+    def __init__(self, patience):
+        self.patience, self.best, self.state, self.epoch_of_best = patience, np.inf, None, None
+
+    def before_fit(self):
+        self.wait = 0
+
+    def after_epoch(self):
+        value = last_row(self.learn).get("nll", float("nan"))
+        if value < self.best or not len(self.dls.valid):
+            self.best, self.wait = value, 0
+            self.state = {
+                key: v.detach().cpu().clone() for key, v in self.model.state_dict().items()
+            }
+            self.epoch_of_best = self.learn.history.rows[-1]["epoch"]
+        elif self.epoch + 1 > PEAK * self.n_epoch:
+            self.wait += 1
+        if self.wait >= self.patience:
+            say(f"no better validation NLL for {self.wait} epochs: stopping early")
+            raise CancelFitException("patience is used up")
+
+    def restore(self, model):
+        "Put the best weights back; the last ones stay where no epoch was finished."
+        if self.state is not None:
+            model.load_state_dict(self.state)
+
+
+class History(Callback):
+    "Write a row to history.csv after each epoch, over all fits of a run."
+
+    order = 51  # right after Recorder
+
+    def __init__(self, path):
+        self.path, self.rows, self.photos = path, [], 0
+
+    def before_epoch(self):
+        self.photos, self.train_seconds, self.start = 0, 0.0, time.monotonic()
+
+    def after_batch(self):
+        if self.training:
+            self.photos += len(self.yb[0])
+
+    def after_train(self):
+        self.train_seconds = time.monotonic() - self.start
+
+    def after_epoch(self):
+        self.rows.append(
+            {
+                "epoch": len(self.rows) + 1,
+                **last_row(self.learn),
+                "lr": self.opt.hypers[-1]["lr"],
+                "photos_per_second": self.photos / max(self.train_seconds, 1e-9),
+                "seconds": time.monotonic() - self.start,
+            }
+        )
+        write_csv(self.path, pd.DataFrame(self.rows))
+
+
+def last_row(learn):
+    "The newest losses and metrics of `learn` as a dict of floats."
+    names = [name for name in learn.recorder.metric_names[1:] if name != "time"]
+    values = learn.recorder.values[-1]
+    return {
+        name: float("nan") if value is None else float(value)
+        for name, value in zip(names, values, strict=False)
+    }
+
+
+class Progress(Callback):
+    "A bar over batches in a terminal, lines in a log; one line with an estimate for each epoch."
+
+    order = 62  # after History and BestWeights
+
+    def __init__(self, live, total):
+        self.bar, self.total, self.done, self.start = live, total, 0, time.monotonic()
+
+    def before_train(self):
+        what = f"epoch {self.done + 1}/{self.total}"
+        self.lines = Lines(f"{what}, batch", len(self.dls.train))
+        self.task = self.bar.add_task(what, total=len(self.dls.train))
+
+    def after_batch(self):
+        if self.training:
+            self.bar.update(self.task, completed=self.iter + 1)
+            self.lines.update(self.iter + 1)
+
+    def after_train(self):
+        self.bar.remove_task(self.task)
+
+    def after_epoch(self):
+        self.done += 1
+        row = self.learn.history.rows[-1]
+        left = (time.monotonic() - self.start) / self.done * (self.total - self.done)
+        figures = [f"{name} {row[name]:.4f}" for name in ("train_loss", "valid_loss", "nll")]
+        say(
+            f"epoch {self.done:>2}/{self.total}  {'  '.join(figures)}"
+            f"  accuracy {row['accuracy']:.4f}  {row['photos_per_second']:.0f} photos/s"
+            f"  {clock(row['seconds'])}, {clock(left)} left"
+        )
+
+
+class StopCleanly(Callback):
+    "The first Ctrl-C (or a polite kill) ends the fit after this batch; a second ends the program."
+
+    order = 63
+    over = False
+
+    def before_fit(self):
+        main = threading.current_thread() is threading.main_thread()
+        wanted = (signal.SIGINT, signal.SIGTERM) if main else ()
+        self.before = {number: signal.signal(number, self._ask) for number in wanted}
+
+    def _ask(self, signum, frame):
+        self.over = True
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+        say("stopping after this batch; Ctrl-C again stops at once")
+
+    def after_batch(self):
+        if self.over:
+            raise CancelFitException("interrupted")
+
+    def after_fit(self):
+        for number, handler in self.before.items():
+            signal.signal(number, handler)
+
+
+class StopOnNaN(Callback):
+    "End the fit when the training loss is no number any more: nothing after it can be of use."
+
+    order = -9
+    over = False
+
+    def after_batch(self):
+        if self.training and not torch.isfinite(self.loss.detach()):
+            self.over = True
+            raise CancelFitException("the loss is not finite")
+
+
+class Bf16OnCpu(Callback):
+    "Autocast for CPUs with native bf16; fastai's MixedPrecision knows CUDA only."
+
+    order = 10
+
+    def before_batch(self):
+        self.context = torch.autocast("cpu", dtype=torch.bfloat16)
+        self.context.__enter__()
+
+    def after_pred(self):
+        self.learn.pred = self.pred.float()
+
+    def after_loss(self):
+        self.context.__exit__(None, None, None)

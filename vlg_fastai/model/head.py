@@ -1,0 +1,38 @@
+"""Features in, logits out: the heads that `--head` names, and the whole model with one."""
+
+import torch
+from torch import nn
+
+from vlg_fastai.model.backbone import Backbone, explained
+
+HIDDEN = 512
+
+
+def mlp(width, classes):
+    "The original's custom head."
+    return nn.Sequential(
+        nn.Dropout(0.25),
+        nn.Linear(width, HIDDEN),
+        nn.BatchNorm1d(HIDDEN),
+        nn.ReLU(),
+        nn.Dropout(0.5),
+        nn.Linear(HIDDEN, classes),
+    )
+
+
+def linear(width, classes):
+    return nn.Sequential(nn.Linear(width, classes))
+
+
+HEADS = {"mlp": mlp, "linear": linear}
+
+
+def assemble(net, head, classes, source, size):
+    """The whole model: backbone, then head. fastai's splitter takes them as two groups.
+
+    UserError where the backbone has no use for photos of `size` pixels, before any is read.
+    """
+    body = Backbone(net)
+    with explained(source, size), torch.no_grad():
+        body.eval()(torch.zeros(1, 3, size, size))
+    return nn.Sequential(body, HEADS[head](body.width, classes))

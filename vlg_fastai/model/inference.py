@@ -1,0 +1,62 @@
+"""Model and batches in, logits and probabilities out; validation and prediction share this path."""
+
+from contextlib import nullcontext
+
+import numpy as np
+import torch
+from scipy.optimize import minimize_scalar
+from scipy.special import log_softmax, softmax
+
+from vlg_fastai.console import track
+
+COOLEST, HOTTEST = 0.05, 20.0  # range of temperatures that is searched
+
+
+def logits(model, dl, machine, flip=False, what="predicting"):
+    """float32 array (photos, classes), in the order of `dl`; `flip` adds the mirrored photos'.
+
+    With `flip` the result is (2, photos, classes): as they are, and mirrored.
+    """
+    model.eval()
+    with torch.inference_mode(), autocast(machine):
+        batches = [_both(model, xb[0], flip) for xb in track(dl, what, len(dl))]
+    stacked = np.concatenate(batches, axis=1)
+    return stacked if flip else stacked[0]
+
+
+def _both(model, x, flip):
+    x = x.as_subclass(torch.Tensor).contiguous(memory_format=torch.channels_last)
+    views = [x, x.flip(-1)] if flip else [x]
+    return np.stack([model(view).float().cpu().numpy() for view in views])
+
+
+def autocast(machine):
+    "The context in which a model computes at the precision of `machine`."
+    if machine.precision == "fp32":
+        return nullcontext()
+    dtype = torch.bfloat16 if machine.precision == "bf16" else torch.float16
+    return torch.autocast(machine.device.type, dtype=dtype)
+
+
+def probabilities(z, temperature):
+    "Softmax of logits `z` (..., classes) over a temperature."
+    return softmax(np.asarray(z, dtype=np.float64) / temperature, axis=-1)
+
+
+def nll(z, y, temperature=1.0):
+    "Mean negative log-likelihood, in nats, of labels `y` (n,) under logits `z` (n, classes)."
+    z = np.asarray(z, dtype=np.float64) / temperature
+    return float(-log_softmax(z, axis=1)[np.arange(len(y)), y].mean())
+
+
+def fit_temperature(z, y):
+    """The temperature that makes logits `z` likeliest on labels `y` (Guo et al., 2017).
+
+    1.0 where there is nothing to fit on. Label smoothing of 0.2 leaves a short fine-tuning far
+    too shy: its temperature is near 0.5.
+    """
+    if len(y) == 0:
+        return 1.0
+    bounds = (np.log(COOLEST), np.log(HOTTEST))
+    found = minimize_scalar(lambda log: nll(z, y, np.exp(log)), bounds=bounds, method="bounded")
+    return float(np.exp(found.x))

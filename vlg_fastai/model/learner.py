@@ -1,0 +1,139 @@
+"""DataLoaders and config in, fastai Learner out; and the fit that the config asks for."""
+
+import random
+import tempfile
+import warnings
+from pathlib import Path
+
+import numpy as np
+import torch
+from fastai.callback.channelslast import ChannelsLast
+from fastai.callback.fp16 import AMPMode, MixedPrecision
+from fastai.callback.mixup import CutMix, MixUp
+from fastai.callback.progress import ProgressCallback
+from fastai.callback.schedule import valley
+from fastai.losses import LabelSmoothingCrossEntropy
+from fastai.metrics import accuracy
+from fastai.optimizer import Adam
+from fastai.vision.learner import vision_learner
+from torch import nn
+
+from vlg_fastai.config import UserError
+from vlg_fastai.console import bar, say
+from vlg_fastai.model import backbone
+from vlg_fastai.model.callbacks import (
+    PEAK,
+    BestWeights,
+    Bf16OnCpu,
+    CalibratedNLL,
+    History,
+    Progress,
+    StopCleanly,
+    StopOnNaN,
+)
+from vlg_fastai.model.head import assemble
+
+BODY_SHARE = 1 / 20  # the backbone's learning rate over the head's: 1e-4 beside 2e-3
+LOWEST_LR, HIGHEST_LR = 1e-5, 1e-1  # what the finder may suggest
+
+
+def build(dls, source, cfg, machine):
+    "A Learner over `dls`: the backbone that `source` names, our head, the original's loss and AdamW."
+    with backbone.explained(source, cfg.size):
+        learn = vision_learner(
+            dls,
+            source.arch,
+            custom_head=nn.Identity(),
+            init=None,
+            normalize=False,
+            pretrained=source.kind in ("hub", "cache"),
+            loss_func=LabelSmoothingCrossEntropy(cfg.label_smoothing),
+            opt_func=Adam,  # decoupled weight decay: what others call AdamW
+            metrics=[CalibratedNLL(), accuracy],
+            wd=cfg.wd,
+            **backbone.net_options(source.arch, cfg.size),
+        )
+    net = learn.model[0].model
+    if source.file is not None:
+        backbone.fill(net, source)
+    learn.model = assemble(net, cfg.head, dls.c, source, cfg.size).to(machine.device)
+    learn.opt = None  # made for the model before the swap; the next fit makes its own
+    learn.unfreeze()
+    learn.remove_cb(ProgressCallback).add_cbs(
+        [ChannelsLast(), *PRECISION[machine.precision](machine.device)]
+    )
+    learn.logger = lambda row: None
+    return learn
+
+
+PRECISION = {
+    "fp32": lambda device: [],
+    "fp16": lambda device: [MixedPrecision(AMPMode.FP16)],
+    "bf16": lambda device: [Bf16OnCpu() if device.type == "cpu" else MixedPrecision(AMPMode.BF16)],
+}
+
+
+def fit(learn, cfg, path):
+    """Fit as `cfg` asks, write history.csv to `path` and leave the best weights in `learn.model`.
+
+    Returns a dict: status (finished or interrupted), lr, lr_body, best_epoch, epochs.
+    """
+    lr = find_lr(learn) if cfg.lr == "find" else cfg.lr
+    lr_body = cfg.lr_body or lr * (BODY_SHARE if cfg.pretrained else 1)
+    best, stop, nan = BestWeights(cfg.patience), StopCleanly(), StopOnNaN()
+    history = History(path)
+    with bar() as live:
+        progress = Progress(live, cfg.freeze_epochs + cfg.epochs)
+        cbs = [history, best, progress, stop, nan, *mixing(cfg)]
+        _fit_phases(learn, cfg, slice(lr_body, lr), cbs)
+    _check_divergence(nan, best, lr)
+    best.restore(learn.model)
+    return {
+        "status": "interrupted" if stop.over else "finished",
+        "lr": lr,
+        "lr_body": lr_body,
+        "best_epoch": best.epoch_of_best,
+        "epochs": len(history.rows),
+    }
+
+
+def _fit_phases(learn, cfg, lr, cbs):
+    "The frozen epochs, if any, then the others; a fit that was told to stop is the last."
+    if cfg.freeze_epochs:
+        learn.freeze()
+        learn.fit_one_cycle(cfg.freeze_epochs, lr.stop, pct_start=PEAK, cbs=cbs)
+        learn.unfreeze()
+    if not any(getattr(cb, "over", False) for cb in cbs):
+        learn.fit_one_cycle(cfg.epochs, lr, pct_start=PEAK, cbs=cbs)
+
+
+def mixing(cfg):
+    "The callbacks that mix photos: MixUp or CutMix, at the strength given."
+    return [kind(alpha) for kind, alpha in ((MixUp, cfg.mixup), (CutMix, cfg.cutmix)) if alpha]
+
+
+def _check_divergence(nan, best, lr):
+    if nan.over and best.state is None:
+        raise UserError(f"--lr {lr:g}: training diverged in the first epoch; try a tenth of it")
+    if nan.over:
+        say(f"training diverged: keeping epoch {best.epoch_of_best}; try a lower --lr than {lr:g}")
+
+
+def find_lr(learn):
+    "The learning rate that fastai's finder suggests; leaves weights and random numbers as they were."
+    numbers = torch.get_rng_state(), np.random.get_state(), random.getstate()
+    path = learn.path
+    with tempfile.TemporaryDirectory() as folder, warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # loading its own file back, fastai touches old numpy names
+        learn.path = Path(folder)
+        try:
+            found = learn.lr_find(show_plot=False, suggest_funcs=(valley,)).valley
+        except IndexError:  # the loss rose at once: there is no valley
+            found = LOWEST_LR
+    learn.path = path
+    torch.set_rng_state(numbers[0])
+    np.random.set_state(numbers[1])
+    random.setstate(numbers[2])
+    lr = float(np.clip(found, LOWEST_LR, HIGHEST_LR))
+    say(f"learning rate found: {lr:.2g}")
+    return lr

