@@ -1,4 +1,4 @@
-"""Train on an image folder: `python train.py --epochs 20`; see `python train.py --help`."""
+"""Train on an image folder: `python train.py --epochs 20`; see `--help`."""
 
 from vlg_fastai.cli import parse, plain_errors
 from vlg_fastai.config import TrainConfig

@@ -1,4 +1,4 @@
-"""Command line and stored config in, checked config out; a user's mistake is one line and exit 2."""
+"""Command line and stored config in, checked config out; a mistake is one line and exit 2."""
 
 import dataclasses
 import json
@@ -32,7 +32,7 @@ def plain_errors():
 def parse(config_class, argv=None, adapt=None):
     """Read `argv` into `config_class`: flags, over a stored config, over recipe, over `adapt(cfg)`.
 
-    `adapt` takes the config as first read and returns defaults that suit its data folder, as a dict.
+    `adapt` takes the config as first read and returns a dict of defaults that suit its data folder.
     """
     argv = sys.argv[1:] if argv is None else list(argv)
     asked = _read(config_class, argv, {})

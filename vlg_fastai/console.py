@@ -1,4 +1,4 @@
-"""What the user reads while a command works: one line per event, a bar where there is a terminal."""
+"""What the user reads while a command works: a line per event, a bar where there is a terminal."""
 
 import time
 

@@ -159,4 +159,4 @@ def read_json(path):
 def write_csv(path, table):
     "Write a pandas table without its index, floats to seven significant digits."
     with replacing(path) as beside:
-        table.to_csv(beside, index=False, float_format="%.7g")
+        table.to_csv(beside, index=False, float_format="%.7g", lineterminator="\n")

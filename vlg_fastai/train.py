@@ -22,13 +22,13 @@ PACKAGES = ("torch", "torchvision", "fastai", "timm", "numpy", "pandas", "pillow
 
 
 def train(cfg, source):
-    "Do the run that `cfg` asks for, from the weights of `source`; its Run, for predict and interpret."
+    "Do the run that `cfg` asks for, from the weights of `source`; returns its Run."
     start = time.monotonic()
     machine = device.prepare(cfg)
     cfg, table = photos(cfg, source)
-    run = open_run(cfg, source, table)
     card = describe(cfg, source, table)
     learn = prepare(cfg, source, table, card, machine)
+    run = open_run(cfg, source, table)
     say(f"{run.path}: {source.arch} ({weights_in_words(source)}), {words(card, machine)}")
     outcome = learner.fit(learn, cfg, run.path / runs.HISTORY)
     card, figures = evaluate(run, learn.model, table, card, machine)

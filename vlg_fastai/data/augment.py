@@ -1,4 +1,4 @@
-"""Names of augmentations in, fastai transforms out; and the one crop that train and predict share."""
+"""Names of augmentations in, fastai transforms out; and the crop that train and predict share."""
 
 import math
 import random

@@ -1,4 +1,4 @@
-"""Seed in, a small drawn challenge out: animals in train and test folders, with a sample submission."""
+"""Seed in, a small drawn challenge out: animals in train and test, with a sample submission."""
 
 import csv
 import json

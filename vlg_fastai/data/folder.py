@@ -1,4 +1,4 @@
-"""Folder in, layout out: where the training, validation and test photos lie. Looks at names only."""
+"""Folder in, layout out: where training, validation and test photos lie. Looks at names only."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -59,6 +59,17 @@ def layout(data):
             raise UserError(f"--data {data}: no class folders; expected {data}/train/<class>/*.jpg")
         return Layout(root, root, None, _child(root, TEST))
     return Layout(root, train, _child(root, VALID), _child(root, TEST))
+
+
+def of_run(cfg, run):
+    "The folder that the files of `run` are named from: in `--data`, or the one it was trained on."
+    data = cfg.data or Path(run.config["data"])
+    return _descend(data) if data.is_dir() else data
+
+
+def test_folder(data):
+    "The folder of photos to predict in `data`, or None."
+    return _child(data, TEST) if data.is_dir() else None
 
 
 def class_folders(folder, apart=()):

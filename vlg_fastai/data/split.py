@@ -76,7 +76,7 @@ def _spare(groups, held_out, classes):
 
 
 def oversampled(table):
-    "`table` with training rows of rare classes repeated until each class has as many as the largest."
+    "`table` with training rows of rare classes repeated up to the number of the largest class."
     train = table[table["split"] == "train"]
     most = train["label"].value_counts().max()
     extra = [_repeats(rows, most - len(rows)) for _, rows in train.groupby("label")]

@@ -18,7 +18,7 @@ BOOKKEEPING = "num_batches_tracked"  # counts batches; some formats leave it out
 
 
 class Backbone(nn.Module):
-    """Images (n, 3, size, size) in, features (n, `width`) out: all of a timm net but its classifier.
+    """Photos (n, 3, size, size) in, features (n, `width`) out: a timm net without its classifier.
 
     fastai's TimmBody stops at `forward_features` and so drops ConvNeXt's trained norm and
     MobileNet's last convolution, and cannot take Swin's channels-last maps.

@@ -1,4 +1,4 @@
-"""A trained model and what rebuilds it, in and out of a run folder: safetensors and JSON, no pickle."""
+"""A trained model and what rebuilds it, in and out of a run folder: safetensors and JSON only."""
 
 from dataclasses import asdict, dataclass
 

@@ -38,7 +38,7 @@ LOWEST_LR, HIGHEST_LR = 1e-5, 1e-1  # what the finder may suggest
 
 
 def build(dls, source, cfg, machine):
-    "A Learner over `dls`: the backbone that `source` names, our head, the original's loss and AdamW."
+    "A Learner over `dls`: the backbone of `source`, our head, the original's loss and AdamW."
     with backbone.explained(source, cfg.size):
         learn = vision_learner(
             dls,
@@ -120,7 +120,7 @@ def _check_divergence(nan, best, lr):
 
 
 def find_lr(learn):
-    "The learning rate that fastai's finder suggests; leaves weights and random numbers as they were."
+    "The learning rate that fastai's finder suggests; weights and random numbers stay as they were."
     numbers = torch.get_rng_state(), np.random.get_state(), random.getstate()
     path = learn.path
     with tempfile.TemporaryDirectory() as folder, warnings.catch_warnings():

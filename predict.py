@@ -1,0 +1,18 @@
+"""Predict the test photos: `python predict.py`; see `--help`."""
+
+from vlg_fastai.cli import parse, plain_errors
+from vlg_fastai.config import PredictConfig
+from vlg_fastai.runs import find
+
+
+def main(argv=None):
+    with plain_errors():
+        cfg = parse(PredictConfig, argv)
+        chosen = find(cfg.runs, cfg.run)
+        from vlg_fastai.predict import predict  # torch loads here
+
+        predict(cfg, chosen)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,121 @@
+"""Finished runs and a folder of photos in, submission and probabilities out."""
+
+import numpy as np
+import pandas as pd
+
+from vlg_fastai import device, runs, submission
+from vlg_fastai.config import UserError
+from vlg_fastai.console import say
+from vlg_fastai.data import folder, loaders, scan
+from vlg_fastai.model import bundle, inference, scores
+
+
+def predict(cfg, chosen):
+    "Predict every file of the test folder with the average of the runs `chosen`; the submission."
+    machine = device.prepare(cfg)
+    test = test_folder(cfg, chosen[0])
+    sample, photos, order = questions(cfg, chosen[0], test)
+    probs, classes = average([answers(run, photos, cfg, machine) for run in chosen])
+    rows = photos.iloc[order]
+    answer = submission.table(sample, rows["file"], probs[order], classes)
+    submission.write(cfg.out, answer, details(photos, order, answer, probs, classes))
+    say(f"{len(answer)} rows written to {cfg.out}, probabilities beside it")
+    return cfg.out
+
+
+def test_folder(cfg, run):
+    "`--test`, or the test folder beside the training photos."
+    if cfg.test is not None:
+        if not cfg.test.is_dir():
+            raise UserError(f"--test {cfg.test}: no such folder")
+        return cfg.test
+    data = folder.of_run(cfg, run)
+    found = folder.test_folder(data)
+    if found is None:
+        raise UserError(f"--test: no folder `test` in {data}; name the folder of photos to predict")
+    return found
+
+
+def questions(cfg, run, test):
+    """(sample or None, table of photos, positions of the rows to submit).
+
+    Said before anything is predicted: what cannot be read, and ids that do not match.
+    """
+    path = submission.find_sample(cfg.sample, {folder.of_run(cfg, run), test.parent, test})
+    sample = None if path is None else submission.read_sample(path)
+    photos = scan.scan_files(test)
+    if photos.empty:
+        raise UserError(f"--test {test}: no photos in it")
+    scan.report_broken(photos)
+    if sample is None:
+        return None, photos, np.arange(len(photos))
+    say(f"header, ids and order of {path}")
+    return sample, photos, submission.order(sample, list(photos["file"]), test.name)
+
+
+def answers(run, photos, cfg, machine):
+    "(probabilities of `photos`, classes) by `run`; what cannot be read gets the training prior."
+    model, card = bundle.load(run, machine.device)
+    good = photos["problem"].isna().to_numpy()
+    probs = np.tile(np.asarray(card.prior), (len(photos), 1))
+    if good.any():
+        dl = loaders.plain(photos.loc[good, "path"], card.view, cfg.bs, machine)
+        z = inference.logits(model, dl, machine, cfg.tta, f"predicting with {run.path.name}")
+        probs[good] = blended(inference.probabilities(z, card.temperature), cfg.tta)
+    if cfg.tta:
+        report_tta(run, model, card, cfg, machine)
+    return probs, card.classes
+
+
+def blended(probs, tta):
+    "The mean of a photo's and its mirror image's probabilities where there are both."
+    return probs.mean(0) if tta else probs
+
+
+def report_tta(run, model, card, cfg, machine):
+    "Say whether mirroring helped on the validation photos of `run`, if they are still there."
+    split = pd.read_csv(run.path / runs.SPLIT, dtype={"label": str, "file": str})
+    valid = split[split["split"] == "valid"]
+    paths = [folder.of_run(cfg, run) / file for file in valid["file"]]
+    if not paths or not all(path.is_file() for path in paths):
+        say(f"{run.path.name}: its validation photos are not there to tell whether --tta helps")
+        return
+    dl = loaders.plain(paths, card.view, cfg.bs, machine)
+    z = inference.logits(model, dl, machine, True, "checking --tta")
+    both = inference.probabilities(z, card.temperature)
+    y = np.array([card.classes.index(label) for label in valid["label"]])
+    plain, mean = both[0], both.mean(0)
+    verdict = "helped" if scores.nll_of(mean, y) < scores.nll_of(plain, y) else "did not help"
+    say(
+        f"{run.path.name}: --tta {verdict} on validation: NLL {scores.nll_of(plain, y):.4f} ->"
+        f" {scores.nll_of(mean, y):.4f}, accuracy {(plain.argmax(1) == y).mean():.4f} ->"
+        f" {(mean.argmax(1) == y).mean():.4f}"
+    )
+
+
+def average(answered):
+    "(mean probabilities, classes) over runs; their classes may be in any order but are the same."
+    classes = answered[0][1]
+    aligned = []
+    for probs, names in answered:
+        if set(names) != set(classes):
+            odd = sorted(set(names) ^ set(classes))[:3]
+            raise UserError(f"--run: runs of different classes cannot be averaged, e.g. {odd}")
+        aligned.append(probs[:, [names.index(name) for name in classes]])
+    return np.mean(aligned, axis=0), classes
+
+
+def details(photos, order, answer, probs, classes):
+    "One row a file, submitted ones first: Id, file, category, p, problem, then every class."
+    rest = np.setdiff1d(np.arange(len(photos)), order)
+    at = np.concatenate([order, rest]).astype(int)
+    told = pd.DataFrame(
+        {
+            "Id": [*answer.iloc[:, 0], *photos["file"].iloc[rest]],
+            "file": photos["file"].to_numpy()[at],
+            "category": [classes[i] for i in probs[at].argmax(1)],
+            "p": probs[at].max(1),
+            "problem": photos["problem"].to_numpy()[at],
+        }
+    )
+    return pd.concat([told, pd.DataFrame(probs[at], columns=classes)], axis=1)

@@ -1,0 +1,44 @@
+"""Run folder in, its held-out predictions out: what every report is made from."""
+
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+
+from vlg_fastai.config import UserError
+from vlg_fastai.runs import VALID
+
+
+@dataclass(frozen=True)
+class HeldOut:
+    "The held-out photos of a run: files (n,), labels y (n,), probabilities (n, classes)."
+
+    files: np.ndarray
+    y: np.ndarray
+    probs: np.ndarray
+    classes: list[str]
+
+    @property
+    def guess(self):
+        return self.probs.argmax(1)
+
+    @property
+    def losses(self):
+        "Negative log-likelihood of each photo's own label, in nats."
+        return -np.log(np.maximum(self.probs[np.arange(len(self.y)), self.y], 1e-12))
+
+
+def held_out(run):
+    "Read valid.csv of `run`; its first two columns are file and label, the others the classes."
+    classes = run.facts["classes"]
+    try:
+        table = pd.read_csv(
+            run.path / VALID, header=0, dtype={0: str, 1: str}, keep_default_na=False
+        )
+    except (OSError, ValueError) as error:
+        raise UserError(f"--run {run.path}: cannot read {VALID} ({error})") from None
+    if table.empty:
+        raise UserError(f"--run {run.path}: it held out no photos, there is nothing to report")
+    y = np.array([classes.index(label) for label in table.iloc[:, 1]])
+    probs = table.iloc[:, 2:].to_numpy(np.float64)
+    return HeldOut(table.iloc[:, 0].to_numpy(), y, probs, classes)
