@@ -54,9 +54,7 @@ class Machine:
     "What to compute on."
 
     device: str = "auto"  # auto, cpu, cuda, cuda:1, mps; auto takes a GPU only where it works
-    precision: Literal["auto", "fp32", "bf16", "fp16"] = (
-        "auto"  # auto: what the device does natively
-    )
+    precision: Literal["auto", "fp32", "bf16", "fp16"] = "auto"  # auto: the device's native one
     workers: Count | None = None  # processes that read photos; absent: as many as fit the machine
 
 
@@ -79,15 +77,14 @@ class TrainConfig(Machine, Place):
     lr_body: Rate | None = None  # peak learning rate of the backbone; absent: lr / 20
     wd: Amount = 1e-3  # weight decay of AdamW
     label_smoothing: Share = 0.2  # share of each label spread over all classes
-    patience: Positive = (
-        3  # epochs past the lr peak without a better validation NLL before stopping
-    )
+    # epochs without a better validation NLL, counted past the lr peak, before the run stops
+    patience: Positive = 3
     freeze_epochs: Count = 0  # epochs that train the head alone, before --epochs
     aug: Literal["none", "basic", "strong"] = "basic"  # basic: flips and rotations to 30 degrees
     mixup: Amount = 0.0  # Beta parameter of MixUp; 0 turns it off
     cutmix: Amount = 0.0  # Beta parameter of CutMix; 0 turns it off
     weighted: bool = True  # draw every class equally often in training
-    oversample: bool = False  # add augmented copies of rare classes to the training side
+    oversample: bool = False  # instead: augmented copies of rare classes in training
     valid_pct: Annotated[float, Limits(0.01, 0.9)] = 0.15  # share of photo groups held out
     seed: Count = 42  # of the split, the weights, the order and the augmentation
     name: str | None = None  # of the run folder, behind its number; absent: the arch
@@ -110,9 +107,8 @@ class InterpretConfig(Chosen):
     "Draw what a run gets wrong, from its stored predictions; no report named means all."
 
     confusion: bool = False  # confusion matrix (PNG, CSV), most confused pairs, per-class report
-    top_losses: tuple[Positive, ...] | None = (
-        None  # the N worst held-out photos; 24 where N is left out
-    )
+    # sheet of the N held-out photos with the worst loss; 24 where N is left out
+    top_losses: tuple[Positive, ...] | None = None
 
 
 EXCLUSIVE = (("mixup", "cutmix"),)  # pairs of which one at most is given

@@ -15,7 +15,12 @@ console = Console()
 
 def say(line=""):
     "Print one line as it stands: no wrapping, no markup (file names may hold brackets)."
-    console.print(line, markup=False, highlight=False, soft_wrap=True)
+    console.print(printable(line), markup=False, highlight=False, soft_wrap=True)
+
+
+def printable(text):
+    "`text` with what no terminal can show written as an escape: names need not be valid UTF-8."
+    return str(text).encode("utf-8", "backslashreplace").decode("utf-8")
 
 
 def show(title, columns, rows):
@@ -24,7 +29,7 @@ def show(title, columns, rows):
     for i, column in enumerate(columns):
         table.add_column(column, justify="right" if i else "left", overflow="fold")
     for row in rows:
-        table.add_row(*[escape(str(cell)) for cell in row])
+        table.add_row(*[escape(printable(cell)) for cell in row])
     console.print(table)
 
 

@@ -74,7 +74,7 @@ def blended(probs, tta):
 
 def report_tta(run, model, card, cfg, machine):
     "Say whether mirroring helped on the validation photos of `run`, if they are still there."
-    split = pd.read_csv(run.path / runs.SPLIT, dtype={"label": str, "file": str})
+    split = runs.read_csv(run.path / runs.SPLIT)
     valid = split[split["split"] == "valid"]
     paths = [folder.of_run(cfg, run) / file for file in valid["file"]]
     if not paths or not all(path.is_file() for path in paths):

@@ -159,4 +159,19 @@ def read_json(path):
 def write_csv(path, table):
     "Write a pandas table without its index, floats to seven significant digits."
     with replacing(path) as beside:
-        table.to_csv(beside, index=False, float_format="%.7g", lineterminator="\n")
+        table.to_csv(
+            beside, index=False, float_format="%.7g", lineterminator="\n", errors="surrogateescape"
+        )
+
+
+def read_csv(path):
+    "A table that `write_csv` wrote; text stays text, for a class may be called `nan` or `007`."
+    import pandas as pd  # here: the commands look for runs before anything heavy is loaded
+
+    text = dict.fromkeys(("file", "label", "content", "split", "problem"), str)
+    try:
+        return pd.read_csv(
+            path, dtype=text, keep_default_na=False, encoding_errors="surrogateescape"
+        )
+    except (OSError, ValueError) as error:
+        raise UserError(f"--run {path.parent}: cannot read {path.name} ({error})") from None

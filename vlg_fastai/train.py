@@ -18,7 +18,7 @@ from vlg_fastai.console import clock, say
 from vlg_fastai.data import demo, folder, loaders, scan, split
 from vlg_fastai.model import backbone, bundle, inference, learner, scores, sources
 
-PACKAGES = ("torch", "torchvision", "fastai", "timm", "numpy", "pandas", "pillow", "scikit-learn")
+PACKAGES = ("torch", "torchvision", "fastai", "fastcore", "timm", "numpy", "pandas", "pillow")
 
 
 def train(cfg, source):

@@ -16,6 +16,7 @@ from vlg_fastai.data.folder import DEMO_MARK
 SIDE = 160  # pixels of a finished picture
 DRAWN = 2 * SIDE  # drawn twice as large and reduced, which smooths the edges
 TESTS = 120
+FEWEST, MOST = 18, 40  # training pictures of a kind: as uneven as real collections are
 MEADOWS = ((176, 205, 140), (224, 212, 170), (196, 216, 230), (208, 196, 186), (150, 182, 150))
 DARK = (40, 34, 30)
 
@@ -61,16 +62,15 @@ def draw(folder, seed=0):
     for path, species in track(jobs, "drawing", len(jobs)):
         path.parent.mkdir(parents=True, exist_ok=True)
         animal(species, rng).save(path, quality=90)
-    _write_sample(beside, sum("test" in path.parts for path, _ in jobs))
+    _write_sample(beside)
     kinds = {name: asdict(species) for name, species in SPECIES.items()}
     (beside / DEMO_MARK).write_text(json.dumps({"seed": seed, "species": kinds}, indent=1))
     beside.rename(folder)
 
 
 def _training(folder, rng):
-    "Between 18 and 40 pictures of each kind, as uneven as real collections are."
     for name, species in SPECIES.items():
-        for number in range(rng.randint(18, 40)):
+        for number in range(rng.randint(FEWEST, MOST)):
             yield folder / "train" / name / f"{number:03d}.jpg", species
 
 
@@ -79,11 +79,11 @@ def _testing(folder, rng):
         yield folder / "test" / f"{number:04d}.jpg", rng.choice(list(SPECIES.values()))
 
 
-def _write_sample(folder, count):
+def _write_sample(folder):
     with (folder / "sample_submission.csv").open("w", newline="", encoding="utf-8") as file:
         rows = csv.writer(file)
         rows.writerow(["Id", "Category"])
-        rows.writerows([f"{number:04d}.jpg", next(iter(SPECIES))] for number in range(count))
+        rows.writerows([f"{number:04d}.jpg", next(iter(SPECIES))] for number in range(TESTS))
 
 
 def animal(species, rng):

@@ -85,8 +85,13 @@ def photos(folder):
     "(photos, number of other files) below `folder`, sorted by path; hidden ones do not count."
     files = sorted(path for path in folder.rglob("*") if not _hidden(path, folder))
     files = [path for path in files if not path.is_dir()]
-    wanted = [path for path in files if path.suffix.lower() in SUFFIXES]
+    wanted = [path for path in files if path.suffix.lower() in SUFFIXES and not _is_pipe(path)]
     return wanted, len(files) - len(wanted)
+
+
+def _is_pipe(path):
+    "True for what exists but is no file: reading it could wait for ever. A dead link is broken."
+    return path.exists() and not path.is_file()
 
 
 def _is_challenge(folder):

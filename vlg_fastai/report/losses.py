@@ -7,6 +7,7 @@ import pandas as pd
 from matplotlib.figure import Figure
 from PIL import Image, ImageOps
 
+from vlg_fastai.console import printable
 from vlg_fastai.data.images import BrokenImageError, quiet_decoders, read_image
 from vlg_fastai.runs import replacing, write_csv
 
@@ -66,6 +67,7 @@ def thumbnail(path):
 
 def short(text, tail=False):
     "`text` cut to what fits above a picture, keeping its end where `tail`."
+    text = printable(text)
     if len(text) <= WIDE:
         return text
     return "…" + text[1 - WIDE :] if tail else text[: WIDE - 1] + "…"

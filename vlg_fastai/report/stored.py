@@ -3,10 +3,9 @@
 from dataclasses import dataclass
 
 import numpy as np
-import pandas as pd
 
 from vlg_fastai.config import UserError
-from vlg_fastai.runs import VALID
+from vlg_fastai.runs import VALID, read_csv
 
 
 @dataclass(frozen=True)
@@ -31,12 +30,7 @@ class HeldOut:
 def held_out(run):
     "Read valid.csv of `run`; its first two columns are file and label, the others the classes."
     classes = run.facts["classes"]
-    try:
-        table = pd.read_csv(
-            run.path / VALID, header=0, dtype={0: str, 1: str}, keep_default_na=False
-        )
-    except (OSError, ValueError) as error:
-        raise UserError(f"--run {run.path}: cannot read {VALID} ({error})") from None
+    table = read_csv(run.path / VALID)
     if table.empty:
         raise UserError(f"--run {run.path}: it held out no photos, there is nothing to report")
     y = np.array([classes.index(label) for label in table.iloc[:, 1]])

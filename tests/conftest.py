@@ -1,0 +1,77 @@
+"""Toy photos and a run trained on them; nothing here needs a network, a GPU or real photos."""
+
+import dataclasses
+import random
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image, ImageDraw
+
+from vlg_fastai.config import PredictConfig, TrainConfig
+
+ARCH = "test_efficientnet"  # timm's own toy net: trains an epoch of these folders in a second
+COLOURS = {"blue+whale": (40, 70, 200), "höhlen bär": (150, 90, 40), "frog": (40, 180, 60)}
+
+
+def photo(rng, colour, size=(60, 48)):
+    "A noisy blob of `colour` somewhere on a noisy ground; no two are alike."
+    pixels = np.random.default_rng(rng.getrandbits(32)).integers(0, 90, (*size[::-1], 3))
+    image = Image.fromarray(pixels.astype(np.uint8)).resize((12, 10)).resize(size)
+    x, y = rng.randint(5, size[0] - 25), rng.randint(5, size[1] - 25)
+    shade = tuple(min(255, max(0, c + rng.randint(-30, 30))) for c in colour)
+    ImageDraw.Draw(image).ellipse((x, y, x + 20, y + 20), fill=shade)
+    return image
+
+
+def draw_folder(root, counts, tests=9, seed=0):
+    "DIR/train/<class>/* with `counts` photos and DIR/test/*; returns DIR."
+    rng = random.Random(seed)
+    for label, count in counts.items():
+        (root / "train" / label).mkdir(parents=True)
+        for number in range(count):
+            photo(rng, COLOURS[label]).save(root / "train" / label / f"{number:02d}.png")
+    (root / "test").mkdir()
+    for number in range(tests):
+        photo(rng, rng.choice(list(COLOURS.values()))).save(root / "test" / f"{number:03d}.png")
+    return root
+
+
+@pytest.fixture(scope="session")
+def toy(tmp_path_factory):
+    "Three classes of 10, 14 and 18 photos, nine test photos."
+    counts = dict(zip(COLOURS, (10, 14, 18), strict=True))
+    return draw_folder(tmp_path_factory.mktemp("toy"), counts)
+
+
+def toy_config(data, runs, **options):
+    "A config that trains in about a second."
+    given = {"arch": ARCH, "pretrained": False, "size": 32, "epochs": 1, "bs": 8, "workers": 0}
+    return TrainConfig(data=data, runs=runs, device="cpu", **{**given, **options})
+
+
+def run_training(cfg):
+    from vlg_fastai.model.sources import choose
+    from vlg_fastai.train import train
+
+    return train(cfg, choose(cfg.arch, cfg.weights, cfg.pretrained))
+
+
+def run_prediction(run, out, **options):
+    from vlg_fastai.predict import predict
+
+    cfg = PredictConfig(device="cpu", workers=0, out=out)
+    return predict(dataclasses.replace(cfg, **options), run if isinstance(run, list) else [run])
+
+
+@pytest.fixture(scope="session")
+def finished_run(toy, tmp_path_factory):
+    "A run of real ImageNet features (the bundled net), good enough to tell the colours apart."
+    cfg = toy_config(toy, tmp_path_factory.mktemp("runs"), arch="tf_efficientnet_lite0")
+    return run_training(dataclasses.replace(cfg, pretrained=True, epochs=3, size=64))
+
+
+@pytest.fixture
+def in_empty_folder(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    return Path()

@@ -1,0 +1,45 @@
+"""The README's option tables from config.py: `python tests/readme_tables.py` writes them anew."""
+
+import dataclasses
+import inspect
+import re
+from pathlib import Path
+
+from vlg_fastai.config import InterpretConfig, PredictConfig, TrainConfig
+
+README = Path(__file__).parents[1] / "README.md"
+COMMANDS = {"train": TrainConfig, "predict": PredictConfig, "interpret": InterpretConfig}
+FIELD = re.compile(r"((?:^    #.*\n)*)^    (\w+): (?:[^#\n]*?)(?:  # (.*))?$", re.MULTILINE)
+
+
+def helps(config_class):
+    "Option -> its comment, the one behind it or the lines above it, of a config and its bases."
+    found = {}
+    for base in config_class.__mro__[:-1]:
+        for above, name, behind in FIELD.findall(inspect.getsource(base)):
+            found.setdefault(name, behind or " ".join(re.findall(r"# (.*)", above)))
+    return found
+
+
+def table(config_class):
+    "One Markdown row an option: its flag, its default, what it is for."
+    told = helps(config_class)
+    lines = ["| option | default | |", "| - | - | - |"]
+    for field in dataclasses.fields(config_class):
+        default = "" if field.default in (None, ()) else f"`{field.default}`"
+        lines.append(f"| `--{field.name.replace('_', '-')}` | {default} | {told[field.name]} |")
+    return "\n".join(lines)
+
+
+def with_tables(readme):
+    "`readme` with the text between each pair of markers replaced by the table as it should be."
+    for name, config_class in COMMANDS.items():
+        start, end = f"<!-- options: {name} -->", "<!-- end -->"
+        pattern = re.escape(start) + ".*?" + re.escape(end)
+        new = f"{start}\n{table(config_class)}\n{end}"
+        readme = re.sub(pattern, lambda match, new=new: new, readme, flags=re.DOTALL)
+    return readme
+
+
+if __name__ == "__main__":
+    README.write_text(with_tables(README.read_text(encoding="utf-8")), encoding="utf-8")

@@ -1,0 +1,141 @@
+"""The command line: light, helpful, and exact about what it refuses."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from readme_tables import helps
+
+from vlg_fastai import cli, config
+from vlg_fastai.cli import as_json, parse
+from vlg_fastai.config import InterpretConfig, PredictConfig, TrainConfig, UserError
+
+ROOT = Path(__file__).parents[1]
+SCRIPTS = {"train": TrainConfig, "predict": PredictConfig, "interpret": InterpretConfig}
+LOADED = "import sys; sys.path.insert(0, '.'); sys.argv[0] = sys.argv[1]; del sys.argv[1]\n" + (
+    "import atexit, importlib; atexit.register(lambda: print('LOADED', *sys.modules))\n"
+    "importlib.import_module(sys.argv[0].removesuffix('.py')).main()"
+)
+
+
+def call(*arguments):
+    "Run a script in a Python of its own: (exit status, output, names of loaded modules)."
+    done = subprocess.run(
+        [sys.executable, "-c", LOADED, *arguments], cwd=ROOT, capture_output=True, text=True
+    )
+    output, _, loaded = (done.stdout + done.stderr).partition("LOADED")
+    return done.returncode, output + loaded, set(done.stdout.partition("LOADED")[2].split())
+
+
+@pytest.mark.parametrize("script", SCRIPTS)
+def test_help_answers_without_torch_and_names_every_option(script):
+    status, output, loaded = call(f"{script}.py", "--help")
+    assert status == 0
+    assert not {"torch", "fastai", "timm", "matplotlib"} & loaded
+    text = " ".join(output.replace("│", " ").split())
+    for name, told in helps(SCRIPTS[script]).items():
+        assert f"--{name.replace('_', '-')}" in output
+        assert told in text, name
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("train.py", "--data", "no/such/folder"), "error: --data no/such/folder: no such folder"),
+        (("train.py", "--epoch", "3"), "--epochs"),
+        (("train.py", "--epochs", "none"), "invalid"),
+        (("train.py", "--epochs", "0"), "error: --epochs 0: must be 1 or more"),
+        (("train.py", "--config", "nowhere.json"), "error: --config nowhere.json: no such file"),
+        (("predict.py", "--runs", "no/runs"), "error: --runs no/runs: no usable run"),
+        (("predict.py", "--run", "41"), "error: --run 41: no such run"),
+        (("interpret.py", "--runs", "no/runs"), "error: --runs no/runs: no usable run"),
+    ],
+)
+def test_a_mistake_is_told_without_torch_and_exits_with_two(arguments, message):
+    status, output, loaded = call(*arguments)
+    assert status == 2
+    assert message in output
+    assert "Traceback" not in output
+    assert not {"torch", "fastai"} & loaded
+
+
+@pytest.mark.parametrize("config_class", SCRIPTS.values())
+def test_every_option_says_what_it_is_for(config_class):
+    told = helps(config_class)
+    for name in config_class.__dataclass_fields__:
+        assert len(told[name]) > 12, name
+
+
+def test_a_stored_config_reads_back_equal(tmp_path):
+    cfg = TrainConfig(data=Path("x"), lr="find", lr_body=1e-3, epochs=7, weighted=False, name="n")
+    (tmp_path / "config.json").write_text(json.dumps(as_json(cfg)))
+    given = parse(TrainConfig, ["--config", str(tmp_path / "config.json")])
+    assert as_json(given) == as_json(cfg)
+
+
+def test_flags_win_over_a_stored_config_and_that_over_the_defaults_of_the_folder(tmp_path):
+    (tmp_path / "config.json").write_text('{"epochs": 9, "size": 64}')
+    asked = ["--config", str(tmp_path), "--size", "96"]
+    cfg = parse(TrainConfig, asked, adapt=lambda cfg: {"epochs": 1, "size": 32, "bs": 4})
+    assert (cfg.epochs, cfg.size, cfg.bs, cfg.lr) == (9, 96, 4, 2e-3)
+
+
+def test_a_recipe_sets_defaults_that_options_override(monkeypatch):
+    monkeypatch.setitem(config.RECIPES, "original", {"wd": 0.05, "epochs": 8})
+    cfg = parse(TrainConfig, ["--epochs", "3"])
+    assert (cfg.wd, cfg.epochs) == (0.05, 3)
+
+
+@pytest.mark.parametrize(
+    "stored",
+    [{"epoch": 3}, {"epochs": 2.5}, {"epochs": "5"}, {"aug": "wild"}, {"weighted": "yes"},
+     {"epochs": True}, {"data": 3}, {"lr": "search"}, {"name": 7}],
+)  # fmt: skip
+def test_an_unknown_or_ill_typed_stored_option_is_an_error(tmp_path, stored):
+    (tmp_path / "config.json").write_text(json.dumps(stored))
+    with pytest.raises(UserError, match=next(iter(stored))):
+        parse(TrainConfig, ["--config", str(tmp_path)])
+
+
+@pytest.mark.parametrize("text", ["[]", "{", ""])
+def test_a_stored_config_that_is_none_is_an_error(tmp_path, text):
+    (tmp_path / "config.json").write_text(text)
+    with pytest.raises(UserError, match="--config"):
+        parse(TrainConfig, ["--config", str(tmp_path)])
+
+
+@pytest.mark.parametrize(
+    "flags",
+    [["--bs", "1"], ["--size", "8"], ["--lr", "-1"], ["--valid-pct", "1"],
+     ["--label-smoothing", "1"],
+     ["--workers", "-2"], ["--mixup", "-1"], ["--wd", "-1"], ["--patience", "0"]],
+)  # fmt: skip
+def test_a_number_out_of_range_names_option_value_and_range(flags):
+    with pytest.raises(UserError, match=rf"{flags[0]} {flags[1]}.*: must be "):
+        parse(TrainConfig, flags)
+
+
+def test_mixup_and_cutmix_exclude_each_other():
+    with pytest.raises(UserError, match="--cutmix 1.0: not together with --mixup"):
+        parse(TrainConfig, ["--mixup", "0.2", "--cutmix", "1"])
+
+
+def test_top_losses_takes_a_number_or_none():
+    assert parse(InterpretConfig, []).top_losses is None
+    assert parse(InterpretConfig, ["--top-losses"]).top_losses == ()
+    assert parse(InterpretConfig, ["--top-losses", "20"]).top_losses == (20,)
+
+
+def test_several_runs_are_named_one_after_the_other():
+    assert parse(PredictConfig, ["--run", "3", "runs/0004-x"]).run == ("3", "runs/0004-x")
+
+
+def test_a_users_mistake_is_one_line_and_anything_else_keeps_its_traceback(capsys):
+    with pytest.raises(SystemExit) as stop, cli.plain_errors():
+        raise UserError("--data x: no such folder")
+    assert stop.value.code == 2
+    assert capsys.readouterr().err == "error: --data x: no such folder\n"
+    with pytest.raises(ZeroDivisionError), cli.plain_errors():
+        _ = 1 / 0

@@ -1,0 +1,30 @@
+"""What is printed: lines that a log can keep, names that may hold anything."""
+
+from vlg_fastai import console
+
+
+def test_names_with_brackets_and_of_any_length_stay_as_they_are(capsys):
+    line = "runs/[bold]x[/bold] " + "y" * 300
+    console.say(line)
+    assert capsys.readouterr().out == line + "\n"
+    console.show("t", ["file", "n"], [("[red]a[/red]", 1)])
+    assert "[red]a[/red]" in capsys.readouterr().out
+
+
+def test_seconds_are_said_as_a_person_says_them():
+    assert [console.clock(s) for s in (8.2, 200, 7500)] == ["8 s", "3 min 20 s", "2 h 05 min"]
+
+
+def test_a_log_gets_a_line_now_and_then_with_the_time_left(capsys, monkeypatch):
+    monkeypatch.setattr(console, "LINE_EVERY", 0.0)
+    assert list(console.track("abc", "reading", 3)) == ["a", "b", "c"]
+    out = capsys.readouterr().out
+    assert "reading 1/3, 0 s left" in out
+    assert (
+        "\r" not in out
+    )  # fastai's own bar asks isatty without calling it and fills logs with these
+
+
+def test_a_log_is_quiet_about_what_is_quick(capsys):
+    assert list(console.track(range(5), "reading", 5)) == list(range(5))
+    assert capsys.readouterr().out == ""

@@ -1,0 +1,117 @@
+"""The choice of device and precision, with devices that are only pretended."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+from fastai.torch_core import default_device
+
+from vlg_fastai import device
+from vlg_fastai.config import PredictConfig, UserError
+
+CUDA, CPU, MPS = (torch.device(kind) for kind in ("cuda", "cpu", "mps"))
+
+
+@pytest.fixture
+def machine(monkeypatch):
+    "A function that pretends which accelerators are there, and which of them work."
+
+    def pretend(cuda=False, mps=False, working=("cuda", "mps", "cpu")):
+        monkeypatch.setattr(torch.cuda, "is_available", lambda: cuda)
+        monkeypatch.setattr(torch.backends.mps, "is_available", lambda: mps)
+        broken = "no kernel image is available"
+        monkeypatch.setattr(device, "_problem", lambda d: None if d.type in working else broken)
+
+    return pretend
+
+
+def test_auto_takes_a_gpu_that_works(machine):
+    machine(cuda=True)
+    assert device.pick("auto") == torch.device("cuda", 0)
+    machine(mps=True)
+    assert device.pick("auto").type == "mps"
+    machine()
+    assert device.pick("auto") == CPU
+
+
+def test_auto_leaves_a_gpu_that_does_not_work_and_says_so(machine, capsys):
+    machine(cuda=True, working=("cpu",))
+    assert device.pick("auto") == CPU
+    assert "cuda is there but does not work (no kernel image" in capsys.readouterr().out
+
+
+def test_a_device_asked_for_that_does_not_work_is_an_error(machine):
+    machine(working=("cpu",))
+    with pytest.raises(UserError, match="--device cuda:1: does not work here .*try --device cpu"):
+        device.pick("cuda:1")
+    with pytest.raises(UserError, match="--device toaster: not a device"):
+        device.pick("toaster")
+
+
+def test_the_second_gpu_can_be_asked_for(machine):
+    machine(cuda=True)
+    assert device.pick("cuda:1") == torch.device("cuda", 1)
+
+
+def test_a_real_operation_is_tried():
+    assert device._problem(CPU) is None
+    assert device._problem(torch.device("meta")) is not None
+
+
+def test_precision_is_what_the_device_does_natively(monkeypatch):
+    monkeypatch.setattr(device, "_cpu_flags", lambda: {"avx2", "avx512_bf16"})
+    assert device.precision("auto", CPU) == "bf16"
+    monkeypatch.setattr(device, "_cpu_flags", lambda: {"avx2"})
+    assert device.precision("auto", CPU) == "fp32"
+    assert device.precision("auto", CUDA) == "fp16"
+    assert device.precision("auto", MPS) == "fp32"
+
+
+def test_precision_that_the_device_lacks_is_an_error():
+    with pytest.raises(UserError, match="--precision fp16: needs a CUDA GPU"):
+        device.precision("fp16", CPU)
+    with pytest.raises(UserError, match="--precision bf16"):
+        device.precision("bf16", MPS)
+    assert device.precision("fp32", CUDA) == "fp32"
+
+
+def test_cpu_flags_are_read_where_there_are_any(tmp_path):
+    (tmp_path / "cpuinfo").write_text("flags : fpu avx2 amx_bf16\n")
+    assert "amx_bf16" in device._cpu_flags(tmp_path / "cpuinfo")
+    assert device._cpu_flags(Path("no/such/file")) == set()
+
+
+def test_workers_fit_the_machine(monkeypatch):
+    for cores, on_gpu, on_cpu in ((2, 2, 0), (4, 4, 1), (16, 8, 4)):
+        monkeypatch.setattr(device, "cpus", lambda cores=cores: cores)
+        assert device.workers(None, CUDA) == on_gpu
+        assert device.workers(None, CPU) == on_cpu
+    assert device.workers(5, CPU) == 5
+
+
+def test_fastai_is_told_of_the_device():
+    machine = device.prepare(replace(PredictConfig(), device="cpu", workers=0))
+    assert machine == device.Machine(CPU, device.precision("auto", CPU), 0)
+    assert default_device() == CPU
+
+
+def test_the_allocator_is_set_where_glibc_is():
+    import platform
+
+    assert device.keep_memory() == (platform.libc_ver()[0] == "glibc")
+
+
+def test_precision_reaches_the_learner_as_fastais_own_callback():
+    from fastai.callback.fp16 import AMPMode, MixedPrecision
+
+    from vlg_fastai.model.callbacks import Bf16OnCpu
+    from vlg_fastai.model.learner import PRECISION
+
+    (fp16,), (bf16,), (on_cpu,) = (
+        PRECISION["fp16"](CUDA), PRECISION["bf16"](CUDA), PRECISION["bf16"](CPU)
+    )  # fmt: skip
+    assert isinstance(fp16, MixedPrecision)
+    assert fp16.amp_mode is AMPMode.FP16
+    assert bf16.amp_mode is AMPMode.BF16
+    assert isinstance(on_cpu, Bf16OnCpu)

@@ -1,0 +1,129 @@
+"""The house: imports point one way, scripts are signposts, README and folder say the same."""
+
+import ast
+import re
+import subprocess
+from pathlib import Path
+
+import pytest
+from readme_tables import README, with_tables
+
+ROOT = Path(__file__).parents[1]
+PACKAGE = ROOT / "vlg_fastai"
+SCRIPTS = [ROOT / f"{name}.py" for name in ("train", "predict", "interpret")]
+MODULES = sorted(PACKAGE.rglob("*.py"))
+# what lies lower may not import what lies higher; what shares a number may import each other
+LAYERS = [
+    {"config"}, {"cli", "console"}, {"runs"}, {"device"}, {"data"}, {"model"}, {"submission"},
+    {"train", "predict"}, {"report"},
+]  # fmt: skip
+LIGHT = ["config", "cli", "console", "runs", "data/folder", "data/images", "model/sources"]
+HEAVY = {"torch", "fastai", "timm", "pandas", "matplotlib", "sklearn"}
+
+
+def imports(path, top_only=False):
+    "Dotted names that the module at `path` imports, at its top or anywhere."
+    tree = ast.parse(path.read_text(encoding="utf-8"))
+    nodes = tree.body if top_only else ast.walk(tree)
+    for node in nodes:
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            yield from (f"{node.module}.{alias.name}" for alias in node.names)
+
+
+def layer(name):
+    return next((i for i, names in enumerate(LAYERS) if name in names), None)
+
+
+def room(path):
+    return path.relative_to(PACKAGE).parts[0].removesuffix(".py")
+
+
+@pytest.mark.parametrize("path", MODULES, ids=lambda path: path.relative_to(ROOT).as_posix())
+def test_imports_point_one_way(path):
+    if room(path) == "__init__":
+        return
+    own = layer(room(path))
+    assert own is not None, f"{room(path)} has no place in LAYERS"
+    for name in imports(path):
+        parts = name.split(".")
+        if parts[0] == "vlg_fastai" and len(parts) > 1 and layer(parts[1]) is not None:
+            assert layer(parts[1]) <= own, f"{path.name} imports {name}, which lies higher"
+
+
+@pytest.mark.parametrize("name", LIGHT)
+def test_what_answers_before_torch_loads_imports_nothing_heavy(name):
+    tops = {dotted.split(".")[0] for dotted in imports(PACKAGE / f"{name}.py", top_only=True)}
+    assert not tops & HEAVY
+
+
+@pytest.mark.parametrize("path", [*MODULES, *SCRIPTS], ids=lambda p: p.relative_to(ROOT).as_posix())
+def test_no_wildcard_and_no_pickle(path):
+    for name in imports(path):
+        assert not name.endswith(".*")
+        assert name.split(".")[0] not in {"pickle", "dill", "cloudpickle"}
+
+
+@pytest.mark.parametrize("path", SCRIPTS, ids=lambda path: path.name)
+def test_a_script_is_a_signpost_of_twenty_lines(path):
+    assert len(path.read_text(encoding="utf-8").splitlines()) <= 20
+
+
+@pytest.mark.parametrize("path", MODULES, ids=lambda path: path.relative_to(ROOT).as_posix())
+def test_modules_and_functions_stay_small(path):
+    text = path.read_text(encoding="utf-8")
+    assert len(text.splitlines()) <= 250
+    for node in ast.walk(ast.parse(text)):
+        if isinstance(node, ast.FunctionDef):
+            assert node.end_lineno - node.lineno < 35, node.name
+
+
+@pytest.mark.parametrize("path", MODULES, ids=lambda path: path.relative_to(ROOT).as_posix())
+def test_every_module_says_what_goes_in_and_what_comes_out(path):
+    text = path.read_text(encoding="utf-8")
+    assert not text.strip() or ast.get_docstring(ast.parse(text))
+
+
+def test_the_option_tables_of_the_readme_are_those_of_config():
+    text = README.read_text(encoding="utf-8")
+    assert text.count("<!-- options:") == 3
+    assert with_tables(text) == text, "run `python tests/readme_tables.py`"
+
+
+def listed_tree():
+    "Paths that the README's tree names, from its indentation."
+    block = re.search(r"```text\n(\.\n.*?)```", README.read_text(encoding="utf-8"), re.DOTALL)
+    folders, paths = [], set()
+    for line in block.group(1).splitlines()[1:]:
+        name = line.split("#")[0].strip()
+        depth = (len(line) - len(line.lstrip())) // 2
+        folders = folders[: depth - 1] + [name.rstrip("/")]
+        paths.add("/".join(folders) + ("/" if name.endswith("/") else ""))
+    return paths
+
+
+def test_the_tree_in_the_readme_is_the_folder():
+    command = ["git", "ls-files", "--cached", "--others", "--exclude-standard"]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    if done.returncode:
+        pytest.skip("not a git checkout")
+    files = {Path(name) for name in done.stdout.split() if (ROOT / name).exists()}
+    code = {f.as_posix() for f in files if f.suffix == ".py" and f.name != "__init__.py"}
+    tree = listed_tree()
+    shown = {path for path in code if not path.startswith("tests/")}
+    assert shown <= tree, f"not in the README's tree: {sorted(shown - tree)}"
+    gone = {path for path in tree if not (ROOT / path).exists()}
+    assert not gone, f"in the README's tree, but not there: {sorted(gone)}"
+
+
+def test_every_requirement_is_used_and_has_a_lower_bound():
+    names = {"pillow": "PIL", "scikit-learn": "sklearn"}
+    used = {name.split(".")[0] for path in MODULES for name in imports(path)}
+    text = "".join(path.read_text(encoding="utf-8") for path in MODULES)
+    for line in (ROOT / "requirements.txt").read_text(encoding="utf-8").splitlines():
+        if line and not line.startswith("#"):
+            name, _, bound = line.partition(">=")
+            assert bound, f"{line}: no lower bound"
+            module = names.get(name, name).replace("-", "_")
+            assert module in used or module in text, f"{name} is not used"

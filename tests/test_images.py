@@ -1,0 +1,127 @@
+"""The one reader: every odd file becomes an upright RGB picture or a reason."""
+
+import io
+import struct
+import zlib
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from vlg_fastai.data.images import BrokenImageError, content_hash, read_image
+
+
+def saved(image, kind, **options):
+    file = io.BytesIO()
+    image.save(file, kind, **options)
+    return file.getvalue()
+
+
+def solid(mode, colour, size=(20, 10)):
+    return Image.new(mode, size, colour)
+
+
+def test_the_exif_orientation_is_applied():
+    image = solid("RGB", "red", (30, 10))
+    exif = image.getexif()
+    exif[0x0112] = 6  # rotate by a quarter
+    assert read_image(saved(image, "JPEG", exif=exif)).size == (10, 30)
+
+
+def test_a_damaged_exif_block_does_not_cost_the_picture():
+    assert read_image(saved(solid("RGB", "red"), "JPEG", exif=b"Exif\x00\x00garbage")).size == (
+        20,
+        10,
+    )
+
+
+@pytest.mark.parametrize("mode", ["RGBA", "LA", "PA"])
+def test_transparent_pixels_are_white(mode):
+    image = Image.new("RGBA", (8, 8), (200, 0, 0, 0)).convert(mode if mode != "PA" else "RGBA")
+    kind = "PNG" if mode != "PA" else "GIF"
+    assert read_image(saved(image, kind)).getpixel((3, 3)) == (255, 255, 255)
+
+
+def test_a_palette_with_a_transparent_colour_is_composited():
+    image = Image.new("P", (4, 4), 1)
+    image.putpalette([0, 0, 0, 10, 200, 30])
+    assert read_image(saved(image, "PNG")).getpixel((0, 0)) == (10, 200, 30)
+    assert read_image(saved(image, "PNG", transparency=1)).getpixel((0, 0)) == (255, 255, 255)
+
+
+def test_cmyk_becomes_rgb():
+    red, green, blue = read_image(saved(solid("CMYK", (0, 255, 255, 0)), "JPEG")).getpixel((5, 5))
+    assert red > 200
+    assert max(green, blue) < 80
+
+
+def test_sixteen_bit_greys_are_scaled_and_not_clipped():
+    ramp = Image.fromarray(np.array([[0, 32768, 65535]], dtype=np.uint16))
+    values = [read_image(saved(ramp, "PNG")).getpixel((x, 0))[0] for x in range(3)]
+    assert values == [0, 127, 255]
+
+
+def test_a_float_tiff_between_zero_and_one_is_scaled():
+    image = Image.fromarray(np.array([[0.0, 0.5, 1.0]], dtype=np.float32))
+    assert [read_image(saved(image, "TIFF")).getpixel((x, 0))[0] for x in range(3)] == [0, 127, 255]
+
+
+@pytest.mark.parametrize("kind", ["GIF", "WEBP", "PNG"])
+def test_an_animation_gives_its_first_frame(kind):
+    first, second = solid("RGB", (250, 0, 0)), solid("RGB", (0, 0, 250))
+    content = saved(first, kind, save_all=True, append_images=[second])
+    assert read_image(content).getpixel((5, 5))[0] > 200
+
+
+@pytest.mark.parametrize("size", [(1, 1), (3000, 2), (2, 3000)])
+def test_one_pixel_and_slivers_are_pictures(size):
+    assert read_image(saved(solid("RGB", "blue", size), "PNG")).size == size
+
+
+@pytest.mark.parametrize("kind", ["JPEG", "PNG", "WEBP", "TIFF", "BMP", "GIF"])
+def test_each_format_is_read(kind):
+    assert read_image(saved(solid("RGB", "blue"), kind)).mode == "RGB"
+
+
+def test_a_truncated_file_is_broken_with_a_reason():
+    noise = Image.fromarray(np.random.default_rng(0).integers(0, 255, (90, 90, 3), dtype=np.uint8))
+    content = saved(noise, "JPEG")
+    with pytest.raises(BrokenImageError, match="truncated"):
+        read_image(content[: len(content) // 2])
+
+
+def test_an_empty_file_and_a_text_say_what_they_are():
+    with pytest.raises(BrokenImageError, match="empty"):
+        read_image(b"")
+    with pytest.raises(BrokenImageError, match="not a picture, starts with 'Dear jury"):
+        read_image(b"Dear jury, this is no photo")
+
+
+def test_a_file_that_is_not_there_says_so(tmp_path):
+    with pytest.raises(BrokenImageError, match="No such file"):
+        read_image(tmp_path / "gone.jpg")
+
+
+def test_a_decompression_bomb_is_refused():
+    header = struct.pack(">IIBBBBB", 60000, 60000, 8, 2, 0, 0, 0)
+
+    def chunk(kind, data):
+        return (
+            struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+        )
+
+    bomb = b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", b"") + chunk(b"IEND", b"")
+    with pytest.raises(BrokenImageError, match="decompression bomb"):
+        read_image(bomb)
+
+
+def test_a_large_jpeg_is_decoded_smaller_but_never_below_what_is_asked():
+    content = saved(solid("RGB", "green", (1600, 1200)), "JPEG")
+    width, height = read_image(content, side=100).size
+    assert 100 <= height < 1200
+    assert width > height
+
+
+def test_the_content_hash_is_of_the_bytes():
+    assert content_hash(b"a") != content_hash(b"b")
+    assert content_hash(b"a") == content_hash(b"a")

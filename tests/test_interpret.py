@@ -1,0 +1,104 @@
+"""Reports: made from what the run stored, agreeing with it, readable with many classes."""
+
+import dataclasses
+
+import numpy as np
+import pandas as pd
+import pytest
+from PIL import Image
+
+from vlg_fastai.config import InterpretConfig, UserError
+from vlg_fastai.report import confusion, losses
+from vlg_fastai.report.interpret import interpret
+from vlg_fastai.report.stored import HeldOut, held_out
+
+
+def made(run, **options):
+    return {
+        path.name for path in interpret(dataclasses.replace(InterpretConfig(), **options), [run])
+    }
+
+
+CONFUSION = {"confusion.png", "confusion.csv", "confused_pairs.csv", "per_class.csv"}
+LOSSES = {"top_losses.png", "top_losses.csv"}
+
+
+def test_without_a_choice_every_report_is_made(finished_run):
+    assert made(finished_run) == CONFUSION | LOSSES
+
+
+def test_a_named_report_is_the_only_one(finished_run):
+    assert made(finished_run, confusion=True) == CONFUSION
+    assert made(finished_run, top_losses=()) == LOSSES
+
+
+def test_the_number_of_top_losses_is_taken(finished_run):
+    made(finished_run, top_losses=(3,))
+    table = pd.read_csv(finished_run.path / "reports" / "top_losses.csv")
+    assert len(table) == 3
+    assert list(table["loss"]) == sorted(table["loss"], reverse=True)
+    assert table["loss"][0] == pytest.approx(held_out(finished_run).losses.max(), abs=1e-4)
+
+
+def test_the_matrix_adds_up_to_the_held_out_photos(finished_run):
+    made(finished_run, confusion=True)
+    folder, facts = finished_run.path / "reports", finished_run.facts
+    matrix = pd.read_csv(folder / "confusion.csv").iloc[:, 1:].to_numpy()
+    assert matrix.sum() == facts["photos"]["valid"]
+    assert np.trace(matrix) / matrix.sum() == pytest.approx(facts["accuracy"])
+    pairs = pd.read_csv(folder / "confused_pairs.csv")
+    assert pairs["times"].sum() == matrix.sum() - np.trace(matrix)
+    recall = pd.read_csv(folder / "per_class.csv").set_index("class")["recall"]
+    assert recall.to_dict() == pytest.approx(facts["recall"], abs=1e-6)
+
+
+def random_held_out(classes, n=400):
+    rng = np.random.default_rng(0)
+    probs = rng.dirichlet(np.ones(len(classes)), n)
+    files = np.array([f"train/{i}.jpg" for i in range(n)])
+    return HeldOut(files, rng.integers(0, len(classes), n), probs, classes)
+
+
+def test_a_matrix_of_forty_classes_is_large_enough_to_read(tmp_path):
+    names = [f"class number {i} with $money$ and _lines_" for i in range(40)]
+    confusion.report(random_held_out(names), tmp_path)
+    width, height = Image.open(tmp_path / "confusion.png").size
+    assert min(width, height) > 40 * 30  # thirty pixels a cell hold a number of three digits
+
+
+def test_a_class_without_photos_is_blank_and_not_zero(tmp_path):
+    held = random_held_out(["a", "b", "c"], 50)
+    held = dataclasses.replace(held, y=held.y % 2)
+    table = confusion.per_class(held).set_index("class")
+    assert np.isnan(table.loc["c", "recall"])
+    assert table.loc["c", "photos"] == 0
+
+
+def test_a_photo_that_is_gone_leaves_a_grey_place(tmp_path):
+    held = random_held_out(["a", "b"], 5)
+    losses.report(held, tmp_path, tmp_path, 5)
+    assert losses.thumbnail(tmp_path / "train/0.jpg").getpixel((9, 9)) == losses.MISSING
+    assert (tmp_path / "top_losses.png").stat().st_size > 5000
+
+
+def test_class_names_that_are_columns_of_ours_do_no_harm(tmp_path):
+    import json
+
+    from vlg_fastai.runs import Run
+
+    (tmp_path / "facts.json").write_text(json.dumps({"classes": ["file", "label", "nan"]}))
+    (tmp_path / "valid.csv").write_text("file,label,file,label,nan\nx.jpg,nan,0.1,0.2,0.7\n")
+    held = held_out(Run(tmp_path))
+    assert held.y.tolist() == [2]
+    assert held.probs.tolist() == [[0.1, 0.2, 0.7]]
+
+
+def test_a_run_without_held_out_photos_has_nothing_to_report(tmp_path):
+    import json
+
+    from vlg_fastai.runs import Run
+
+    (tmp_path / "facts.json").write_text(json.dumps({"classes": ["a", "b"]}))
+    (tmp_path / "valid.csv").write_text("file,label,a,b\n")
+    with pytest.raises(UserError, match="held out no photos"):
+        held_out(Run(tmp_path))

@@ -1,0 +1,128 @@
+"""What the model is shown: balanced, augmented on one side only, never out of memory."""
+
+from collections import Counter
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from conftest import COLOURS, draw_folder, toy_config
+from fastai.torch_core import set_seed
+from fastai.vision.core import PILImage
+from PIL import Image
+
+from vlg_fastai.data import folder, loaders, scan, split
+from vlg_fastai.data.augment import Fit
+from vlg_fastai.device import Machine
+
+CPU = Machine(torch.device("cpu"), "fp32", 0)
+VIEW = loaders.View(32, (0.5, 0.5, 0.5), (0.5, 0.5, 0.5), "bicubic", 0.9)
+
+
+@pytest.fixture(scope="module")
+def uneven(tmp_path_factory):
+    root = draw_folder(
+        tmp_path_factory.mktemp("uneven"), dict(zip(COLOURS, (60, 6, 12), strict=True))
+    )
+    return split.assign(scan.scan_classes(folder.layout(root)), 0.2, 0)
+
+
+def dls_of(table, **options):
+    set_seed(0)
+    cfg = toy_config(None, None, **options)
+    return loaders.build(table, sorted(table["label"].unique()), VIEW, CPU, cfg)
+
+
+def drawn(dls, epochs=20):
+    return Counter(int(i) for _ in range(epochs) for _, y in dls.train for i in y)
+
+
+def test_the_weighted_loader_draws_every_class_equally_often(uneven):
+    counts = drawn(dls_of(uneven))
+    assert max(counts.values()) < 1.3 * min(counts.values())
+
+
+def test_without_weights_classes_come_as_often_as_they_are(uneven):
+    counts = drawn(dls_of(uneven, weighted=False))
+    assert max(counts.values()) > 4 * min(counts.values())
+
+
+def test_oversampling_is_on_the_training_side_only(uneven):
+    plain, more = dls_of(uneven, weighted=False), dls_of(uneven, oversample=True)
+    assert len(more.train_ds) > len(plain.train_ds)
+    assert len(more.valid_ds) == len(plain.valid_ds)
+    assert not {*more.train_ds.items["file"]} & {*more.valid_ds.items["file"]}
+
+
+def test_copies_of_a_photo_are_augmented_each_in_its_own_way(uneven):
+    one = uneven[uneven["split"] == "train"].iloc[[0] * 8]
+    table = pd.concat([one, uneven[uneven["split"] == "valid"]], ignore_index=True)
+    x, _ = dls_of(table, weighted=False).train.one_batch()
+    assert len({tensor.numpy().tobytes() for tensor in x}) == 8
+
+
+def test_validation_is_in_order_and_never_augmented(uneven):
+    dls = dls_of(uneven, aug="strong")
+    first, again = (torch.cat([x for x, _ in dls.valid]) for _ in range(2))
+    assert torch.equal(first, again)
+    files = list(uneven.loc[uneven["split"] == "valid", "file"])
+    assert list(dls.valid_ds.items["file"]) == files
+
+
+def test_a_batch_larger_than_the_photos_is_lowered_and_said(uneven, capsys):
+    dls = dls_of(uneven, bs=500)
+    assert len(dls.train) == 1  # fastai drops the last batch: without this it would train on none
+    assert "--bs 500 is more than the" in capsys.readouterr().out
+
+
+def test_the_same_seed_gives_the_same_batches(uneven):
+    first, again = (dls_of(uneven).train.one_batch() for _ in range(2))
+    assert torch.equal(first[0], again[0])
+    assert torch.equal(first[1], again[1])
+
+
+@pytest.mark.parametrize("size", [(1, 1), (4000, 3), (3, 4000), (50, 40)])
+def test_every_shape_of_photo_fits(size):
+    fit = Fit(48, 0.875, "bicubic", min_scale=0.35)
+    for side in (0, 1):
+        assert fit(PILImage(Image.new("RGB", size)), split_idx=side).size == (48, 48)
+
+
+def test_validation_takes_the_centre_and_training_any_place():
+    fit = Fit(10, 0.5, "bilinear")
+    fit.before_call(None, 1)
+    assert fit.box(100, 60) == (35, 15, 65, 45)
+    boxes = set()
+    for _ in range(20):
+        fit.before_call(None, 0)
+        left, top, right, bottom = fit.box(100, 60)
+        boxes.add((left, top))
+        assert 0 <= left < right <= 100
+        assert 0 <= top < bottom <= 60
+    assert len(boxes) > 10
+
+
+def test_strong_crops_vary_in_area_and_shape_within_the_photo():
+    fit = Fit(10, 0.9, "bilinear", min_scale=0.35)
+    areas, ratios = [], []
+    for _ in range(200):
+        fit.before_call(None, 0)
+        left, top, right, bottom = fit.box(120, 100)
+        areas.append((right - left) * (bottom - top) / 100**2)
+        ratios.append((right - left) / (bottom - top))
+    assert 0.3 < min(areas) < 0.5 < 0.8 < max(areas) <= 1.2
+    assert np.log(ratios).std() > 0.05
+
+
+def test_names_of_augmentations_and_heads_agree_with_the_options():
+    from typing import get_args, get_type_hints
+
+    from vlg_fastai.config import RECIPES, TrainConfig
+    from vlg_fastai.data.augment import AUGMENTATIONS
+    from vlg_fastai.model.head import HEADS
+    from vlg_fastai.model.learner import PRECISION
+
+    hints = get_type_hints(TrainConfig)
+    for option, names in (("aug", AUGMENTATIONS), ("head", HEADS), ("recipe", RECIPES)):
+        assert set(get_args(hints[option])) == set(names)
+    assert set(get_args(hints["precision"])) == {"auto", *PRECISION}

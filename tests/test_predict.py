@@ -1,0 +1,214 @@
+"""Submissions: a row for every file, the sample's header, ids and order, the same bytes again."""
+
+import shutil
+
+import numpy as np
+import pandas as pd
+import pytest
+from conftest import run_prediction, run_training, toy_config
+
+from vlg_fastai import submission
+from vlg_fastai.config import UserError
+
+
+@pytest.fixture
+def test_photos(toy, tmp_path):
+    "A copy of the toy test folder to spoil."
+    return shutil.copytree(toy / "test", tmp_path / "challenge" / "test")
+
+
+def rows(path):
+    return pd.read_csv(path, dtype=str, keep_default_na=False)
+
+
+def write_sample(folder, ids, header=("image_id", "class"), name="sample_submission.csv"):
+    pd.DataFrame([(i, "frog") for i in ids], columns=header).to_csv(folder / name, index=False)
+
+
+def test_every_test_file_has_a_row_in_order(finished_run, tmp_path):
+    table = rows(run_prediction(finished_run, tmp_path / "submission.csv"))
+    assert list(table.columns) == ["Id", "Category"]
+    assert list(table["Id"]) == [f"{n:03d}.png" for n in range(9)]
+    assert set(table["Category"]) <= set(finished_run.facts["classes"])
+
+
+def test_the_model_tells_the_toy_classes_apart(finished_run):
+    assert finished_run.facts["accuracy"] > 0.6
+
+
+def test_predicting_twice_gives_the_same_bytes(finished_run, tmp_path):
+    files = []
+    for name in ("a", "b"):
+        (tmp_path / name).mkdir()
+        run_prediction(finished_run, tmp_path / name / "submission.csv")
+        files.append([path.read_bytes() for path in sorted((tmp_path / name).iterdir())])
+    assert files[0] == files[1]
+    assert len(files[0]) == 2
+
+
+def test_validation_photos_are_predicted_as_they_were_in_training(finished_run, toy, tmp_path):
+    run_prediction(finished_run, tmp_path / "s.csv", test=toy / "train")
+    classes = finished_run.facts["classes"]
+    now = pd.read_csv(tmp_path / "probabilities.csv").set_index("file")[classes]
+    then = pd.read_csv(finished_run.path / "valid.csv").set_index("file")[classes]
+    then.index = [file.removeprefix("train/") for file in then.index]
+    assert np.allclose(now.loc[then.index], then, atol=1e-4)
+
+
+def test_a_broken_file_gets_the_training_prior_and_costs_no_other_row(
+    finished_run, test_photos, tmp_path, capsys
+):
+    plain = rows(run_prediction(finished_run, tmp_path / "a.csv", test=test_photos))
+    (test_photos / "003.png").write_bytes(b"rubbish")
+    (test_photos / "empty.jpg").write_bytes(b"")
+    spoilt = rows(run_prediction(finished_run, tmp_path / "b.csv", test=test_photos))
+    assert len(spoilt) == 10
+    same = plain["Id"] != "003.png"
+    merged = plain[same].merge(spoilt, on="Id")
+    assert (merged["Category_x"] == merged["Category_y"]).all()
+    told = pd.read_csv(tmp_path / "probabilities.csv").set_index("file")
+    assert told.loc["empty.jpg", "problem"] == "empty file"
+    prior = told.loc["003.png", finished_run.facts["classes"]].to_numpy(float)
+    assert np.allclose(prior, finished_run.facts["prior"], atol=1e-6)
+    assert "2 of 10 files cannot be read" in capsys.readouterr().out
+
+
+def test_a_folder_of_broken_files_alone_is_answered_with_the_prior(finished_run, tmp_path):
+    (tmp_path / "test").mkdir()
+    (tmp_path / "test" / "a.jpg").write_bytes(b"x")
+    assert len(rows(run_prediction(finished_run, tmp_path / "s.csv", test=tmp_path / "test"))) == 1
+
+
+def test_the_samples_header_ids_and_order_are_taken(finished_run, test_photos, tmp_path):
+    ids = [f"{n:03d}" for n in (4, 2, 0, 1, 3, 5, 8, 7, 6)]
+    write_sample(test_photos.parent, ids)
+    table = rows(run_prediction(finished_run, tmp_path / "s.csv", test=test_photos))
+    assert list(table.columns) == ["image_id", "class"]
+    assert list(table["image_id"]) == ids
+    plain = pd.read_csv(tmp_path / "probabilities.csv", dtype={"Id": str})
+    assert list(plain["file"]) == [f"{i}.png" for i in ids]
+    assert list(plain["category"]) == list(table["class"])
+
+
+@pytest.mark.parametrize("form", ["{n}.png", "test/{n}.png", "{n}"])
+def test_ids_are_matched_by_path_name_or_stem(finished_run, test_photos, tmp_path, form):
+    ids = [form.format(n=f"{n:03d}") for n in range(8, -1, -1)]
+    write_sample(test_photos.parent, ids, name="sample.csv")
+    table = rows(run_prediction(finished_run, tmp_path / "s.csv", test=test_photos))
+    assert list(table["image_id"]) == ids
+
+
+def test_an_id_without_a_photo_refuses_the_file(finished_run, test_photos, tmp_path):
+    write_sample(test_photos.parent, ["000", "nowhere"])
+    with pytest.raises(UserError, match="1 of 2 Ids have no photo .* nowhere"):
+        run_prediction(finished_run, tmp_path / "s.csv", test=test_photos)
+    assert not (tmp_path / "s.csv").exists()
+
+
+def test_an_id_that_could_mean_two_photos_is_an_error():
+    sample = pd.DataFrame({"Id": ["1.jpg"]})
+    with pytest.raises(UserError, match="means several photos by its name"):
+        submission.order(sample, ["a/1.jpg", "b/1.jpg"], "test")
+
+
+def test_photos_without_an_id_stay_in_the_probabilities(
+    finished_run, test_photos, tmp_path, capsys
+):
+    write_sample(test_photos.parent, ["000", "001"])
+    table = rows(run_prediction(finished_run, tmp_path / "s.csv", test=test_photos))
+    assert len(table) == 2
+    assert len(pd.read_csv(tmp_path / "probabilities.csv")) == 9
+    assert "7 photos have no Id in the sample" in capsys.readouterr().out
+
+
+def test_a_sample_with_a_column_a_class_gets_probabilities(finished_run, test_photos, tmp_path):
+    header = ("id", *reversed(finished_run.facts["classes"]))
+    ids = [f"{n:03d}" for n in range(9)]
+    pd.DataFrame([(i, 0, 0, 0) for i in ids], columns=header).to_csv(
+        test_photos.parent / "sample_submission.csv", index=False
+    )
+    run_prediction(finished_run, tmp_path / "s.csv", test=test_photos)
+    table = pd.read_csv(tmp_path / "s.csv", dtype={"id": str})
+    assert tuple(table.columns) == header
+    assert np.allclose(table.iloc[:, 1:].sum(axis=1), 1, atol=1e-5)
+
+
+def two_samples(folder):
+    write_sample(folder, ["000"])
+    write_sample(folder, ["000"], name="sample.csv")
+
+
+@pytest.mark.parametrize(
+    ("spoil", "message"),
+    [
+        (lambda folder: write_sample(folder, ["000", "000"]), "is there twice"),
+        (lambda folder: write_sample(folder, []), "has no rows"),
+        (two_samples, "several could be meant"),
+    ],
+)
+def test_a_sample_that_cannot_be_followed_is_said(
+    finished_run, test_photos, tmp_path, spoil, message
+):
+    spoil(test_photos.parent)
+    with pytest.raises(UserError, match=message):
+        run_prediction(finished_run, tmp_path / "s.csv", test=test_photos)
+
+
+def test_several_runs_are_averaged(finished_run, toy, tmp_path):
+    other = run_training(toy_config(toy, tmp_path, seed=9))
+    classes = finished_run.facts["classes"]
+    tables = []
+    for i, chosen in enumerate(([finished_run], [other], [finished_run, other])):
+        run_prediction(chosen, tmp_path / str(i) / "s.csv")
+        tables.append(pd.read_csv(tmp_path / str(i) / "probabilities.csv")[classes].to_numpy())
+    assert np.allclose((tables[0] + tables[1]) / 2, tables[2], atol=1e-5)
+
+
+def test_runs_of_other_classes_are_not_averaged():
+    from vlg_fastai.predict import average
+
+    with pytest.raises(UserError, match="different classes"):
+        average([(np.eye(2), ["a", "b"]), (np.eye(2), ["a", "c"])])
+    mean, classes = average(
+        [(np.array([[0.8, 0.2]]), ["a", "b"]), (np.array([[0.4, 0.6]]), ["b", "a"])]
+    )
+    assert classes == ["a", "b"]
+    assert np.allclose(mean, [[0.7, 0.3]])
+
+
+def test_mirroring_changes_the_answer_and_says_whether_it_helped(finished_run, tmp_path, capsys):
+    for name, tta in (("plain", False), ("tta", True)):
+        run_prediction(finished_run, tmp_path / name / "s.csv", tta=tta)
+    told = capsys.readouterr().out
+    assert "--tta helped" in told or "--tta did not help" in told
+    p = [pd.read_csv(tmp_path / name / "probabilities.csv")["p"] for name in ("plain", "tta")]
+    assert not np.allclose(*p)
+
+
+def test_a_mirrored_photo_has_the_same_answer_with_tta(finished_run, tmp_path):
+    from PIL import Image, ImageOps
+
+    folder = tmp_path / "test"
+    folder.mkdir()
+    image = Image.effect_noise((64, 64), 90).convert("RGB")
+    image.save(folder / "a.png")
+    ImageOps.mirror(image).save(folder / "b.png")
+    run_prediction(finished_run, tmp_path / "s.csv", test=folder, tta=True)
+    table = pd.read_csv(tmp_path / "probabilities.csv")[finished_run.facts["classes"]].to_numpy()
+    assert np.allclose(table[0], table[1], atol=1e-4)
+
+
+def test_a_test_folder_that_is_not_there_is_named(finished_run, tmp_path):
+    with pytest.raises(UserError, match="--test .*gone: no such folder"):
+        run_prediction(finished_run, tmp_path / "s.csv", test=tmp_path / "gone")
+    with pytest.raises(UserError, match="no folder `test` in"):
+        run_prediction(finished_run, tmp_path / "s.csv", data=tmp_path)
+
+
+def test_a_damaged_model_file_is_named(finished_run, tmp_path):
+    from vlg_fastai.runs import Run
+
+    copy = shutil.copytree(finished_run.path, tmp_path / "0001-copy")
+    (copy / "model.safetensors").write_bytes(b"half a model")
+    with pytest.raises(UserError, match="0001-copy: its model cannot be rebuilt"):
+        run_prediction(Run(copy), tmp_path / "s.csv")

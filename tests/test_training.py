@@ -1,0 +1,244 @@
+"""Runs: repeatable, interruptible, the best epoch kept, every option at work, all written down."""
+
+import dataclasses
+import json
+import os
+import signal
+from itertools import count
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from conftest import COLOURS, draw_folder, run_training, toy_config
+from fastai.callback.core import Callback
+from safetensors.torch import load_file
+
+from vlg_fastai.cli import as_json, stored_config
+from vlg_fastai.config import TrainConfig, UserError
+from vlg_fastai.model import learner
+from vlg_fastai.model.callbacks import BestWeights, CalibratedNLL
+
+TIMED = ("seconds", "photos_per_second", "command")
+
+
+def outcome(run):
+    "All that a run came to, but for how long it took: facts, split, weights."
+    facts = {key: value for key, value in run.facts.items() if key not in TIMED}
+    weights = load_file(run.path / "model.safetensors")
+    bits = {key: value.numpy().tobytes() for key, value in weights.items()}
+    return facts, (run.path / "split.csv").read_text(encoding="utf-8"), bits
+
+
+@pytest.fixture(scope="module")
+def plain(toy, tmp_path_factory):
+    "The outcome of a toy run with no option changed."
+    return outcome(run_training(toy_config(toy, tmp_path_factory.mktemp("plain"))))
+
+
+def test_the_same_seed_gives_the_same_run(toy, tmp_path, plain):
+    assert outcome(run_training(toy_config(toy, tmp_path))) == plain
+
+
+def test_a_run_repeated_from_its_stored_config_is_the_same(toy, tmp_path):
+    first = run_training(toy_config(toy, tmp_path, seed=5, mixup=0.3))
+    stored = stored_config(first.path, TrainConfig)
+    again = run_training(TrainConfig(**{**stored, "runs": tmp_path / "again"}))
+    assert outcome(again) == outcome(first)
+
+
+CHANGES = {
+    "epochs": 2, "arch": "test_resnet", "head": "linear", "bs": 4, "size": 48, "lr": 0.02,
+    "lr_body": 0.02, "wd": 0.5, "label_smoothing": 0.0, "freeze_epochs": 1, "aug": "none",
+    "mixup": 0.4, "cutmix": 1.0, "weighted": False, "oversample": True, "valid_pct": 0.4,
+    "seed": 7, "precision": "bf16", "workers": 1,
+}  # fmt: skip
+TESTED_ELSEWHERE = {
+    "data": "every test here", "runs": "every test here",
+    "config": "test_a_run_repeated_from_its_stored_config_is_the_same",
+    "patience": "test_patience_ends_a_run_that_gets_no_better",
+    "name": "test_the_name_is_that_of_the_folder",
+    "weights": "test_models.py::test_weights_of_a_file_are_taken",
+    "pretrained": "test_trained_weights_are_used_unless_told_otherwise",
+    "device": "test_device.py",
+    "recipe": "test_cli.py::test_a_recipe_sets_defaults_that_options_override",
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("option", CHANGES)
+def test_each_option_changes_what_comes_out(toy, tmp_path, plain, option):
+    changed = outcome(run_training(toy_config(toy, tmp_path, **{option: CHANGES[option]})))
+    assert changed[2] != plain[2]
+
+
+def test_no_option_is_left_out_of_these_tests():
+    fields = {field.name for field in dataclasses.fields(TrainConfig)}
+    assert fields == {*CHANGES, *TESTED_ELSEWHERE}
+
+
+def test_trained_weights_are_used_unless_told_otherwise(toy, tmp_path):
+    trained, untrained = (
+        run_training(toy_config(toy, tmp_path, arch="tf_efficientnet_lite0", pretrained=answer))
+        for answer in (True, False)
+    )
+    assert trained.facts["weights"]["from"] == "bundled"
+    assert untrained.facts["weights"]["from"] == "nothing"
+    assert outcome(trained)[2] != outcome(untrained)[2]
+
+
+def test_patience_ends_a_run_that_gets_no_better(toy, tmp_path, capsys):
+    still = {"epochs": 12, "lr": 1e-9, "lr_body": 1e-9, "aug": "none"}
+    run = run_training(toy_config(toy, tmp_path, patience=2, **still))
+    assert 3 < run.facts["epochs"] < 12  # patience counts only past the peak, a quarter of the way
+    assert "stopping early" in capsys.readouterr().out
+    assert len(pd.read_csv(run.path / "history.csv")) == run.facts["epochs"]
+
+
+def test_the_best_epoch_is_kept_and_not_the_last(toy, tmp_path):
+    run = run_training(toy_config(toy, tmp_path, epochs=4, lr=0.05, lr_body=0.05, seed=3))
+    history = pd.read_csv(run.path / "history.csv")
+    best = int(history["nll"].idxmin()) + 1
+    assert run.facts["best_epoch"] == best
+    assert run.facts["nll"] == pytest.approx(history["nll"].min(), abs=1e-4)
+
+
+def test_the_finder_chooses_a_rate_and_leaves_the_rest_alone(toy, tmp_path, capsys):
+    found = run_training(toy_config(toy, tmp_path, lr="find", bs=16))
+    lr = found.facts["lr"]
+    assert learner.LOWEST_LR <= lr <= learner.HIGHEST_LR
+    assert f"learning rate found: {lr:.2g}" in capsys.readouterr().out
+    given = run_training(toy_config(toy, tmp_path, lr=lr, bs=16))
+    assert outcome(given)[2] == outcome(found)[2]
+    assert not list(found.path.rglob("*.pth"))
+
+
+def test_the_head_learns_twenty_times_faster_than_a_trained_backbone(toy, tmp_path):
+    run = run_training(toy_config(toy, tmp_path, arch="tf_efficientnet_lite0", pretrained=True))
+    assert (run.facts["lr"], run.facts["lr_body"]) == (2e-3, pytest.approx(1e-4))
+
+
+def test_frozen_epochs_train_the_head_alone(toy, tmp_path, monkeypatch):
+    frozen = []
+
+    class Watch(Callback):
+        def before_train(self):
+            frozen.append([p.requires_grad for p in self.model[0].net.conv_stem.parameters()])
+
+    build = learner.build
+    monkeypatch.setattr(learner, "build", lambda *given: build(*given).add_cb(Watch()))
+    run = run_training(toy_config(toy, tmp_path, freeze_epochs=1, epochs=1))
+    assert frozen == [[False], [True]]
+    assert run.facts["epochs"] == 2
+
+
+def test_the_run_folder_holds_everything(toy, tmp_path):
+    run = run_training(toy_config(toy, tmp_path))
+    names = {path.name for path in run.path.iterdir()}
+    assert names == {
+        "config.json", "history.csv", "valid.csv", "split.csv", "model.safetensors", "facts.json"
+    }  # fmt: skip
+    facts = run.facts
+    for key in ("accuracy", "macro_f1", "nll", "nll_before", "ece", "ece_before", "temperature"):
+        assert isinstance(facts[key], float), key
+    assert set(facts["recall"]) == set(facts["classes"]) == set(COLOURS)
+    assert facts["versions"]["torch"] == torch.__version__
+    valid = pd.read_csv(run.path / "valid.csv")
+    assert list(valid.columns) == ["file", "label", *facts["classes"]]
+    assert np.allclose(valid[facts["classes"]].sum(axis=1), 1, atol=1e-5)
+    guess = valid[facts["classes"]].idxmax(axis=1)
+    assert (guess == valid["label"]).mean() == pytest.approx(facts["accuracy"])
+
+
+def test_the_stored_config_says_what_was_asked_and_reads_back_equal(toy, tmp_path):
+    run = run_training(toy_config(toy, tmp_path, name="mine"))
+    stored = TrainConfig(**stored_config(run.path, TrainConfig))
+    assert as_json(stored) == json.loads((run.path / "config.json").read_text(encoding="utf-8"))
+    assert stored.data == toy.resolve()
+
+
+def test_the_name_is_that_of_the_folder(toy, tmp_path):
+    assert run_training(toy_config(toy, tmp_path, name="first try")).path.name == "0001-first_try"
+    assert run_training(toy_config(toy, tmp_path)).path.name == "0002-test_efficientnet"
+
+
+def interrupt_at(batch):
+    "A callback that presses Ctrl-C in training batch number `batch`."
+
+    class Interrupt(Callback):
+        order, numbers = -5, count()
+
+        def after_batch(self):
+            if self.training and next(self.numbers) == batch:
+                os.kill(os.getpid(), signal.SIGINT)
+
+    return Interrupt()
+
+
+@pytest.mark.parametrize(("batch", "epochs_done"), [(1, 0), (6, 1)])
+def test_ctrl_c_leaves_a_usable_run(toy, tmp_path, monkeypatch, batch, epochs_done):
+    build = learner.build
+    monkeypatch.setattr(learner, "build", lambda *given: build(*given).add_cb(interrupt_at(batch)))
+    run = run_training(toy_config(toy, tmp_path, epochs=30, mixup=0.4))
+    assert run.facts["status"] == "interrupted"
+    assert run.facts["epochs"] == epochs_done
+    assert run.facts["accuracy"] is not None
+    assert (run.path / "model.safetensors").exists()
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+
+
+def test_a_loss_that_is_no_number_is_the_users_to_know(toy, tmp_path):
+    with pytest.raises(UserError, match="--lr 10: training diverged in the first epoch"):
+        run_training(toy_config(toy, tmp_path, lr=10.0, lr_body=10.0, epochs=1, wd=1e30))
+
+
+def test_a_class_without_validation_photos_has_a_blank_score(tmp_path):
+    root = draw_folder(tmp_path / "d", dict(zip(COLOURS, (1, 8, 8), strict=True)))
+    facts = run_training(toy_config(root, tmp_path / "runs")).facts
+    blank = next(iter(COLOURS))
+    assert facts["recall"][blank] is None
+    assert all(facts["recall"][label] is not None for label in COLOURS if label != blank)
+
+
+def test_a_folder_too_small_to_hold_out_anything_trains_all_the_same(tmp_path, capsys):
+    root = draw_folder(tmp_path / "d", dict(zip(COLOURS, (1, 1, 1), strict=True)))
+    run = run_training(toy_config(root, tmp_path / "runs", epochs=2))
+    assert run.facts["accuracy"] is None
+    assert run.facts["temperature"] == 1.0
+    assert "the run has no score" in capsys.readouterr().out
+
+
+def test_two_runs_at_once_never_share_a_folder(tmp_path):
+    from concurrent.futures import ThreadPoolExecutor
+
+    from vlg_fastai import runs
+
+    with ThreadPoolExecutor(8) as pool:
+        made = list(pool.map(lambda i: runs.create(tmp_path, f"r{i % 3}").path, range(40)))
+    numbers = [path.name.split("-")[0] for path in made]
+    assert len(set(numbers)) == 40
+
+
+def test_the_calibrated_nll_does_not_mind_shyness():
+    class Learn:
+        y = torch.tensor([0, 1, 2, 0])
+
+    bold = torch.eye(3)[Learn.y] * 4 + torch.randn(4, 3, generator=torch.Generator().manual_seed(0))
+    values = []
+    for scale in (1.0, 0.1):
+        metric = CalibratedNLL()
+        metric.reset()
+        Learn.pred = bold * scale
+        metric.accumulate(Learn)
+        values.append(metric.value)
+    assert values[0] == pytest.approx(values[1], rel=0.02)
+
+
+def test_best_weights_are_not_touched_by_a_later_validation(toy, tmp_path, monkeypatch):
+    kept = {}
+    restore = BestWeights.restore
+    monkeypatch.setattr(
+        BestWeights, "restore", lambda self, model: (kept.update(self.state), restore(self, model))
+    )
+    run = run_training(toy_config(toy, tmp_path, epochs=2))
+    weights = load_file(run.path / "model.safetensors")
+    assert all(torch.equal(kept[key], value) for key, value in weights.items())

@@ -1,0 +1,71 @@
+"""Near-duplicates are found through edits, and pictures that are merely plain are not."""
+
+import io
+import random
+
+import numpy as np
+import pytest
+from conftest import photo
+from PIL import Image, ImageDraw, ImageEnhance
+
+from vlg_fastai.data import twins
+
+
+def groups(images, content=None):
+    marks = [twins.fingerprint(image) for image in images]
+    dhash = np.array([mark[0] for mark in marks], dtype=np.uint64)
+    grey = np.stack([mark[1] for mark in marks])
+    return list(twins.groups(content or list(range(len(images))), dhash, grey))
+
+
+def scene(seed):
+    rng = random.Random(seed)
+    image = photo(rng, (200, 90, 40), (240, 180))
+    for _ in range(6):
+        x, y = rng.randint(0, 200), rng.randint(0, 140)
+        ImageDraw.Draw(image).rectangle((x, y, x + 40, y + 30), fill=(rng.randint(0, 255),) * 3)
+    return image
+
+
+def recoded(image):
+    file = io.BytesIO()
+    image.save(file, "JPEG", quality=35)
+    return Image.open(file)
+
+
+EDITS = {
+    "re-encoded": recoded,
+    "half the size": lambda image: image.resize((120, 90)),
+    "brighter": lambda image: ImageEnhance.Brightness(image).enhance(1.15),
+    "paler": lambda image: ImageEnhance.Contrast(image).enhance(0.8),
+}
+
+
+@pytest.mark.parametrize("edit", EDITS)
+def test_an_edited_copy_is_in_the_group_of_its_original(edit):
+    assert groups([scene(1), scene(2), EDITS[edit](scene(1))]) == [0, 1, 0]
+
+
+def test_other_photos_are_groups_of_their_own():
+    assert groups([scene(seed) for seed in range(8)]) == list(range(8))
+
+
+def test_equal_files_are_one_group_whatever_they_look_like():
+    assert groups([scene(1), scene(2), scene(3)], ["same", "other", "same"]) == [0, 1, 0]
+
+
+def test_plain_surfaces_and_strokes_on_white_are_nobodys_twins():
+    strokes = []
+    for x in (20, 70, 120, 170):
+        stroke = Image.new("L", (200, 200), 255)
+        ImageDraw.Draw(stroke).line((x, 20, x + 8, 180), fill=0, width=4)
+        strokes.append(stroke.convert("RGB"))
+    plain = [Image.new("RGB", (50, 50), colour) for colour in ("red", "green", "blue")]
+    assert groups([*strokes, *plain]) == list(range(7))
+
+
+def test_pairs_are_the_same_in_blocks_as_at_once(monkeypatch):
+    images = [scene(1), scene(2), EDITS["paler"](scene(1)), scene(3), recoded(scene(2))]
+    at_once = groups(images)
+    monkeypatch.setattr(twins, "ROWS", 2)
+    assert groups(images) == at_once == [0, 1, 0, 2, 1]
