@@ -58,10 +58,12 @@ def run_training(cfg):
 
 
 def run_prediction(run, out, **options):
+    from vlg_fastai.data.folder import test_of
     from vlg_fastai.predict import predict
 
-    cfg = PredictConfig(device="cpu", workers=0, out=out)
-    return predict(dataclasses.replace(cfg, **options), run if isinstance(run, list) else [run])
+    cfg = dataclasses.replace(PredictConfig(device="cpu", workers=0, out=out), **options)
+    chosen = run if isinstance(run, list) else [run]
+    return predict(cfg, chosen, test_of(cfg, chosen[0]))
 
 
 @pytest.fixture(scope="session")

@@ -50,6 +50,12 @@ def test_help_answers_without_torch_and_names_every_option(script):
         (("train.py", "--config", "nowhere.json"), "error: --config nowhere.json: no such file"),
         (("predict.py", "--runs", "no/runs"), "error: --runs no/runs: no usable run"),
         (("predict.py", "--run", "41"), "error: --run 41: no such run"),
+        (("predict.py", "--test", "no/photos"), "error: --test no/photos: no such folder"),
+        (("predict.py", "--sample", "no.csv"), "error: --sample no.csv: no such file"),
+        (("predict.py", "--out", "tests"), "error: --out tests: is a folder; give a file"),
+        (("train.py", "--weights", "no.pth"), "error: --weights no.pth: no such file"),
+        (("train.py", "--data", "tests", "--runs", "README.md"), "error: "),
+        (("interpret.py", "--data", "no/data"), "error: --data no/data: no such folder"),
         (("interpret.py", "--runs", "no/runs"), "error: --runs no/runs: no usable run"),
     ],
 )
@@ -82,6 +88,11 @@ def test_flags_win_over_a_stored_config_and_that_over_the_defaults_of_the_folder
     assert (cfg.epochs, cfg.size, cfg.bs, cfg.lr) == (9, 96, 4, 2e-3)
 
 
+def test_the_original_recipe_shows_the_whole_short_side():
+    assert parse(TrainConfig, []).crop_pct == 1.0
+    assert parse(TrainConfig, ["--crop-pct", "own"]).crop_pct == "own"
+
+
 def test_a_recipe_sets_defaults_that_options_override(monkeypatch):
     monkeypatch.setitem(config.RECIPES, "original", {"wd": 0.05, "epochs": 8})
     cfg = parse(TrainConfig, ["--epochs", "3"])
@@ -108,9 +119,9 @@ def test_a_stored_config_that_is_none_is_an_error(tmp_path, text):
 
 @pytest.mark.parametrize(
     "flags",
-    [["--bs", "1"], ["--size", "8"], ["--lr", "-1"], ["--valid-pct", "1"],
-     ["--label-smoothing", "1"],
-     ["--workers", "-2"], ["--mixup", "-1"], ["--wd", "-1"], ["--patience", "0"]],
+    [["--bs", "1"], ["--size", "8"], ["--seed", "99999999999999999999"], ["--lr", "-1"],
+     ["--valid-pct", "1"], ["--label-smoothing", "1"], ["--workers", "-2"], ["--mixup", "-1"],
+     ["--wd", "-1"], ["--patience", "0"]],
 )  # fmt: skip
 def test_a_number_out_of_range_names_option_value_and_range(flags):
     with pytest.raises(UserError, match=rf"{flags[0]} {flags[1]}.*: must be "):
@@ -130,6 +141,13 @@ def test_top_losses_takes_a_number_or_none():
 
 def test_several_runs_are_named_one_after_the_other():
     assert parse(PredictConfig, ["--run", "3", "runs/0004-x"]).run == ("3", "runs/0004-x")
+
+
+def test_a_file_that_cannot_be_written_is_one_line(capsys, tmp_path):
+    with pytest.raises(SystemExit) as stop, cli.plain_errors():
+        (tmp_path / "no" / "file").write_text("x")
+    assert stop.value.code == 2
+    assert "No such file" in capsys.readouterr().err
 
 
 def test_a_users_mistake_is_one_line_and_anything_else_keeps_its_traceback(capsys):

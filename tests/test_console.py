@@ -11,6 +11,14 @@ def test_names_with_brackets_and_of_any_length_stay_as_they_are(capsys):
     assert "[red]a[/red]" in capsys.readouterr().out
 
 
+def test_names_that_the_output_cannot_show_become_escapes(capsys, monkeypatch):
+    name = b"h\xf6hle".decode("utf-8", "surrogateescape")
+    console.say(name)
+    assert capsys.readouterr().out == "h\\udcf6hle\n"
+    monkeypatch.setattr(type(console.console), "encoding", "ascii")
+    assert console.printable("кит") == "\\u043a\\u0438\\u0442"
+
+
 def test_seconds_are_said_as_a_person_says_them():
     assert [console.clock(s) for s in (8.2, 200, 7500)] == ["8 s", "3 min 20 s", "2 h 05 min"]
 

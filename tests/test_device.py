@@ -90,6 +90,16 @@ def test_workers_fit_the_machine(monkeypatch):
     assert device.workers(5, CPU) == 5
 
 
+def test_windows_with_a_gpu_reads_in_its_own_process(monkeypatch):
+    monkeypatch.setattr(device.sys, "platform", "win32")
+    assert device.workers(None, CUDA) == 0
+
+
+def test_batches_are_channels_last_but_on_mps():
+    assert device.Machine(CUDA, "fp16", 0).memory_format is torch.channels_last
+    assert device.Machine(MPS, "fp32", 0).memory_format is torch.contiguous_format
+
+
 def test_fastai_is_told_of_the_device():
     machine = device.prepare(replace(PredictConfig(), device="cpu", workers=0))
     assert machine == device.Machine(CPU, device.precision("auto", CPU), 0)

@@ -27,6 +27,8 @@ def test_class_folders_may_lie_directly_in_the_folder(tmp_path):
     found = folder.layout(lay(tmp_path, "cat/1.jpg", "dog/1.jpg", "test/9.jpg"))
     assert names(found.classes) == ["cat", "dog"]
     assert found.test == tmp_path / "test"
+    lay(tmp_path, "val/cat/2.jpg")
+    assert folder.layout(tmp_path).valid == tmp_path / "val"
 
 
 @pytest.mark.parametrize("valid", ["valid", "val", "Validation"])
@@ -79,6 +81,11 @@ def test_the_demo_brings_its_own_defaults_and_other_folders_do_not(in_empty_fold
     assert DEMO["arch"] == BUNDLED_ARCH
     lay(in_empty_folder / "data", "train/cat/1.jpg", "train/dog/1.jpg")
     assert folder.defaults_for(TrainConfig()) == {}
+
+
+def test_a_challenge_unpacked_beside_the_demo_is_found(in_empty_folder):
+    lay(in_empty_folder / "data", "demo/demo.json", "vlg/train/cat/1.jpg", "vlg/train/dog/1.jpg")
+    assert folder.layout(folder.DEFAULT).train == folder.DEFAULT / "vlg/train"
 
 
 def test_the_demo_is_no_class_of_the_folder_it_lies_in(in_empty_folder):

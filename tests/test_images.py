@@ -61,6 +61,11 @@ def test_sixteen_bit_greys_are_scaled_and_not_clipped():
     assert values == [0, 127, 255]
 
 
+def test_twelve_bits_in_a_file_of_sixteen_are_not_dark():
+    ramp = Image.fromarray(np.array([[0, 2048, 4095]], dtype=np.uint16))
+    assert [read_image(saved(ramp, "PNG")).getpixel((x, 0))[0] for x in range(3)] == [0, 127, 255]
+
+
 def test_a_float_tiff_between_zero_and_one_is_scaled():
     image = Image.fromarray(np.array([[0.0, 0.5, 1.0]], dtype=np.float32))
     assert [read_image(saved(image, "TIFF")).getpixel((x, 0))[0] for x in range(3)] == [0, 127, 255]

@@ -199,8 +199,6 @@ def test_a_mirrored_photo_has_the_same_answer_with_tta(finished_run, tmp_path):
 
 
 def test_a_test_folder_that_is_not_there_is_named(finished_run, tmp_path):
-    with pytest.raises(UserError, match="--test .*gone: no such folder"):
-        run_prediction(finished_run, tmp_path / "s.csv", test=tmp_path / "gone")
     with pytest.raises(UserError, match="no folder `test` in"):
         run_prediction(finished_run, tmp_path / "s.csv", data=tmp_path)
 
@@ -212,3 +210,22 @@ def test_a_damaged_model_file_is_named(finished_run, tmp_path):
     (copy / "model.safetensors").write_bytes(b"half a model")
     with pytest.raises(UserError, match="0001-copy: its model cannot be rebuilt"):
         run_prediction(Run(copy), tmp_path / "s.csv")
+
+
+def test_the_sample_of_the_training_folder_is_not_for_other_photos(toy, finished_run, tmp_path):
+    import shutil
+
+    challenge = shutil.copytree(toy, tmp_path / "challenge")
+    write_sample(challenge, ["000", "001"])
+    other = shutil.copytree(toy / "test", tmp_path / "other" / "photos")
+    (other / "008.png").rename(other / "new.png")
+    own = run_prediction(finished_run, tmp_path / "own.csv", data=challenge)
+    assert list(rows(own).columns) == ["image_id", "class"]
+    new = run_prediction(finished_run, tmp_path / "new.csv", data=challenge, test=other)
+    assert len(rows(new)) == 9
+
+
+def test_predict_says_which_run_it_uses(finished_run, tmp_path, capsys):
+    run_prediction(finished_run, tmp_path / "s.csv")
+    told = f"{finished_run.path}: tf_efficientnet_lite0, validation accuracy 0."
+    assert told in capsys.readouterr().out

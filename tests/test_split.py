@@ -63,6 +63,20 @@ def test_a_class_of_one_group_is_for_training_only(seed):
     assert set(table.loc[table["label"] == "lone", "split"]) == {"train"}
 
 
+def test_a_class_left_out_of_the_draw_gives_its_smallest_group_and_gets_back_its_largest():
+    labels = ["film"] * 31
+    sides = {}
+    for held_out in (set(), {0, 1}):
+        table = table_of(0, *[1] * 30, labels=labels).assign(group=[0] + [1] * 30)
+        monkey = pytest.MonkeyPatch()
+        monkey.setattr(
+            split, "RandomSplitter", lambda pct, seed, h=held_out: lambda n: ([], list(h))
+        )
+        sides[len(held_out)] = split._draw(table, 0.15, 0)
+        monkey.undo()
+    assert sides == {0: {0}, 2: {0}}
+
+
 @pytest.mark.parametrize("seed", range(10))
 def test_a_group_shared_by_classes_leaves_none_of_them_without_training(seed):
     labels = ["a", "b"] * 3
@@ -131,3 +145,16 @@ def test_the_report_counts_per_class_and_names_blank_scores(capsys):
     told = capsys.readouterr().out
     assert "lone: 1 photos in 1 group: training only" in told
     assert "big" in told
+
+
+def test_what_lies_beside_the_class_folders_is_said(tmp_path, capsys):
+    root = draw_folder(tmp_path / "d", dict.fromkeys(COLOURS, 3))
+    (root / "train" / "loose.png").write_bytes((root / "train/frog/00.png").read_bytes())
+    (root / "valid").mkdir()
+    for path in (root / "train" / "frog").iterdir():
+        path.write_bytes(b"x")
+    scan.report(scanned(root))
+    told = capsys.readouterr().out
+    assert "1 photos lie in no class folder" in told
+    assert "valid: no class folders with photos; the split is drawn instead" in told
+    assert "frog: none of its photos can be read, the class is left out" in told

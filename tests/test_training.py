@@ -10,14 +10,16 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
-from conftest import COLOURS, draw_folder, run_training, toy_config
+from conftest import COLOURS, draw_folder, run_prediction, run_training, toy_config
 from fastai.callback.core import Callback
 from safetensors.torch import load_file
 
 from vlg_fastai.cli import as_json, stored_config
-from vlg_fastai.config import TrainConfig, UserError
+from vlg_fastai.config import InterpretConfig, TrainConfig, UserError
+from vlg_fastai.data import demo
 from vlg_fastai.model import learner
-from vlg_fastai.model.callbacks import BestWeights, CalibratedNLL
+from vlg_fastai.model.callbacks import CalibratedNLL
+from vlg_fastai.report.interpret import interpret
 
 TIMED = ("seconds", "photos_per_second", "command")
 
@@ -51,7 +53,7 @@ CHANGES = {
     "epochs": 2, "arch": "test_resnet", "head": "linear", "bs": 4, "size": 48, "lr": 0.02,
     "lr_body": 0.02, "wd": 0.5, "label_smoothing": 0.0, "freeze_epochs": 1, "aug": "none",
     "mixup": 0.4, "cutmix": 1.0, "weighted": False, "oversample": True, "valid_pct": 0.4,
-    "seed": 7, "precision": "bf16", "workers": 1,
+    "seed": 7, "precision": "bf16", "workers": 1, "crop_pct": 0.5,
 }  # fmt: skip
 TESTED_ELSEWHERE = {
     "data": "every test here", "runs": "every test here",
@@ -95,9 +97,11 @@ def test_patience_ends_a_run_that_gets_no_better(toy, tmp_path, capsys):
 
 
 def test_the_best_epoch_is_kept_and_not_the_last(toy, tmp_path):
-    run = run_training(toy_config(toy, tmp_path, epochs=4, lr=0.05, lr_body=0.05, seed=3))
+    rates = {"lr": 0.05, "lr_body": 0.05}
+    run = run_training(toy_config(toy, tmp_path, epochs=8, patience=8, seed=3, **rates))
     history = pd.read_csv(run.path / "history.csv")
     best = int(history["nll"].idxmin()) + 1
+    assert best < len(history)
     assert run.facts["best_epoch"] == best
     assert run.facts["nll"] == pytest.approx(history["nll"].min(), abs=1e-4)
 
@@ -233,12 +237,56 @@ def test_the_calibrated_nll_does_not_mind_shyness():
     assert values[0] == pytest.approx(values[1], rel=0.02)
 
 
-def test_best_weights_are_not_touched_by_a_later_validation(toy, tmp_path, monkeypatch):
-    kept = {}
-    restore = BestWeights.restore
-    monkeypatch.setattr(
-        BestWeights, "restore", lambda self, model: (kept.update(self.state), restore(self, model))
-    )
+def test_a_later_validation_does_not_touch_the_best_weights(toy, tmp_path, monkeypatch):
+    learners = []
+    build = learner.build
+
+    def building(*given):
+        learners.append(build(*given))
+        return learners[0]
+
+    monkeypatch.setattr(learner, "build", building)
     run = run_training(toy_config(toy, tmp_path, epochs=2))
-    weights = load_file(run.path / "model.safetensors")
-    assert all(torch.equal(kept[key], value) for key, value in weights.items())
+    (learn,) = learners
+    with torch.no_grad():
+        for p in learn.model.parameters():
+            p.fill_(7.0)
+    learn.validate()  # fastai's SaveModelCallback, given to the Learner, would save these sevens
+    assert all((p == 7.0).all() for p in learn.model.parameters())
+    stored = load_file(run.path / "model.safetensors")
+    assert not any((value == 7.0).all() for value in stored.values())
+
+
+def test_names_that_are_no_valid_utf8_do_not_cost_the_run(tmp_path):
+    root = draw_folder(tmp_path / "d", dict(zip(COLOURS, (6, 6, 6), strict=True)))
+    odd = b"h\xf6hle".decode("utf-8", "surrogateescape")
+    try:
+        (root / "train" / "frog").rename(root / "train" / odd)
+    except OSError:
+        pytest.skip("this file system takes no such name")
+    run = run_training(toy_config(root, tmp_path / "runs"))
+    assert odd in run.facts["classes"]
+    made = interpret(InterpretConfig(), [run])
+    assert all(path.exists() for path in made)
+    assert len(pd.read_csv(run_prediction(run, tmp_path / "s.csv"))) == 9
+
+
+@pytest.mark.slow
+def test_the_three_commands_run_one_after_the_other(in_empty_folder, monkeypatch, capsys):
+    import interpret as interpret_script
+    import predict as predict_script
+    import train as train_script
+
+    monkeypatch.setattr(demo, "FEWEST", 5)
+    monkeypatch.setattr(demo, "MOST", 7)
+    monkeypatch.setattr(demo, "TESTS", 5)
+    train_script.main(["--epochs", "1", "--size", "64"])
+    predict_script.main([])
+    interpret_script.main(["--top-losses", "3"])
+    with pytest.raises(SystemExit) as stop:
+        interpret_script.main(["--run", "7"])
+    assert stop.value.code == 2
+    assert len(pd.read_csv("submission.csv")) == 5
+    reports = in_empty_folder / "runs/0001-tf_efficientnet_lite0/reports"
+    assert {path.name for path in reports.iterdir()} == {"top_losses.png", "top_losses.csv"}
+    assert "--size 64 --epochs 1; no hub is asked" in capsys.readouterr().out

@@ -67,5 +67,5 @@ def test_plain_surfaces_and_strokes_on_white_are_nobodys_twins():
 def test_pairs_are_the_same_in_blocks_as_at_once(monkeypatch):
     images = [scene(1), scene(2), EDITS["paler"](scene(1)), scene(3), recoded(scene(2))]
     at_once = groups(images)
-    monkeypatch.setattr(twins, "ROWS", 2)
+    monkeypatch.setattr(twins, "MOST_AT_ONCE", 300)
     assert groups(images) == at_once == [0, 1, 0, 2, 1]

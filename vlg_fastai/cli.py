@@ -11,7 +11,7 @@ from typing import Annotated, get_args, get_origin, get_type_hints
 import tyro
 from typeguard import TypeCheckError, check_type
 
-from vlg_fastai.config import EXCLUSIVE, RECIPES, Limits, UserError
+from vlg_fastai.config import EXCLUSIVE, RECIPES, Is, Limits, UserError
 
 
 @contextmanager
@@ -23,6 +23,11 @@ def plain_errors():
         yield
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)
+        raise SystemExit(2) from None
+    except OSError as error:
+        if error.filename is None:
+            raise
+        print(f"error: {error.filename}: {error.strerror}", file=sys.stderr)
         raise SystemExit(2) from None
     except KeyboardInterrupt:
         print("stopped", file=sys.stderr)
@@ -77,22 +82,31 @@ def _checked(path, key, value, hints):
 
 
 def check(cfg):
-    "Raise UserError for an option outside its `Limits`, or two that exclude each other."
+    "Raise UserError for an option out of its `Limits`, a path that is not there, two that clash."
     for one, other in EXCLUSIVE:
         if getattr(cfg, one, None) and getattr(cfg, other, None):
             raise UserError(f"--{other} {getattr(cfg, other)}: not together with --{one}; give one")
     for key, hint in get_type_hints(type(cfg), include_extras=True).items():
-        for limits in _limits(hint):
-            values = getattr(cfg, key)
-            for value in values if isinstance(values, tuple) else (values,):
-                if isinstance(value, int | float) and not limits.admits(value):
-                    raise UserError(f"--{key.replace('_', '-')} {value}: must be {limits}")
+        values = getattr(cfg, key)
+        for value in values if isinstance(values, tuple) else (values,):
+            for problem in filter(None, (_problem(rule, value) for rule in _rules(hint))):
+                raise UserError(f"--{key.replace('_', '-')} {value}: {problem}")
 
 
-def _limits(hint):
+def _problem(rule, value):
+    "What `rule` has against `value`, or None."
+    if isinstance(rule, Limits) and isinstance(value, int | float):
+        return None if rule.admits(value) else f"must be {rule}"
+    if isinstance(rule, Is) and isinstance(value, Path):
+        return rule.problem(value)
+    return None
+
+
+def _rules(hint):
+    "The `Limits` and `Is` anywhere in a type hint."
     if get_origin(hint) is Annotated:
-        return [extra for extra in hint.__metadata__ if isinstance(extra, Limits)]
-    return [limits for inner in get_args(hint) for limits in _limits(inner)]
+        return hint.__metadata__
+    return [rule for inner in get_args(hint) for rule in _rules(inner)]
 
 
 def as_json(cfg):

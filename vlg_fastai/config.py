@@ -27,6 +27,21 @@ class Limits:
         return f"{self.at_least} {top}"
 
 
+@dataclass(frozen=True)
+class Is:
+    "What must lie at an option's path: `file` or `folder`; `new` is anything but a folder."
+
+    kind: Literal["file", "folder", "new"]
+
+    def problem(self, path):
+        "What is wrong with `path`, or None."
+        if self.kind == "new":
+            return "is a folder; give a file" if path.is_dir() else None
+        there = path.is_file() if self.kind == "file" else path.is_dir()
+        return None if there else f"no such {self.kind}"
+
+
+File, Folder = Annotated[Path, Is("file")], Annotated[Path, Is("folder")]
 Count = Annotated[int, Limits(0)]
 Positive = Annotated[int, Limits(1)]
 Amount = Annotated[float, Limits(0)]
@@ -46,7 +61,7 @@ class Chosen(Place):
     "Which runs to work with, and where their photos are now."
 
     run: tuple[str, ...] = ()  # runs by name, number or path; absent: the newest finished
-    data: Path | None = None  # image folder; absent: the run's own
+    data: Folder | None = None  # image folder; absent: the run's own
 
 
 @dataclass(frozen=True)
@@ -62,17 +77,19 @@ class Machine:
 class TrainConfig(Machine, Place):
     "Train a classifier on a folder of photos and keep all of it in a run folder."
 
-    data: Path | None = None  # image folder; absent: `data`, or a drawn challenge in `data/demo`
+    data: Folder | None = None  # image folder; absent: `data`, or a drawn challenge in `data/demo`
     epochs: Positive = 20  # full passes over the training photos, after --freeze-epochs
     # any timm model name; absent: convnext_tiny.in12k_ft_in1k, or the bundled tf_efficientnet_lite0
     # where the former's weights cannot be had
     arch: str | None = None
-    weights: Path | None = None  # .safetensors or .pth file to start from, instead of the hub's
+    weights: File | None = None  # .safetensors or .pth file to start from, instead of the hub's
     pretrained: bool = True  # start from trained weights; --no-pretrained starts from nothing
     head: Literal["mlp", "linear"] = "mlp"  # mlp: dropout, 512, batch norm, dropout, classes
     recipe: Literal["original"] = "original"  # a named set of defaults; options given still win
     bs: Annotated[int, Limits(2)] = 32  # photos a batch
     size: Annotated[int, Limits(32, 2048)] = 224  # side in pixels of what the model sees
+    # share of the short side that is cut out; own: the backbone's; original: 1, as fastai's Resize
+    crop_pct: Annotated[float, Limits(0.1, 1)] | Literal["own"] = "own"
     lr: Rate | Literal["find"] = 2e-3  # peak learning rate of the head; find: run the finder
     lr_body: Rate | None = None  # peak learning rate of the backbone; absent: lr / 20
     wd: Amount = 1e-3  # weight decay of AdamW
@@ -86,7 +103,9 @@ class TrainConfig(Machine, Place):
     weighted: bool = True  # draw every class equally often in training
     oversample: bool = False  # instead: augmented copies of rare classes in training
     valid_pct: Annotated[float, Limits(0.01, 0.9)] = 0.15  # share of photo groups held out
-    seed: Count = 42  # of the split, the weights, the order and the augmentation
+    seed: Annotated[int, Limits(0, 2**32 - 1)] = (
+        42  # of the split, the weights, the order and the augmentation
+    )
     name: str | None = None  # of the run folder, behind its number; absent: the arch
     config: Path | None = None  # start from a stored run's config.json; options given still win
 
@@ -95,9 +114,11 @@ class TrainConfig(Machine, Place):
 class PredictConfig(Machine, Chosen):
     "Predict the test photos with one run, or the average of several, and write a submission."
 
-    test: Path | None = None  # folder of photos to predict; absent: `test` in the data folder
-    out: Path = Path("submission.csv")  # the submission; probabilities.csv is written beside it
-    sample: Path | None = None  # sample submission to follow; absent: looked for in the data folder
+    test: Folder | None = None  # folder of photos to predict; absent: `test` in the data folder
+    out: Annotated[Path, Is("new")] = Path(
+        "submission.csv"
+    )  # the submission; probabilities.csv is written beside it
+    sample: File | None = None  # sample submission to follow; absent: looked for in the data folder
     tta: bool = False  # average with the mirrored photo; says whether that helped on validation
     bs: Positive = 64  # photos a batch
 
@@ -112,5 +133,7 @@ class InterpretConfig(Chosen):
 
 
 EXCLUSIVE = (("mixup", "cutmix"),)  # pairs of which one at most is given
-RECIPES = {"original": {}}  # recipe -> its own defaults for other options
+# recipe -> its own defaults for other options. The whole short side: out-of-fold NLL of a probe on
+# 1,503 photos .604 beside .620 for lite0's own .875, accuracy .901 beside .896
+RECIPES = {"original": {"crop_pct": 1.0}}
 DEMO = {"arch": BUNDLED_ARCH, "size": 128, "epochs": 5}  # what the drawn challenge needs

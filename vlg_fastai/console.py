@@ -20,7 +20,8 @@ def say(line=""):
 
 def printable(text):
     "`text` with what no terminal can show written as an escape: names need not be valid UTF-8."
-    return str(text).encode("utf-8", "backslashreplace").decode("utf-8")
+    encoding = console.encoding or "utf-8"
+    return str(text).encode(encoding, "backslashreplace").decode(encoding)
 
 
 def show(title, columns, rows):

@@ -1,6 +1,7 @@
 """What the machine can do: allocator, a device that really works, native precision, workers."""
 
 import ctypes
+import multiprocessing
 import os
 import platform
 import sys
@@ -27,6 +28,11 @@ class Machine:
     precision: str
     workers: int
 
+    @property
+    def memory_format(self):
+        "Channels last, which convolutions on CPU and CUDA prefer; batch norm on MPS fails with it."
+        return torch.contiguous_format if self.device.type == "mps" else torch.channels_last
+
 
 def prepare(cfg):
     "Set the allocator, settle what `cfg` leaves open and make the device fastai's own."
@@ -35,6 +41,9 @@ def prepare(cfg):
     if device.type == "cuda":
         torch.cuda.set_device(device)
     default_device(device.type != "cpu")
+    if sys.platform.startswith("linux"):
+        # Python 3.14 starts processes afresh, and each would open fastai's GPU tensors for itself
+        multiprocessing.set_start_method("fork", force=True)
     return Machine(device, precision(cfg.precision, device), workers(cfg.workers, device))
 
 
@@ -120,6 +129,8 @@ def workers(option, device):
     """
     if option is not None:
         return option
+    if sys.platform == "win32" and device.type == "cuda":
+        return 0  # there, fastai's loaders cannot hand their GPU tensors to another process
     cores = cpus()
     return min(cores, MOST_WORKERS) if device.type != "cpu" else min((cores - 1) // 2, 4)
 

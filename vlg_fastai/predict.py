@@ -10,10 +10,12 @@ from vlg_fastai.data import folder, loaders, scan
 from vlg_fastai.model import bundle, inference, scores
 
 
-def predict(cfg, chosen):
-    "Predict every file of the test folder with the average of the runs `chosen`; the submission."
+def predict(cfg, chosen, test):
+    """Predict every file of the folder `test` with the average of the runs `chosen`.
+
+    Writes the submission and, beside it, probabilities.csv; returns the path of the former.
+    """
     machine = device.prepare(cfg)
-    test = test_folder(cfg, chosen[0])
     sample, photos, order = questions(cfg, chosen[0], test)
     probs, classes = average([answers(run, photos, cfg, machine) for run in chosen])
     rows = photos.iloc[order]
@@ -23,25 +25,13 @@ def predict(cfg, chosen):
     return cfg.out
 
 
-def test_folder(cfg, run):
-    "`--test`, or the test folder beside the training photos."
-    if cfg.test is not None:
-        if not cfg.test.is_dir():
-            raise UserError(f"--test {cfg.test}: no such folder")
-        return cfg.test
-    data = folder.of_run(cfg, run)
-    found = folder.test_folder(data)
-    if found is None:
-        raise UserError(f"--test: no folder `test` in {data}; name the folder of photos to predict")
-    return found
-
-
 def questions(cfg, run, test):
     """(sample or None, table of photos, positions of the rows to submit).
 
-    Said before anything is predicted: what cannot be read, and ids that do not match.
+    Said before anything is predicted: what cannot be read, and a sample that does not match.
     """
-    path = submission.find_sample(cfg.sample, {folder.of_run(cfg, run), test.parent, test})
+    near = {test, test.parent} if cfg.test else {test, test.parent, folder.of_run(cfg, run)}
+    path = submission.find_sample(cfg.sample, near)
     sample = None if path is None else submission.read_sample(path)
     photos = scan.scan_files(test)
     if photos.empty:
@@ -50,12 +40,14 @@ def questions(cfg, run, test):
     if sample is None:
         return None, photos, np.arange(len(photos))
     say(f"header, ids and order of {path}")
+    submission.check_columns(sample, run.facts["classes"])
     return sample, photos, submission.order(sample, list(photos["file"]), test.name)
 
 
 def answers(run, photos, cfg, machine):
     "(probabilities of `photos`, classes) by `run`; what cannot be read gets the training prior."
     model, card = bundle.load(run, machine.device)
+    say(f"{run.path}: {card.arch}, validation accuracy {told(run.facts['accuracy'])}")
     good = photos["problem"].isna().to_numpy()
     probs = np.tile(np.asarray(card.prior), (len(photos), 1))
     if good.any():
@@ -65,6 +57,10 @@ def answers(run, photos, cfg, machine):
     if cfg.tta:
         report_tta(run, model, card, cfg, machine)
     return probs, card.classes
+
+
+def told(figure):
+    return "unknown" if figure is None else f"{figure:.4f}"
 
 
 def blended(probs, tta):

@@ -41,6 +41,17 @@ class Run:
         return folder
 
 
+def check(root):
+    "UserError where run folders cannot be made in `root`; said before hours are spent."
+    try:
+        root.mkdir(parents=True, exist_ok=True)
+        probe = root / f".{os.getpid()}"
+        probe.mkdir()
+        probe.rmdir()
+    except OSError as error:
+        raise UserError(f"--runs {root}: cannot be written to ({error.strerror})") from None
+
+
 def create(root, name):
     "Make the next numbered run folder under `root`; parallel calls never share a number."
     root.mkdir(parents=True, exist_ok=True)
@@ -134,9 +145,8 @@ def replacing(path):
 def write_json(path, content):
     "Write `content` as JSON; NaN is written as null, as JSON has none."
     with replacing(path) as beside:
-        beside.write_text(
-            json.dumps(_plain(content), indent=1, ensure_ascii=False), encoding="utf-8"
-        )
+        # ASCII with escapes: a file name need not be valid UTF-8, and still reads back equal
+        beside.write_text(json.dumps(_plain(content), indent=1), encoding="ascii")
 
 
 def _plain(value):

@@ -23,8 +23,6 @@ RULES = {
 def find_sample(asked, folders):
     "The sample submission: the one `asked` for, or the only one in `folders`, or None."
     if asked is not None:
-        if not asked.is_file():
-            raise UserError(f"--sample {asked}: no such file")
         return asked
     found = {p.resolve() for f in folders if f for name in PATTERNS for p in f.glob(name)}
     if len(found) > 1:
@@ -71,6 +69,16 @@ def order(sample, files, folder):
     return at.loc[ids].to_numpy()
 
 
+def check_columns(sample, classes):
+    "UserError where the columns behind the Id are neither one category nor the classes."
+    asked = list(sample.columns)[1:]
+    if len(asked) > 1 and set(asked) != set(classes):
+        raise UserError(
+            f"--sample: its columns {', '.join(asked[:3])}... are neither one category nor the"
+            f" classes {', '.join(classes[:3])}...; give another sample"
+        )
+
+
 def table(sample, files, probs, classes):
     "The submission: the sample's columns, or Id and Category, for `files` and their `probs`."
     columns = list(sample.columns) if sample is not None else HEADER
@@ -79,11 +87,6 @@ def table(sample, files, probs, classes):
     if len(asked) == 1:
         best = [classes[i] for i in probs.argmax(1)]
         return pd.DataFrame({columns[0]: ids, asked[0]: best})
-    if set(asked) != set(classes):
-        raise UserError(
-            f"--sample: its columns {', '.join(asked[:3])}... are neither one category nor the"
-            f" classes {', '.join(classes[:3])}...; give another sample"
-        )
     filled = pd.DataFrame(probs, columns=classes)[asked]
     filled.insert(0, columns[0], ids)
     return filled
@@ -91,7 +94,5 @@ def table(sample, files, probs, classes):
 
 def write(out, submission, details):
     "Write the submission to `out` and the details beside it as probabilities.csv."
-    if out.is_dir():
-        raise UserError(f"--out {out}: is a folder; give a file, e.g. {out / 'submission.csv'}")
     write_csv(out.with_name("probabilities.csv"), details)
     write_csv(out, submission)

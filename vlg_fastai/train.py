@@ -31,8 +31,8 @@ def train(cfg, source):
     run = open_run(cfg, source, table)
     say(f"{run.path}: {source.arch} ({weights_in_words(source)}), {words(card, machine)}")
     outcome = learner.fit(learn, cfg, run.path / runs.HISTORY)
-    card, figures = evaluate(run, learn.model, table, card, machine)
-    bundle.save(run, learn.model)
+    bundle.save(run, learn.model)  # before anything else can go wrong
+    card, figures = evaluate(run, learn.model, table, card, (machine, cfg.bs))
     runs.write_json(
         run.path / runs.FACTS,
         {**outcome, **card.facts(), **figures, **circumstances(run, cfg, source, machine, start)},
@@ -49,8 +49,8 @@ def photos(cfg, source):
     layout = folder.layout(data)
     if layout.is_demo:
         say(
-            f"no data of your own: using the drawn challenge in {data}, with"
-            f" --arch {source.arch} --size {cfg.size} --epochs {cfg.epochs}"
+            f"using the drawn challenge in {data}, with --arch {source.arch} --size {cfg.size}"
+            f" --epochs {cfg.epochs}; no hub is asked"
         )
     scanned = scan.scan_classes(layout)
     scan.check(scanned)
@@ -72,7 +72,7 @@ def describe(cfg, source, table):
     "The card of the model to be trained."
     labels = table.loc[table["split"] == "train", "label"]
     shares = labels.value_counts(normalize=True).sort_index()
-    view = backbone.view(source.arch, cfg.size)
+    view = backbone.view(source.arch, cfg.size, cfg.crop_pct)
     return bundle.Card(source.arch, cfg.head, list(shares.index), view, shares.tolist())
 
 
@@ -84,13 +84,14 @@ def prepare(cfg, source, table, card, machine):
     return learner.build(dls, source, cfg, machine)
 
 
-def evaluate(run, model, table, card, machine):
+def evaluate(run, model, table, card, means):
     "(card with temperature, figures): predict the held-out photos, calibrate, keep, score."
+    machine, bs = means
     valid = table[table["split"] == "valid"]
     y = np.array([card.classes.index(label) for label in valid["label"]], dtype=int)
     z = np.zeros((0, len(card.classes)))
     if len(valid):
-        dl = loaders.plain(valid["path"], card.view, 64, machine)
+        dl = loaders.plain(valid["path"], card.view, bs, machine)
         z = inference.logits(model, dl, machine, what="scoring")
     temperature = inference.fit_temperature(z, y)
     before, after = (inference.probabilities(z, t) for t in (1.0, temperature))

@@ -65,7 +65,12 @@ def draw(folder, seed=0):
     _write_sample(beside)
     kinds = {name: asdict(species) for name, species in SPECIES.items()}
     (beside / DEMO_MARK).write_text(json.dumps({"seed": seed, "species": kinds}, indent=1))
-    beside.rename(folder)
+    try:
+        beside.rename(folder)
+    except OSError:  # another first run was quicker: its drawing is the same
+        shutil.rmtree(beside)
+        if not folder.exists():
+            raise
 
 
 def _training(folder, rng):

@@ -57,7 +57,7 @@ def layout(data):
     if train is None:
         if not class_folders(root, apart=(*VALID, *TEST)):
             raise UserError(f"--data {data}: no class folders; expected {data}/train/<class>/*.jpg")
-        return Layout(root, root, None, _child(root, TEST))
+        train = root
     return Layout(root, train, _child(root, VALID), _child(root, TEST))
 
 
@@ -67,9 +67,15 @@ def of_run(cfg, run):
     return _descend(data) if data.is_dir() else data
 
 
-def test_folder(data):
-    "The folder of photos to predict in `data`, or None."
-    return _child(data, TEST) if data.is_dir() else None
+def test_of(cfg, run):
+    "`--test`, or the test folder beside the photos that `run` was trained on."
+    if cfg.test is not None:
+        return cfg.test
+    data = of_run(cfg, run)
+    found = _child(data, TEST) if data.is_dir() else None
+    if found is None:
+        raise UserError(f"--test: no folder `test` in {data}; name the folder of photos to predict")
+    return found
 
 
 def class_folders(folder, apart=()):
@@ -102,7 +108,7 @@ def _is_challenge(folder):
 
 def _descend(folder):
     "Step into the only folder of a folder that holds nothing else, as unpacked archives do."
-    inside = _folders(folder)
+    inside = class_folders(folder)  # the drawn challenge may lie beside the user's own
     if len(inside) == 1 and not _holds_photos(folder):
         inner = inside[0]
         if inner.name.lower() not in TRAIN and _folders(inner) and not _holds_photos(inner):

@@ -9,6 +9,7 @@ import numpy as np
 from PIL import Image, ImageOps
 
 BACKGROUND = (255, 255, 255)  # under transparent pixels; most cut-out photos were made for white
+RANGES = [2**bits - 1 for bits in (8, 10, 12, 14, 16)]
 DEEP = ("I", "F", "I;16", "I;16B", "I;16L", "I;16N")  # Pillow's modes of more than eight bits
 
 
@@ -65,16 +66,14 @@ def _rgb(image):
 
 
 def _eight_bits(image):
-    "Scale a deep image by the range its numbers show: 0-1, 0-255, 16 bits, or anything above."
+    "Scale a deep image by the smallest range that holds its numbers: many use 12 bits of 16."
     pixels = np.asarray(image).astype(np.float64)
     pixels = np.nan_to_num(pixels)
     top = pixels.max(initial=0)
     if image.mode == "F" and 0 < top <= 1:
         scale = 255
-    elif image.mode in ("I", "F") and top <= 255:
-        scale = 1
     else:
-        scale = 255 / (65535 if top <= 65535 else top)
+        scale = 255 / next((full for full in RANGES if top <= full), top)
     return Image.fromarray(np.clip(pixels * scale, 0, 255).astype(np.uint8))
 
 

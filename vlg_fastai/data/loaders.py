@@ -51,13 +51,11 @@ class ReadPhoto(Transform):
 
 
 def _options(bs, machine):
-    pinned = machine.device.type == "cuda"
     return {
         "bs": bs,
         "num_workers": machine.workers,
         "device": machine.device,
-        "pin_memory": pinned,
-        "persistent_workers": pinned and machine.workers > 0,
+        "pin_memory": machine.device.type == "cuda",
         "wif": leave_ctrl_c_alone,
     }
 

@@ -9,7 +9,7 @@ from PIL import Image
 
 from vlg_fastai.config import UserError
 from vlg_fastai.console import say, show, track
-from vlg_fastai.data.folder import class_folders, photos
+from vlg_fastai.data.folder import SUFFIXES, class_folders, photos
 from vlg_fastai.data.images import BrokenImageError, content_hash, quiet_decoders, read_image
 from vlg_fastai.data.twins import GREY, fingerprint
 from vlg_fastai.device import cpus
@@ -25,8 +25,12 @@ def scan_classes(layout):
     width, height, dhash (uint64), grey (bytes), problem (None where the photo is readable).
     """
     rows = _class_rows(layout, layout.classes, "train")
+    _say_loose(layout.train)
     if layout.valid:
-        rows += _class_rows(layout, class_folders(layout.valid), "valid")
+        held_out = _class_rows(layout, class_folders(layout.valid), "valid")
+        if not held_out:
+            say(f"{layout.valid}: no class folders with photos; the split is drawn instead")
+        rows += held_out
     return _scan(pd.DataFrame(rows, columns=["file", "label", "side", "path"]))
 
 
@@ -49,6 +53,12 @@ def _class_rows(layout, folders, side):
             say(f"{folder}: no photos, the class is left out")
         rows += [(p.relative_to(layout.root).as_posix(), folder.name, side, p) for p in found]
     return rows
+
+
+def _say_loose(folder):
+    loose = sum(p.suffix.lower() in SUFFIXES and p.is_file() for p in folder.iterdir())
+    if loose:
+        say(f"{folder}: {loose} photos lie in no class folder and are left out")
 
 
 def _scan(table):
@@ -78,7 +88,7 @@ def check(table):
     "UserError where what can be read leaves nothing to tell apart."
     labels = table.loc[table["problem"].isna() & (table["side"] == "train"), "label"].unique()
     if len(labels) < 2:
-        what = f"only the class {labels[0]!r} has" if labels else "no class has"
+        what = f"only the class {labels[0]!r} has" if len(labels) else "no class has"
         raise UserError(f"--data: {what} a readable photo; two classes are needed")
 
 
@@ -90,6 +100,8 @@ def report(table):
         f"{len(good)} photos in {len(counts)} classes, {counts.min()} to {counts.max()} a class"
         f" ({counts.max() / counts.min():.1f} to 1); {_sizes(good)}"
     )
+    for label in sorted(set(table["label"]) - set(counts.index)):
+        say(f"{label}: none of its photos can be read, the class is left out")
     report_broken(table)
 
 

@@ -55,9 +55,9 @@ def _draw(table, valid_pct, seed):
     numbers = table["group"].unique()
     _, drawn = RandomSplitter(valid_pct, seed=seed)(numbers)
     held_out = set(numbers[list(drawn)])
-    classes = {label: rows["group"].unique() for label, rows in table.groupby("label")}
+    classes = {label: _by_size(rows["group"]) for label, rows in table.groupby("label")}
     for groups in classes.values():
-        if held_out.issuperset(groups):  # nothing to learn from: the first goes back
+        if held_out.issuperset(groups):  # nothing to learn from: the largest goes back
             held_out.discard(groups[0])
     for groups in classes.values():
         spare = _spare(groups, held_out, classes)
@@ -66,8 +66,13 @@ def _draw(table, valid_pct, seed):
     return held_out
 
 
+def _by_size(numbers):
+    "Group numbers, the largest group first, equal ones as they come."
+    return numbers.value_counts(sort=False).sort_values(ascending=False, kind="stable").index
+
+
 def _spare(groups, held_out, classes):
-    "The last group that can be held out and leaves each of its classes one to learn from."
+    "The smallest group that can be held out and leaves each of its classes one to learn from."
     for group in groups[::-1]:
         owners = [own for own in classes.values() if group in own]
         if all(len(set(own) - held_out) > 1 for own in owners):

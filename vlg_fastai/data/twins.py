@@ -8,7 +8,7 @@ from scipy.sparse.csgraph import connected_components
 BITS = 4  # dHash distance up to which two photos may be twins
 ALIKE = 0.95  # correlation of small grey copies from which they are
 GREY = 16  # side of that small copy
-ROWS = 2048  # photos compared at a time, so that memory stays flat
+MOST_AT_ONCE = 10_000_000  # numbers compared at a time: 80 MB, however many photos there are
 
 
 def fingerprint(image):
@@ -30,13 +30,12 @@ def groups(content, dhash, grey):
     content: (n,) content hashes; dhash: (n,) uint64; grey: (n, 256) uint8. Twins of twins are
     one group, whatever class folder they lie in.
     """
-    a, b = pairs(dhash, grey)
-    _, same = np.unique(np.asarray(content, dtype=str), return_inverse=True)
-    order = np.argsort(same, kind="stable")
-    repeated = np.flatnonzero(same[order][1:] == same[order][:-1])
-    a, b = np.r_[a, order[repeated]], np.r_[b, order[repeated + 1]]
-    links = coo_array((np.ones(len(a), dtype=bool), (a, b)), shape=(len(dhash),) * 2)
-    return _by_first_appearance(connected_components(links, directed=False)[1])
+    _, first, same = np.unique(
+        np.asarray(content, dtype=str), return_index=True, return_inverse=True
+    )
+    a, b = pairs(dhash[first], grey[first])
+    links = coo_array((np.ones(len(a), dtype=bool), (a, b)), shape=(len(first),) * 2)
+    return _by_first_appearance(connected_components(links, directed=False)[1][same])
 
 
 def pairs(dhash, grey):
@@ -46,16 +45,20 @@ def pairs(dhash, grey):
     their bits are zero. The correlation of the grey copies tells them apart.
     """
     light = _standardised(grey)
-    found = [_pairs_of(start, dhash, light) for start in range(0, len(dhash), ROWS)]
+    rows = max(1, MOST_AT_ONCE // max(len(dhash), 1))
+    found = [_pairs_of(start, rows, dhash, light) for start in range(0, len(dhash), rows)]
     return tuple(np.concatenate(side) for side in zip(*found, strict=True)) if found else ([], [])
 
 
-def _pairs_of(start, dhash, light):
-    rows = dhash[start : start + ROWS, None]
-    near = np.bitwise_count(rows ^ dhash[None, start:]) <= BITS
-    a, b = np.nonzero(np.triu(near, k=1))
-    alike = np.einsum("ij,ij->i", light[a + start], light[b + start]) >= ALIKE
-    return a[alike] + start, b[alike] + start
+def _pairs_of(start, rows, dhash, light):
+    near = np.bitwise_count(dhash[start : start + rows, None] ^ dhash[None, start:]) <= BITS
+    a, b = (side + start for side in np.nonzero(np.triu(near, k=1)))
+    slices = [
+        slice(i, i + MOST_AT_ONCE // GREY**2) for i in range(0, len(a), MOST_AT_ONCE // GREY**2)
+    ]
+    alike = [np.einsum("ij,ij->i", light[a[s]], light[b[s]]) >= ALIKE for s in slices]
+    kept = np.concatenate(alike) if alike else np.zeros(0, dtype=bool)
+    return a[kept], b[kept]
 
 
 def _standardised(grey):

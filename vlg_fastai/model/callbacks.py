@@ -155,6 +155,7 @@ class StopCleanly(Callback):
 
     order = 63
     over = False
+    before = {}  # signal -> its handler outside the fit
 
     def before_fit(self):
         main = threading.current_thread() is threading.main_thread()

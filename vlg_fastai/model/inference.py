@@ -19,13 +19,15 @@ def logits(model, dl, machine, flip=False, what="predicting"):
     """
     model.eval()
     with torch.inference_mode(), autocast(machine):
-        batches = [_both(model, xb[0], flip) for xb in track(dl, what, len(dl))]
+        batches = [
+            _both(model, xb[0], flip, machine.memory_format) for xb in track(dl, what, len(dl))
+        ]
     stacked = np.concatenate(batches, axis=1)
     return stacked if flip else stacked[0]
 
 
-def _both(model, x, flip):
-    x = x.as_subclass(torch.Tensor).contiguous(memory_format=torch.channels_last)
+def _both(model, x, flip, memory_format):
+    x = x.as_subclass(torch.Tensor).contiguous(memory_format=memory_format)
     views = [x, x.flip(-1)] if flip else [x]
     return np.stack([model(view).float().cpu().numpy() for view in views])
 

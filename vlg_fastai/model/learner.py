@@ -7,7 +7,6 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from fastai.callback.channelslast import ChannelsLast
 from fastai.callback.fp16 import AMPMode, MixedPrecision
 from fastai.callback.mixup import CutMix, MixUp
 from fastai.callback.progress import ProgressCallback
@@ -59,9 +58,9 @@ def build(dls, source, cfg, machine):
     learn.model = assemble(net, cfg.head, dls.c, source, cfg.size).to(machine.device)
     learn.opt = None  # made for the model before the swap; the next fit makes its own
     learn.unfreeze()
-    learn.remove_cb(ProgressCallback).add_cbs(
-        [ChannelsLast(), *PRECISION[machine.precision](machine.device)]
-    )
+    learn.remove_cb(ProgressCallback)
+    learn.model.to(memory_format=machine.memory_format)
+    learn.add_cbs(PRECISION[machine.precision](machine.device))
     learn.logger = lambda row: None
     return learn
 
@@ -85,7 +84,13 @@ def fit(learn, cfg, path):
     with bar() as live:
         progress = Progress(live, cfg.freeze_epochs + cfg.epochs)
         cbs = [history, best, progress, stop, nan, *mixing(cfg)]
-        _fit_phases(learn, cfg, slice(lr_body, lr), cbs)
+        try:
+            _fit_phases(learn, cfg, slice(lr_body, lr), cbs)
+        except RuntimeError:  # a polite kill of all processes also ends those that read photos
+            if not stop.over:
+                raise
+        finally:
+            stop.after_fit()
     _check_divergence(nan, best, lr)
     best.restore(learn.model)
     return {
@@ -120,20 +125,25 @@ def _check_divergence(nan, best, lr):
 
 
 def find_lr(learn):
-    "The learning rate that fastai's finder suggests; weights and random numbers stay as they were."
-    numbers = torch.get_rng_state(), np.random.get_state(), random.getstate()
-    path = learn.path
+    "The learning rate that fastai's finder suggests; what it touches is as it was afterwards."
+    numbers, path = (torch.get_rng_state(), np.random.get_state(), random.getstate()), learn.path
+    try:
+        found = _valley(learn)
+    finally:
+        learn.path = path
+        torch.set_rng_state(numbers[0])
+        np.random.set_state(numbers[1])
+        random.setstate(numbers[2])
+    lr = float(np.clip(found, LOWEST_LR, HIGHEST_LR))
+    say(f"learning rate found: {lr:.2g}")
+    return lr
+
+
+def _valley(learn):
     with tempfile.TemporaryDirectory() as folder, warnings.catch_warnings():
         warnings.simplefilter("ignore")  # loading its own file back, fastai touches old numpy names
         learn.path = Path(folder)
         try:
-            found = learn.lr_find(show_plot=False, suggest_funcs=(valley,)).valley
+            return learn.lr_find(show_plot=False, suggest_funcs=(valley,)).valley
         except IndexError:  # the loss rose at once: there is no valley
-            found = LOWEST_LR
-    learn.path = path
-    torch.set_rng_state(numbers[0])
-    np.random.set_state(numbers[1])
-    random.setstate(numbers[2])
-    lr = float(np.clip(found, LOWEST_LR, HIGHEST_LR))
-    say(f"learning rate found: {lr:.2g}")
-    return lr
+            return LOWEST_LR

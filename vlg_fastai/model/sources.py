@@ -19,6 +19,7 @@ from vlg_fastai.console import say
 
 PATIENCE = 2.0  # seconds the hub gets to answer
 HUB_FILES = ("model.safetensors", "pytorch_model.bin")
+RENAMED = ("clip", "mci", "vitamin", "_fl")  # families whose hub folders are called otherwise
 REGISTERED = re.compile(r"^@register_model\s+def (\w+)\(", re.MULTILINE)
 
 
@@ -117,7 +118,8 @@ def _may_be_cached(name):
     from huggingface_hub.constants import HF_HUB_CACHE
 
     folders = [path.name for path in Path(HF_HUB_CACHE).glob("models--*")]
-    return any(base_name(name) in f or not f.startswith("models--timm--") for f in folders)
+    renamed = any(word in name for word in RENAMED)
+    return any(base_name(name) in folder or renamed for folder in folders)
 
 
 def _cached(repo):

@@ -5,10 +5,11 @@ import pandas as pd
 from matplotlib.figure import Figure
 from sklearn.metrics import confusion_matrix, precision_recall_fscore_support
 
-from vlg_fastai.console import show
+from vlg_fastai.console import printable, show
 from vlg_fastai.runs import replacing, write_csv
 
 PAIRS = 10  # confused pairs named on the screen; the file has them all
+LARGEST = 60.0  # inches; more than 170 classes are for the CSV to tell
 SHORT = 24  # characters of a class name that fit beside the matrix
 
 
@@ -49,12 +50,13 @@ def per_class(held):
 def draw(counts, classes, path):
     "The matrix as a picture: colour is the share of a row, numbers are photos, 0 stays blank."
     n = len(classes)
-    side = max(5.0, 2.6 + 0.34 * n)
+    side = min(max(5.0, 2.6 + 0.34 * n), LARGEST)
     figure = Figure(figsize=(side, side), dpi=110, layout="constrained")
     axes = figure.add_subplot()
     shares = counts / np.maximum(counts.sum(1, keepdims=True), 1)
     axes.imshow(shares, cmap="Blues", vmin=0, vmax=1)
-    names = [name if len(name) <= SHORT else name[: SHORT - 1] + "…" for name in classes]
+    names = [printable(name) for name in classes]
+    names = [name if len(name) <= SHORT else name[: SHORT - 1] + "…" for name in names]
     axes.set_xticks(range(n), names, rotation=90, fontsize=9, parse_math=False)
     axes.set_yticks(range(n), names, fontsize=9, parse_math=False)
     axes.set_xlabel("prediction")
