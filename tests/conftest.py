@@ -70,7 +70,7 @@ def run_prediction(run, out, **options):
 def finished_run(toy, tmp_path_factory):
     "A run of real ImageNet features (the bundled net), good enough to tell the colours apart."
     cfg = toy_config(toy, tmp_path_factory.mktemp("runs"), arch="tf_efficientnet_lite0")
-    return run_training(dataclasses.replace(cfg, pretrained=True, epochs=3, size=64))
+    return run_training(dataclasses.replace(cfg, pretrained=True, epochs=6, size=64, lr=5e-3))
 
 
 @pytest.fixture

@@ -52,9 +52,9 @@ def test_help_answers_without_torch_and_names_every_option(script):
         (("predict.py", "--run", "41"), "error: --run 41: no such run"),
         (("predict.py", "--test", "no/photos"), "error: --test no/photos: no such folder"),
         (("predict.py", "--sample", "no.csv"), "error: --sample no.csv: no such file"),
-        (("predict.py", "--out", "tests"), "error: --out tests: is a folder; give a file"),
+        (("predict.py", "--out", "tests"), "error: --out tests: is no file"),
         (("train.py", "--weights", "no.pth"), "error: --weights no.pth: no such file"),
-        (("train.py", "--data", "tests", "--runs", "README.md"), "error: "),
+        (("train.py", "--runs", "README.md"), "error: --runs README.md: is no folder"),
         (("interpret.py", "--data", "no/data"), "error: --data no/data: no such folder"),
         (("interpret.py", "--runs", "no/runs"), "error: --runs no/runs: no usable run"),
     ],
@@ -75,7 +75,9 @@ def test_every_option_says_what_it_is_for(config_class):
 
 
 def test_a_stored_config_reads_back_equal(tmp_path):
-    cfg = TrainConfig(data=Path("x"), lr="find", lr_body=1e-3, epochs=7, weighted=False, name="n")
+    cfg = TrainConfig(
+        data=tmp_path, crop_pct=0.9, lr="find", lr_body=1e-3, epochs=7, weighted=False, name="n"
+    )
     (tmp_path / "config.json").write_text(json.dumps(as_json(cfg)))
     given = parse(TrainConfig, ["--config", str(tmp_path / "config.json")])
     assert as_json(given) == as_json(cfg)
@@ -141,6 +143,16 @@ def test_top_losses_takes_a_number_or_none():
 
 def test_several_runs_are_named_one_after_the_other():
     assert parse(PredictConfig, ["--run", "3", "runs/0004-x"]).run == ("3", "runs/0004-x")
+
+
+def test_an_interrupted_run_does_not_let_a_shell_go_on(capsys, tmp_path):
+    from vlg_fastai.runs import Run
+
+    (tmp_path / "facts.json").write_text('{"status": "interrupted"}')
+    with pytest.raises(SystemExit) as stop, cli.plain_errors():
+        Run(tmp_path).check_finished()
+    assert stop.value.code == 130
+    assert "holds the best so far" in capsys.readouterr().err
 
 
 def test_a_file_that_cannot_be_written_is_one_line(capsys, tmp_path):

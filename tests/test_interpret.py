@@ -62,7 +62,8 @@ def random_held_out(classes, n=400):
 def test_a_matrix_of_forty_classes_is_large_enough_to_read(tmp_path):
     names = [f"class number {i} with $money$ and _lines_" for i in range(40)]
     confusion.report(random_held_out(names), tmp_path)
-    width, height = Image.open(tmp_path / "confusion.png").size
+    with Image.open(tmp_path / "confusion.png") as image:
+        width, height = image.size
     assert min(width, height) > 40 * 30  # thirty pixels a cell hold a number of three digits
 
 

@@ -1,7 +1,5 @@
 """Backbones: each family trains and predicts, keeps its tail, and starts from the right weights."""
 
-import dataclasses
-
 import numpy as np
 import pytest
 import timm
@@ -148,8 +146,8 @@ def test_a_file_that_would_run_code_is_refused(tmp_path, capsys):
 
 
 def test_a_size_the_net_cannot_take_is_the_users_to_know():
-    source = Source("vit_tiny_patch16_224", "nothing")
-    with pytest.raises(UserError, match="--size 33"):
+    source = Source("xcit_nano_12_p16_224", "nothing")
+    with pytest.raises(UserError, match="--size 33: no such net .*patch_size"):
         assemble(backbone.create(source, 33), "mlp", 2, source, 33)
 
 
@@ -218,11 +216,10 @@ def test_a_download_that_fails_is_explained():
         fetch()
 
 
-def test_the_views_of_training_and_validation_differ_only_by_augmentation(toy, tmp_path):
+def test_validation_during_training_sees_what_predict_sees(toy, tmp_path):
     learn, table = learn_for(toy, tmp_path, Source("test_efficientnet", "nothing"), 32)
     valid = table[table["split"] == "valid"]
     x, _ = learn.dls.valid.one_batch()
     dl = loaders.plain(valid["path"], backbone.view("test_efficientnet", 32), len(x), CPU)
-    assert torch.allclose(x.as_subclass(torch.Tensor), next(iter(dl))[0].as_subclass(torch.Tensor))
-    views = [dataclasses.astuple(backbone.view("test_efficientnet", 32)) for _ in range(2)]
-    assert views[0] == views[1]
+    # not to the last bit: fastai's affine transforms resample on validation too, by the identity
+    assert (x - next(iter(dl))[0]).abs().max() < 1e-4

@@ -96,14 +96,23 @@ def test_patience_ends_a_run_that_gets_no_better(toy, tmp_path, capsys):
     assert len(pd.read_csv(run.path / "history.csv")) == run.facts["epochs"]
 
 
-def test_the_best_epoch_is_kept_and_not_the_last(toy, tmp_path):
-    rates = {"lr": 0.05, "lr_body": 0.05}
-    run = run_training(toy_config(toy, tmp_path, epochs=8, patience=8, seed=3, **rates))
-    history = pd.read_csv(run.path / "history.csv")
-    best = int(history["nll"].idxmin()) + 1
-    assert best < len(history)
-    assert run.facts["best_epoch"] == best
-    assert run.facts["nll"] == pytest.approx(history["nll"].min(), abs=1e-4)
+def test_the_best_epoch_is_kept_and_not_the_last(toy, tmp_path, monkeypatch):
+    figures, weights = iter([1.0, 0.5, 0.7, 0.9]), []
+
+    class Watch(Callback):
+        order = 99
+
+        def after_epoch(self):
+            weights.append({k: v.clone() for k, v in self.model.state_dict().items()})
+
+    build = learner.build
+    monkeypatch.setattr(CalibratedNLL, "value", property(lambda self: next(figures)))
+    monkeypatch.setattr(learner, "build", lambda *given: build(*given).add_cb(Watch()))
+    run = run_training(toy_config(toy, tmp_path, epochs=4, patience=4))
+    assert run.facts["best_epoch"] == 2
+    kept = load_file(run.path / "model.safetensors")
+    assert all(torch.equal(kept[key], value) for key, value in weights[1].items())
+    assert not all(torch.equal(kept[key], value) for key, value in weights[3].items())
 
 
 def test_the_finder_chooses_a_rate_and_leaves_the_rest_alone(toy, tmp_path, capsys):
@@ -145,7 +154,7 @@ def test_the_run_folder_holds_everything(toy, tmp_path):
     for key in ("accuracy", "macro_f1", "nll", "nll_before", "ece", "ece_before", "temperature"):
         assert isinstance(facts[key], float), key
     assert set(facts["recall"]) == set(facts["classes"]) == set(COLOURS)
-    assert facts["versions"]["torch"] == torch.__version__
+    assert torch.__version__.startswith(facts["versions"]["torch"])
     valid = pd.read_csv(run.path / "valid.csv")
     assert list(valid.columns) == ["file", "label", *facts["classes"]]
     assert np.allclose(valid[facts["classes"]].sum(axis=1), 1, atol=1e-5)
@@ -226,7 +235,7 @@ def test_the_calibrated_nll_does_not_mind_shyness():
     class Learn:
         y = torch.tensor([0, 1, 2, 0])
 
-    bold = torch.eye(3)[Learn.y] * 4 + torch.randn(4, 3, generator=torch.Generator().manual_seed(0))
+    bold = torch.tensor([[3.0, 0, 1], [1, 2, 0], [2, 0, 1.5], [0, 1, 0.5]])
     values = []
     for scale in (1.0, 0.1):
         metric = CalibratedNLL()
@@ -268,7 +277,8 @@ def test_names_that_are_no_valid_utf8_do_not_cost_the_run(tmp_path):
     assert odd in run.facts["classes"]
     made = interpret(InterpretConfig(), [run])
     assert all(path.exists() for path in made)
-    assert len(pd.read_csv(run_prediction(run, tmp_path / "s.csv"))) == 9
+    written = run_prediction(run, tmp_path / "s.csv")
+    assert len(written.read_bytes().splitlines()) == 10
 
 
 @pytest.mark.slow

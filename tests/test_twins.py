@@ -5,7 +5,6 @@ import random
 
 import numpy as np
 import pytest
-from conftest import photo
 from PIL import Image, ImageDraw, ImageEnhance
 
 from vlg_fastai.data import twins
@@ -15,16 +14,16 @@ def groups(images, content=None):
     marks = [twins.fingerprint(image) for image in images]
     dhash = np.array([mark[0] for mark in marks], dtype=np.uint64)
     grey = np.stack([mark[1] for mark in marks])
-    return list(twins.groups(content or list(range(len(images))), dhash, grey))
+    return twins.groups(content or list(range(len(images))), dhash, grey).tolist()
 
 
 def scene(seed):
     rng = random.Random(seed)
-    image = photo(rng, (200, 90, 40), (240, 180))
-    for _ in range(6):
-        x, y = rng.randint(0, 200), rng.randint(0, 140)
-        ImageDraw.Draw(image).rectangle((x, y, x + 40, y + 30), fill=(rng.randint(0, 255),) * 3)
-    return image
+    image = Image.linear_gradient("L").rotate(90 * rng.randint(0, 3)).resize((240, 180))
+    for _ in range(12):
+        x, y, r = rng.randint(0, 240), rng.randint(0, 180), rng.randint(20, 50)
+        ImageDraw.Draw(image).ellipse((x - r, y - r, x + r, y + r), fill=rng.randint(0, 255))
+    return image.convert("RGB")
 
 
 def recoded(image):

@@ -29,8 +29,8 @@ def plain_errors():
             raise
         print(f"error: {error.filename}: {error.strerror}", file=sys.stderr)
         raise SystemExit(2) from None
-    except KeyboardInterrupt:
-        print("stopped", file=sys.stderr)
+    except KeyboardInterrupt as stop:  # not 0: a shell must not go on to the next command
+        print(stop or "stopped", file=sys.stderr)
         raise SystemExit(130) from None
 
 

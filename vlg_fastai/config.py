@@ -29,21 +29,25 @@ class Limits:
 
 @dataclass(frozen=True)
 class Is:
-    "What must lie at an option's path: `file` or `folder`; `new` is anything but a folder."
+    "What must lie at an option's path: a file or a folder that is there, or may be made."
 
-    kind: Literal["file", "folder", "new"]
+    kind: Literal["file", "folder", "new file", "new folder"]
 
     def problem(self, path):
         "What is wrong with `path`, or None."
-        if self.kind == "new":
-            return "is a folder; give a file" if path.is_dir() else None
-        there = path.is_file() if self.kind == "file" else path.is_dir()
-        return None if there else f"no such {self.kind}"
+        wanted = self.kind.removeprefix("new ")
+        if path.is_file() if wanted == "file" else path.is_dir():
+            return None
+        if path.exists() or self.kind == wanted:
+            return f"is no {wanted}" if path.exists() else f"no such {wanted}"
+        return None
 
 
 File, Folder = Annotated[Path, Is("file")], Annotated[Path, Is("folder")]
+NewFile, NewFolder = Annotated[Path, Is("new file")], Annotated[Path, Is("new folder")]
 Count = Annotated[int, Limits(0)]
 Positive = Annotated[int, Limits(1)]
+Seed = Annotated[int, Limits(0, 2**32 - 1)]
 Amount = Annotated[float, Limits(0)]
 Share = Annotated[float, Limits(0, 0.99)]
 Rate = Annotated[float, Limits(1e-9, 10)]
@@ -53,7 +57,7 @@ Rate = Annotated[float, Limits(1e-9, 10)]
 class Place:
     "Where runs lie."
 
-    runs: Path = Path("runs")  # folder that holds the run folders
+    runs: NewFolder = Path("runs")  # folder that holds the run folders
 
 
 @dataclass(frozen=True)
@@ -103,9 +107,7 @@ class TrainConfig(Machine, Place):
     weighted: bool = True  # draw every class equally often in training
     oversample: bool = False  # instead: augmented copies of rare classes in training
     valid_pct: Annotated[float, Limits(0.01, 0.9)] = 0.15  # share of photo groups held out
-    seed: Annotated[int, Limits(0, 2**32 - 1)] = (
-        42  # of the split, the weights, the order and the augmentation
-    )
+    seed: Seed = 42  # of the split, the weights, the order and the augmentation
     name: str | None = None  # of the run folder, behind its number; absent: the arch
     config: Path | None = None  # start from a stored run's config.json; options given still win
 
@@ -115,9 +117,7 @@ class PredictConfig(Machine, Chosen):
     "Predict the test photos with one run, or the average of several, and write a submission."
 
     test: Folder | None = None  # folder of photos to predict; absent: `test` in the data folder
-    out: Annotated[Path, Is("new")] = Path(
-        "submission.csv"
-    )  # the submission; probabilities.csv is written beside it
+    out: NewFile = Path("submission.csv")  # the submission; probabilities.csv is put beside it
     sample: File | None = None  # sample submission to follow; absent: looked for in the data folder
     tta: bool = False  # average with the mirrored photo; says whether that helped on validation
     bs: Positive = 64  # photos a batch

@@ -30,6 +30,11 @@ class Run:
     def facts(self):
         return read_json(self.path / FACTS)
 
+    def check_finished(self):
+        "KeyboardInterrupt for a run that was interrupted, so that a shell stops there as well."
+        if self.facts["status"] == "interrupted":
+            raise KeyboardInterrupt(f"interrupted; {self.path} holds the best so far")
+
     @property
     def number(self):
         return _number(self.path)
@@ -39,17 +44,6 @@ class Run:
         folder = self.path / "reports"
         folder.mkdir(exist_ok=True)
         return folder
-
-
-def check(root):
-    "UserError where run folders cannot be made in `root`; said before hours are spent."
-    try:
-        root.mkdir(parents=True, exist_ok=True)
-        probe = root / f".{os.getpid()}"
-        probe.mkdir()
-        probe.rmdir()
-    except OSError as error:
-        raise UserError(f"--runs {root}: cannot be written to ({error.strerror})") from None
 
 
 def create(root, name):
