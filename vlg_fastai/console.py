@@ -25,10 +25,12 @@ def printable(text):
 
 
 def show(title, columns, rows):
-    "Print a small table; the first column is text, the others are aligned right."
+    "Print a small table; numbers are aligned right."
     table = Table(title=title, title_justify="left", box=SIMPLE_HEAD, pad_edge=False)
+    rows = [list(row) for row in rows]
     for i, column in enumerate(columns):
-        table.add_column(column, justify="right" if i else "left", overflow="fold")
+        text = any(isinstance(row[i], str) for row in rows)
+        table.add_column(column, justify="left" if text else "right", overflow="fold")
     for row in rows:
         table.add_row(*[escape(printable(cell)) for cell in row])
     console.print(table)
