@@ -8,9 +8,9 @@ import pytest
 from PIL import Image
 
 from vlg_fastai.config import InterpretConfig, UserError
-from vlg_fastai.report import confusion, losses
+from vlg_fastai.report import confusion, losses, sheet
 from vlg_fastai.report.interpret import interpret
-from vlg_fastai.report.stored import HeldOut, held_out
+from vlg_fastai.report.stored import Given, HeldOut, held_out
 
 
 def made(run, **options):
@@ -21,15 +21,17 @@ def made(run, **options):
 
 CONFUSION = {"confusion.png", "confusion.csv", "confused_pairs.csv", "per_class.csv"}
 LOSSES = {"top_losses.png", "top_losses.csv"}
+MAPS = {"gradcam.png"}
 
 
 def test_without_a_choice_every_report_is_made(finished_run):
-    assert made(finished_run) == CONFUSION | LOSSES
+    assert made(finished_run) == CONFUSION | LOSSES | MAPS
 
 
 def test_a_named_report_is_the_only_one(finished_run):
     assert made(finished_run, confusion=True) == CONFUSION
     assert made(finished_run, top_losses=()) == LOSSES
+    assert made(finished_run, gradcam=(5,)) == MAPS
 
 
 def test_the_number_of_top_losses_is_taken(finished_run):
@@ -61,7 +63,7 @@ def random_held_out(classes, n=400):
 
 def test_a_matrix_of_forty_classes_is_large_enough_to_read(tmp_path):
     names = [f"class number {i} with $money$ and _lines_" for i in range(40)]
-    confusion.report(random_held_out(names), tmp_path)
+    confusion.report(Given(random_held_out(names), tmp_path, tmp_path), 5)
     with Image.open(tmp_path / "confusion.png") as image:
         width, height = image.size
     assert min(width, height) > 40 * 30  # thirty pixels a cell hold a number of three digits
@@ -75,10 +77,12 @@ def test_a_class_without_photos_is_blank_and_not_zero(tmp_path):
     assert table.loc["c", "photos"] == 0
 
 
-def test_a_photo_that_is_gone_leaves_a_grey_place(tmp_path):
+def test_a_photo_that_is_gone_leaves_a_grey_place(tmp_path, capsys):
     held = random_held_out(["a", "b"], 5)
-    losses.report(held, tmp_path, tmp_path, 5)
-    assert losses.thumbnail(tmp_path / "train/0.jpg").getpixel((9, 9)) == losses.MISSING
+    given = Given(held, tmp_path, tmp_path, lambda paths, targets: [None] * len(paths))
+    losses.report(given, 5)
+    assert "5 of 5 photos are not in" in capsys.readouterr().out
+    assert sheet.thumbnail(tmp_path / "train/0.jpg").getpixel((9, 9)) == sheet.MISSING
     assert (tmp_path / "top_losses.png").stat().st_size > 5000
 
 

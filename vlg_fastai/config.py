@@ -124,12 +124,17 @@ class PredictConfig(Machine, Chosen):
 
 
 @dataclass(frozen=True)
-class InterpretConfig(Chosen):
-    "Draw what a run gets wrong, from its stored predictions; no report named means all."
+class InterpretConfig(Machine, Chosen):
+    "Draw what a run gets wrong and what it looks at; no report named means all but the last."
 
     confusion: bool = False  # confusion matrix (PNG, CSV), most confused pairs, per-class report
     # sheet of the N held-out photos with the worst loss; 24 where N is left out
     top_losses: tuple[Positive, ...] | None = None
+    # Grad-CAM of N held-out photos, the surest of each class in turn; 24 where N is left out
+    gradcam: tuple[Positive, ...] | None = None
+    images: tuple[File, ...] = ()  # Grad-CAM of these photos for their three likeliest classes
+    # deletion and insertion of Grad-CAM on N photos; 50 where N is left out, in minutes on a CPU
+    faithfulness: tuple[Positive, ...] | None = None
 
 
 EXCLUSIVE = (("mixup", "cutmix"),)  # pairs of which one at most is given

@@ -46,7 +46,7 @@ def questions(cfg, run, test):
 
 def answers(run, photos, cfg, machine):
     "(probabilities of `photos`, classes) by `run`; what cannot be read gets the training prior."
-    model, card = bundle.load(run, machine.device)
+    model, card = bundle.load(run, machine)
     say(f"{run.path}: {card.arch}, validation accuracy {told(run.facts['accuracy'])}")
     good = photos["problem"].isna().to_numpy()
     probs = np.tile(np.asarray(card.prior), (len(photos), 1))

@@ -86,6 +86,16 @@ def _reason(error, content):
     return " ".join(str(error).split()) or type(error).__name__
 
 
+def readable(path):
+    "True if `path` is a photo that can be read."
+    try:
+        with quiet_decoders():
+            read_image(path)
+    except BrokenImageError:
+        return False
+    return True
+
+
 def content_hash(content):
     "What a file is known by in every table: 128 bits of BLAKE2b over its bytes, as hex."
     return hashlib.blake2b(content, digest_size=16).hexdigest()

@@ -43,8 +43,8 @@ def save(run, model):
         save_file(state, str(beside), metadata={"format": "pt"})
 
 
-def load(run, device):
-    "(model, card) of `run`, in eval mode on `device`."
+def load(run, machine):
+    "(model, card) of `run`, in eval mode on the device of `machine`."
     try:
         card = Card.of(run)
         source = Source(card.arch, "nothing")
@@ -54,4 +54,4 @@ def load(run, device):
     except (OSError, SafetensorError, KeyError, TypeError, RuntimeError) as error:
         reason = " ".join(str(error).split())[:200]
         raise UserError(f"--run {run.path}: its model cannot be rebuilt ({reason})") from None
-    return model.to(device).eval(), card
+    return model.to(machine.device, memory_format=machine.memory_format).eval(), card

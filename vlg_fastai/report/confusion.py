@@ -8,13 +8,14 @@ from sklearn.metrics import confusion_matrix, precision_recall_fscore_support
 from vlg_fastai.console import printable, show
 from vlg_fastai.runs import replacing, write_csv
 
-PAIRS = 10  # confused pairs named on the screen; the file has them all
+MOST = 10  # confused pairs named on the screen; the file has them all
 LARGEST = 60.0  # inches; more than 170 classes are for the CSV to tell
 SHORT = 24  # characters of a class name that fit beside the matrix
 
 
-def report(held, folder):
+def report(given, count):
     "Write confusion.png, confusion.csv, confused_pairs.csv, per_class.csv; their paths."
+    held, folder = given.held, given.folder
     counts = confusion_matrix(held.y, held.guess, labels=range(len(held.classes)))
     files = [folder / name for name in ("confusion.csv", "confused_pairs.csv", "per_class.csv")]
     pairs, each = confused_pairs(counts, held.classes), per_class(held)
@@ -23,7 +24,7 @@ def report(held, folder):
     for path, table in zip(files, (matrix, pairs, each), strict=True):
         write_csv(path, table)
     if len(pairs):
-        show("most confused", list(pairs.columns), pairs.head(PAIRS).to_numpy())
+        show("most confused", list(pairs.columns), pairs.head(count).to_numpy())
     picture = folder / "confusion.png"
     draw(counts, held.classes, picture)
     return [picture, *files]

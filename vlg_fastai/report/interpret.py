@@ -1,23 +1,45 @@
 """Config and runs in, pictures and tables in each run's reports folder out."""
 
+from vlg_fastai import device
 from vlg_fastai.console import say
 from vlg_fastai.data.folder import of_run
-from vlg_fastai.report import confusion, losses
-from vlg_fastai.report.stored import held_out
+from vlg_fastai.report import confusion, examples, faithfulness, losses
+from vlg_fastai.report.gradcam import Explainer
+from vlg_fastai.report.stored import Given, held_out
+
+REPORTS = {
+    "confusion": confusion, "top_losses": losses, "gradcam": examples, "faithfulness": faithfulness
+}  # fmt: skip
+ASKED_FOR = {"faithfulness"}  # takes minutes: not among "all"
 
 
 def interpret(cfg, chosen):
     "Make the reports that `cfg` names, or all, for each of the runs `chosen`; paths of the files."
-    return [path for run in chosen for path in interpret_one(cfg, run)]
+    machine = device.prepare(cfg)
+    return [path for run in chosen for path in interpret_one(cfg, run, machine)]
 
 
-def interpret_one(cfg, run):
-    held = held_out(run)
-    every = not cfg.confusion and cfg.top_losses is None
-    files = confusion.report(held, run.reports) if cfg.confusion or every else []
-    if cfg.top_losses is not None or every:
-        count = (cfg.top_losses or (losses.MOST,))[0]
-        files += losses.report(held, run.reports, of_run(cfg, run), count)
+def interpret_one(cfg, run, machine):
+    "Make the reports for one run and say where they are."
+    explainer = Explainer.of(run, machine)
+    files = examples.report_images(cfg.images, run.reports, explainer) if cfg.images else []
+    names = wanted(cfg)
+    if names:
+        given = Given(held_out(run), run.reports, of_run(cfg, run), explainer)
+        for name in names:
+            files += REPORTS[name].report(given, count(cfg, name))
     for path in files:
         say(f"written: {path}")
     return files
+
+
+def wanted(cfg):
+    "Names of the reports that `cfg` asks for; without any, and without --images, all quick ones."
+    named = [name for name in REPORTS if getattr(cfg, name) not in (None, False)]
+    return named if named or cfg.images else [name for name in REPORTS if name not in ASKED_FOR]
+
+
+def count(cfg, name):
+    "The number that follows the option, or the report's own."
+    value = getattr(cfg, name)
+    return value[0] if isinstance(value, tuple) and value else REPORTS[name].MOST

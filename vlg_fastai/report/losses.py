@@ -1,24 +1,21 @@
 """Held-out predictions in, a sheet of the photos that surprised the model most out."""
 
-import math
-
 import numpy as np
 import pandas as pd
-from matplotlib.figure import Figure
-from PIL import Image, ImageOps
 
-from vlg_fastai.console import printable
-from vlg_fastai.data.images import BrokenImageError, quiet_decoders, read_image
-from vlg_fastai.runs import replacing, write_csv
+from vlg_fastai.console import say
+from vlg_fastai.report import sheet
+from vlg_fastai.runs import write_csv
 
 MOST = 24  # photos where no number is given
-ACROSS, SIDE = 6, 256  # pictures in a row, pixels of each
-MISSING = (200, 200, 200)
-WIDE = 30  # characters that fit above a picture
 
 
-def report(held, folder, data, count):
-    "Write top_losses.png and top_losses.csv with the `count` worst photos below `data`; paths."
+def report(given, count):
+    """Write top_losses.png and top_losses.csv with the `count` worst photos; their paths.
+
+    Each photo stands beside the Grad-CAM of what the model said and of what its label says.
+    """
+    held, data = given.held, given.data
     worst = np.argsort(-held.losses, kind="stable")[:count]
     table = pd.DataFrame(
         {
@@ -30,44 +27,31 @@ def report(held, folder, data, count):
             "p_truth": held.probs[worst, held.y[worst]],
         }
     )
-    sheet, listing = folder / "top_losses.png", folder / "top_losses.csv"
+    picture, listing = (given.folder / f"top_losses.{kind}" for kind in ("png", "csv"))
     write_csv(listing, table)
-    draw(table, data, sheet)
-    return [sheet, listing]
+    paths = [data / file for file in table["file"]]
+    explained = given.explainer(paths, np.stack([held.guess[worst], held.y[worst]], axis=1))
+    say_missing(explained, data)
+    cells = [cell(*pair) for pair in zip(table.itertuples(), paths, explained, strict=True)]
+    title = "photo | what speaks for the model's answer | what speaks for the label"
+    sheet.draw(cells, picture, title=title)
+    return [picture, listing]
 
 
-def draw(table, data, path):
-    "A grid of photos, each under its truth, its prediction and their probabilities."
-    across = min(ACROSS, len(table))
-    down = math.ceil(len(table) / across)
-    figure = Figure(figsize=(2.5 * across, 3.15 * down), dpi=100, layout="constrained")
-    for i, row in enumerate(table.itertuples()):
-        axes = figure.add_subplot(down, across, i + 1)
-        axes.imshow(thumbnail(data / row.file))
-        axes.axis("off")
-        colour = "#1a7f37" if row.truth == row.prediction else "#b3001b"
-        told = (
-            f"truth: {short(row.truth)} {row.p_truth:.2f}\n"
-            f"model: {short(row.prediction)} {row.p_prediction:.2f}\n{short(row.file, tail=True)}"
-        )
-        axes.set_title(told, fontsize=8.5, color=colour, loc="left", parse_math=False)
-    with replacing(path) as beside:
-        figure.savefig(beside)
+def cell(row, path, explained):
+    "Photo, map of the prediction and map of the truth, under both with their probabilities."
+    colour = sheet.RIGHT if row.truth == row.prediction else sheet.WRONG
+    lines = [
+        f"model: {row.prediction} {row.p_prediction:.2f}",
+        f"label: {row.truth} {row.p_truth:.2f}",
+        row.file,
+    ]
+    if explained is None:
+        return sheet.Cell([sheet.thumbnail(path)] * 3, lines, colour)
+    return sheet.Cell([explained.photo, *explained.overlays], lines, colour)
 
 
-def thumbnail(path):
-    "The photo, whole, in a square of `SIDE` pixels; a grey square where it cannot be read."
-    try:
-        with quiet_decoders():
-            photo = read_image(path, SIDE)
-    except BrokenImageError:
-        return Image.new("RGB", (SIDE, SIDE), MISSING)
-    return ImageOps.pad(photo, (SIDE, SIDE), color="white")
-
-
-def short(text, tail=False):
-    "`text` cut to what fits above a picture, keeping its end where `tail`."
-    text = printable(text)
-    if len(text) <= WIDE:
-        return text
-    return "…" + text[1 - WIDE :] if tail else text[: WIDE - 1] + "…"
+def say_missing(explained, data):
+    missing = sum(found is None for found in explained)
+    if missing:
+        say(f"{missing} of {len(explained)} photos are not in {data}: they stay grey; see --data")

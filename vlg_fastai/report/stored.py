@@ -1,6 +1,7 @@
 """Run folder in, its held-out predictions out: what every report is made from."""
 
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 
@@ -25,6 +26,16 @@ class HeldOut:
     def losses(self):
         "Negative log-likelihood of each photo's own label, in nats."
         return -np.log(np.maximum(self.probs[np.arange(len(self.y)), self.y], 1e-12))
+
+
+@dataclass(frozen=True)
+class Given:
+    "What a report is made from: held-out predictions, where to write, the photos, the model."
+
+    held: HeldOut
+    folder: Path
+    data: Path
+    explainer: object = None  # a gradcam.Explainer
 
 
 def held_out(run):

@@ -1,0 +1,171 @@
+"""Photos and classes in, Grad-CAM maps out: where a model finds what speaks for a class."""
+
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from matplotlib import colormaps
+from PIL import Image
+from torch.nn.functional import interpolate
+
+from vlg_fastai.config import UserError
+from vlg_fastai.console import track
+from vlg_fastai.data import loaders
+from vlg_fastai.data.images import readable
+from vlg_fastai.device import Machine
+from vlg_fastai.model import bundle
+
+BATCH = 16  # photos explained at a time: 16 of 224 px take about 1 GB
+COLOURS, STRENGTH = (
+    colormaps["inferno"],
+    0.65,
+)  # of the overlay; at full strength it hides the photo
+
+
+@dataclass(frozen=True)
+class Explained:
+    "A photo as the model saw it, its probabilities (classes,), and a raw map (h, w) a target."
+
+    photo: Image.Image
+    probs: np.ndarray
+    maps: np.ndarray
+
+    @property
+    def overlays(self):
+        "The photo under each of its maps."
+        return [overlay(self.photo, raw) for raw in self.maps]
+
+
+@dataclass(frozen=True)
+class Explainer:
+    "A run's model, ready to explain photos."
+
+    model: torch.nn.Module
+    card: bundle.Card
+    machine: Machine
+
+    @classmethod
+    def of(cls, run, machine):
+        return cls(*bundle.load(run, machine), machine)
+
+    def __call__(self, paths, targets):
+        """For each of `paths` an `Explained`, or None where it is no readable photo.
+
+        targets: (n, k) numbers of the classes to explain. Photos are shown to the model just as
+        predict.py shows them.
+        """
+        good = [i for i, path in enumerate(paths) if readable(path)]
+        chosen = np.asarray(targets).reshape(len(paths), -1)[good]
+        found = self._explained([paths[i] for i in good], chosen) if good else []
+        by_place = dict(zip(good, found, strict=True))
+        return [by_place.get(i) for i in range(len(paths))]
+
+    def _explained(self, paths, targets):
+        dl = loaders.plain(paths, self.card.view, BATCH, self.machine)
+        rows = torch.as_tensor(targets, device=self.machine.device).split(BATCH)
+        done = []
+        for (x,), wanted in track(zip(dl, rows, strict=True), "explaining", len(dl)):
+            x = x.as_subclass(torch.Tensor).contiguous(memory_format=self.machine.memory_format)
+            raw, z = maps(self.model, x, wanted.T)
+            probs = torch.softmax(z / self.card.temperature, dim=1).cpu().numpy()
+            raw = raw.transpose(0, 1).cpu().numpy()
+            done += [Explained(seen(x[i], self.card.view), probs[i], raw[i]) for i in range(len(x))]
+        return done
+
+
+def maps(model, x, targets):
+    """(raw maps (k, n, h, w), logits (n, classes)) of photos `x` (n, 3, s, s), classes (k, n).
+
+    Grad-CAM of the logit (Selvaraju et al., 2017): activations weighted by the mean gradient of
+    their channel, before ReLU and scaling. `model` is [Backbone, head] in eval mode. One forward
+    pass serves all k classes, and no gradient runs further back than the explained maps.
+    """
+    net = model[0].net
+    with frozen(model), torch.enable_grad():
+        acts, z = _at_target(model, net, x)
+        scores = [z.gather(1, target[:, None]).sum() for target in targets]
+        grads = [torch.autograd.grad(score, acts, retain_graph=True)[0] for score in scores]
+    values = _spatial(acts.detach(), net)
+    weights = [_spatial(grad, net).mean((2, 3), keepdim=True) for grad in grads]
+    return torch.stack([(weight * values).sum(1) for weight in weights]), z.detach()
+
+
+def _at_target(model, net, x):
+    "(the explained activations as a leaf of the graph, logits)."
+    layer = target_layer(net)
+    if layer is None:
+        acts = net.forward_features(x).detach().requires_grad_()
+        return acts, model[1](net.forward_head(acts, pre_logits=True).flatten(1))
+    kept = []
+
+    def cut(module, given, output):
+        kept.append(output.detach().requires_grad_())
+        return kept[0]
+
+    handle = layer.register_forward_hook(cut)
+    try:
+        return_value = model(x)
+    finally:
+        handle.remove()
+    return kept[0], return_value
+
+
+def target_layer(net):
+    """The module whose output is explained, or None for what `forward_features` gives.
+
+    Tokens (ViT, DeiT): the first norm of the last block, as patches that leave that block no
+    longer reach a class token. Swin: its last stage, before the norm. Nets that pool maps: those.
+    """
+    if hasattr(net, "patch_embed") and hasattr(net, "blocks"):
+        return getattr(net.blocks[-1], "norm1", None)
+    if getattr(net, "output_fmt", "") == "NHWC" and hasattr(net, "layers"):
+        return net.layers[-1]
+    return None
+
+
+def _spatial(values, net):
+    "Activations of any layout as (n, channels, h, w); prefix tokens are left out."
+    if values.ndim == 4:
+        return values.permute(0, 3, 1, 2) if getattr(net, "output_fmt", "") == "NHWC" else values
+    if values.ndim != 3 or not hasattr(net, "patch_embed"):
+        raise UserError(f"--gradcam: {type(net).__name__} has no maps that Grad-CAM could explain")
+    height, width = net.patch_embed.grid_size
+    patches = values[:, getattr(net, "num_prefix_tokens", 0) :]
+    return patches.reshape(len(values), height, width, -1).permute(0, 3, 1, 2)
+
+
+@contextmanager
+def frozen(model):
+    "No gradients for weights meanwhile, so that the graph begins at the explained maps."
+    wanted = [p for p in model.parameters() if p.requires_grad]
+    model.requires_grad_(False)
+    try:
+        yield
+    finally:
+        for p in wanted:
+            p.requires_grad_(True)
+
+
+def heat(raw, size):
+    "A raw map (h, w) as (size, size) in 0..1: ReLU, bilinear, divided by its largest value."
+    positive = torch.as_tensor(raw, dtype=torch.float32).clamp(min=0)[None, None]
+    large = interpolate(positive, (size, size), mode="bilinear", align_corners=False)[0, 0].numpy()
+    return large / large.max() if large.max() > 0 else large
+
+
+def overlay(photo, raw):
+    "`photo` with the map over it: where the map is low, the photo stays as it is."
+    share = heat(raw, photo.width)[..., None]
+    colour = COLOURS(share[..., 0])[..., :3] * 255
+    mixed = np.asarray(photo) * (1 - STRENGTH * share) + colour * STRENGTH * share
+    return Image.fromarray(mixed.round().astype(np.uint8))
+
+
+def seen(x, view):
+    "The normalised photo `x` (3, s, s) as a picture again."
+    mean, std = (
+        torch.tensor(values, device=x.device)[:, None, None] for values in (view.mean, view.std)
+    )
+    pixels = ((x * std + mean).clamp(0, 1) * 255).round().byte()
+    return Image.fromarray(pixels.permute(1, 2, 0).cpu().numpy())
