@@ -22,6 +22,8 @@ def predict(cfg, chosen, test):
     answer = submission.table(sample, rows["file"], probs[order], classes)
     submission.write(cfg.out, answer, details(photos, order, answer, probs, classes))
     say(f"{len(answer)} rows written to {cfg.out}, probabilities beside it")
+    if (test.parent / folder.DEMO_MARK).exists():
+        say(f"score it: python -m vlg_fastai.score {cfg.out} {test.parent / 'truth/test.csv'}")
     return cfg.out
 
 

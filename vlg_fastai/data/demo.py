@@ -1,70 +1,71 @@
-"""Seed in, a small drawn challenge out: animals in train and test, with a sample submission."""
+"""Seed in, a drawn challenge out, with every difficulty of a real one and the truth beside it."""
 
 import csv
 import json
-import math
 import os
 import random
 import shutil
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, fields
+from io import BytesIO
 
-from PIL import Image, ImageDraw, ImageFilter
+from PIL import Image, ImageEnhance, ImageFilter
 
 from vlg_fastai.console import say, track
+from vlg_fastai.data.animals import Species, picture
 from vlg_fastai.data.folder import DEMO_MARK
 
-SIDE = 160  # pixels of a finished picture
-DRAWN = 2 * SIDE  # drawn twice as large and reduced, which smooths the edges
-TESTS = 120
-FEWEST, MOST = 18, 40  # training pictures of a kind: as uneven as real collections are
-MEADOWS = ((176, 205, 140), (224, 212, 170), (196, 216, 230), (208, 196, 186), (150, 182, 150))
-DARK = (40, 34, 30)
+FEWEST, MOST = 12, 30  # training pictures of a kind: as uneven as real collections are
+TESTS, UNSEEN_SHARE, DEGRADED_SHARE = 160, 0.3, 0.33
+WRONG_SHARE, TWIN_SHARE = 0.05, 0.05  # of the training pictures
+BROKEN = {"broken_1.jpg": b"", "broken_2.jpg": b"\xff\xd8\xff\xe0 the camera fell into the river"}
+BROKEN_IN = ("bear", "wolf")
 
-
-@dataclass(frozen=True)
-class Species:
-    "What all animals of a kind share."
-
-    coat: tuple[int, int, int]
-    pattern: str  # plain, stripes or spots
-    ears: str  # round, pointed or long
-    tail: str  # short, thin or bushy
-    horns: bool
-    long_neck: bool
-
-
-BROWN, GREY, SAND, RUST, CREAM, INK = (
-    (139, 98, 66), (130, 134, 140), (214, 180, 120), (190, 96, 50), (236, 226, 206), (70, 66, 72),
-)  # fmt: skip
-SPECIES = {
-    "antelope": Species(SAND, "plain", "pointed", "thin", True, False),
-    "bear": Species(BROWN, "plain", "round", "short", False, False),
-    "cow": Species(CREAM, "spots", "round", "thin", True, False),
-    "fox": Species(RUST, "plain", "pointed", "bushy", False, False),
-    "giraffe": Species(SAND, "spots", "pointed", "thin", True, True),
-    "hare": Species(GREY, "plain", "long", "short", False, False),
-    "leopard": Species(SAND, "spots", "round", "thin", False, False),
-    "llama": Species(CREAM, "plain", "pointed", "short", False, True),
-    "panther": Species(INK, "plain", "round", "thin", False, False),
-    "skunk": Species(INK, "stripes", "round", "bushy", False, False),
-    "tiger": Species(RUST, "stripes", "round", "thin", False, False),
-    "zebra": Species(CREAM, "stripes", "pointed", "thin", False, False),
+SEEN = {
+    "antelope": Species("slim", "plain", "pointed", "thin", "straight", "long", "sand"),
+    "bear": Species("stout", "plain", "round", "short", "none", "long", "brown"),
+    "bobcat": Species("slim", "spots", "pointed", "short", "none", "long", "rust"),
+    "cow": Species("stout", "patches", "floppy", "thin", "straight", "long", "cream"),
+    "dachshund": Species("long", "plain", "floppy", "thin", "none", "short", "rust"),
+    "deer": Species("slim", "spots", "pointed", "short", "antlers", "long", "rust"),
+    "elk": Species("stout", "plain", "pointed", "short", "antlers", "long", "brown"),
+    "ferret": Species("long", "patches", "round", "bushy", "none", "short", "sand"),
+    "giraffe": Species("tall", "patches", "pointed", "thin", "straight", "long", "sand"),
+    "goat": Species("slim", "patches", "floppy", "short", "curled", "long", "grey"),
+    "hare": Species("slim", "plain", "long", "short", "none", "long", "grey"),
+    "hyena": Species("slim", "stripes", "round", "bushy", "none", "long", "sand"),
+    "ibex": Species("slim", "plain", "pointed", "short", "curled", "long", "brown"),
+    "leopard": Species("slim", "spots", "round", "thin", "none", "long", "sand"),
+    "llama": Species("tall", "plain", "long", "short", "none", "long", "cream"),
+    "moose": Species("stout", "plain", "floppy", "short", "antlers", "long", "ink"),
+    "mouflon": Species("stout", "patches", "round", "short", "curled", "long", "brown"),
+    "okapi": Species("tall", "stripes", "long", "thin", "none", "long", "brown"),
+    "panther": Species("slim", "plain", "round", "thin", "none", "long", "ink"),
+    "rabbit": Species("stout", "patches", "long", "short", "none", "short", "cream"),
+    "skunk": Species("long", "stripes", "round", "bushy", "none", "short", "ink"),
+    "squirrel": Species("slim", "plain", "pointed", "bushy", "none", "short", "grey"),
+    "tiger": Species("stout", "stripes", "round", "thin", "none", "long", "rust"),
+    "wolf": Species("slim", "plain", "pointed", "bushy", "none", "long", "grey"),
 }
+UNSEEN = {
+    "dalmatian": Species("slim", "spots", "floppy", "thin", "none", "long", "cream"),
+    "fox": Species("slim", "plain", "pointed", "bushy", "none", "short", "rust"),
+    "gerenuk": Species("tall", "plain", "pointed", "thin", "straight", "long", "rust"),
+    "ram": Species("stout", "plain", "floppy", "short", "curled", "short", "cream"),
+    "reindeer": Species("stout", "patches", "round", "short", "antlers", "long", "grey"),
+    "zebra": Species("stout", "stripes", "pointed", "thin", "none", "long", "cream"),
+}
+EVERY = {**SEEN, **UNSEEN}
 
 
 def draw(folder, seed=0):
     "Draw the challenge into `folder`; half a drawing never lies there, whatever happens."
-    say(f"drawing a small challenge into {folder}")
+    say(f"drawing a challenge of {len(SEEN)} animals into {folder}")
     beside = folder.with_name(f".{folder.name}.{os.getpid()}")
     shutil.rmtree(beside, ignore_errors=True)
     rng = random.Random(seed)
-    jobs = [*_training(beside, rng), *_testing(beside, rng)]
-    for path, species in track(jobs, "drawing", len(jobs)):
-        path.parent.mkdir(parents=True, exist_ok=True)
-        animal(species, rng).save(path, quality=90)
-    _write_sample(beside)
-    kinds = {name: asdict(species) for name, species in SPECIES.items()}
-    (beside / DEMO_MARK).write_text(json.dumps({"seed": seed, "species": kinds}, indent=1))
+    _draw_training(beside, rng)
+    _draw_testing(beside, rng)
+    _write_tables(beside, seed)
     try:
         beside.rename(folder)
     except OSError:  # another first run was quicker: its drawing is the same
@@ -73,123 +74,88 @@ def draw(folder, seed=0):
             raise
 
 
-def _training(folder, rng):
-    for name, species in SPECIES.items():
-        for number in range(rng.randint(FEWEST, MOST)):
-            yield folder / "train" / name / f"{number:03d}.jpg", species
+def _draw_training(folder, rng):
+    "Uneven classes with some wrong labels, near-duplicates and broken files among them."
+    jobs = [name for name in SEEN for _ in range(rng.randint(FEWEST, MOST))]
+    numbers = dict.fromkeys(SEEN, 0)
+    truth, drawn = [], []
+    for name in track(jobs, "drawing train", len(jobs)):
+        wrong = rng.random() < WRONG_SHARE
+        label = rng.choice([other for other in SEEN if other != name]) if wrong else name
+        image = picture(SEEN[name], rng)
+        path = _next(folder / "train" / label, numbers)
+        image.save(path, quality=90)
+        drawn.append((path, image, name))
+        if wrong:
+            truth.append(_fact(path, "wrong_label", name, ""))
+    for path, image, name in rng.sample(drawn, round(TWIN_SHARE * len(drawn))):
+        twin = _next(path.parent, numbers)
+        _twin(image, rng).save(twin, quality=rng.randint(55, 80))
+        truth.append(_fact(twin, "duplicate", name, f"{path.parent.name}/{path.name}"))
+    for label, (name, content) in zip(BROKEN_IN, BROKEN.items(), strict=True):
+        (folder / "train" / label / name).write_bytes(content)
+    _write(folder / "truth/train.csv", ["file", "issue", "true_label", "of"], sorted(truth))
 
 
-def _testing(folder, rng):
-    for number in range(TESTS):
-        yield folder / "test" / f"{number:04d}.jpg", rng.choice(list(SPECIES.values()))
+def _next(folder, numbers):
+    folder.mkdir(parents=True, exist_ok=True)
+    numbers[folder.name] += 1
+    return folder / f"{numbers[folder.name]:03d}.jpg"
 
 
-def _write_sample(folder):
-    with (folder / "sample_submission.csv").open("w", newline="", encoding="utf-8") as file:
-        rows = csv.writer(file)
-        rows.writerow(["Id", "Category"])
-        rows.writerows([f"{number:04d}.jpg", next(iter(SPECIES))] for number in range(TESTS))
+def _fact(path, issue, label, of):
+    return [f"{path.parent.name}/{path.name}", issue, label, of]
 
 
-def animal(species, rng):
-    "One picture: an animal of `species` in a pose, size, place and light of its own."
-    picture = _meadow(rng)
-    coat = tuple(min(255, max(0, c + rng.randint(-14, 14))) for c in species.coat)
-    layer = _figure(species, coat, rng)
-    if rng.random() < 0.5:
-        layer = layer.transpose(Image.Transpose.FLIP_LEFT_RIGHT)
-    layer = layer.rotate(rng.uniform(-12, 12), Image.Resampling.BICUBIC)
-    size = round(DRAWN * rng.uniform(0.7, 1.05))
-    layer = layer.resize((size, size), Image.Resampling.BICUBIC)
-    at = [rng.randint(min(0, DRAWN - size), max(0, DRAWN - size)) for _ in range(2)]
-    picture.paste(layer, tuple(at), layer)
-    light = rng.uniform(0.75, 1.2)
-    small = picture.resize((SIDE, SIDE), Image.Resampling.LANCZOS)
-    return small.point(lambda value: min(255, int(value * light)))
+def _twin(image, rng):
+    "The same picture as somebody else put it on the net: resized, a little brighter or darker."
+    side = round(image.width * rng.uniform(0.75, 1.25))
+    return ImageEnhance.Brightness(image.resize((side, side))).enhance(rng.uniform(0.92, 1.08))
 
 
-def _meadow(rng):
-    "Sky and ground with a horizon and a few soft bushes."
-    sky, ground = rng.sample(MEADOWS, 2)
-    picture = Image.new("RGB", (DRAWN, DRAWN), sky)
-    pen = ImageDraw.Draw(picture)
-    pen.rectangle((0, rng.randint(DRAWN // 3, 2 * DRAWN // 3), DRAWN, DRAWN), fill=ground)
-    for _ in range(rng.randint(2, 6)):
-        x, y, r = rng.randint(0, DRAWN), rng.randint(DRAWN // 3, DRAWN), rng.randint(10, 50)
-        shade = tuple(c - rng.randint(10, 40) for c in ground)
-        pen.ellipse((x - r, y - r, x + r, y + r), fill=shade)
-    return picture.filter(ImageFilter.GaussianBlur(3))
+def _draw_testing(folder, rng):
+    "Pictures of seen and unseen animals, a third of them degraded, in an order that tells nothing."
+    (folder / "test").mkdir()
+    rows = []
+    for number in track(range(TESTS), "drawing test", TESTS):
+        unseen, degraded = rng.random() < UNSEEN_SHARE, rng.random() < DEGRADED_SHARE
+        name = rng.choice(list(UNSEEN if unseen else SEEN))
+        image = picture(EVERY[name], rng)
+        path = folder / "test" / f"{number:04d}.jpg"
+        (_degrade(image, rng) if degraded else image).save(path, quality=90)
+        rows.append([path.name, name, int(unseen), int(degraded)])
+    _write(folder / "truth/test.csv", ["Id", "Category", "unseen", "degraded"], rows)
 
 
-def _figure(species, coat, rng):
-    "The animal alone, seen from its left side, on a transparent square."
-    layer = Image.new("RGBA", (DRAWN, DRAWN))
-    pen = ImageDraw.Draw(layer)
-    dark = tuple(int(c * 0.7) for c in coat)
-    head = (70, 62) if species.long_neck else (74, 118)
-    _tail(pen, species.tail, coat, dark)
-    for x in (108, 130, 196, 218):
-        lean = rng.randint(-10, 10)
-        pen.line((x, 190, x + lean, 272), fill=dark, width=17)
-    _ears(pen, species.ears, head, dark)
-    if species.horns:
-        _horns(pen, head)
-    pen.line((112, 160, head[0] + 10, head[1] + 8), fill=coat, width=40)
-    body = (88, 124, 244, 214)
-    pen.ellipse(body, fill=coat)
-    _coat(layer, body, species.pattern, CREAM if sum(coat) < 300 else DARK, rng)
-    pen.ellipse((head[0] - 34, head[1] - 28, head[0] + 32, head[1] + 28), fill=coat)
-    pen.ellipse((head[0] - 46, head[1] - 8, head[0] - 10, head[1] + 24), fill=coat)
-    pen.ellipse((head[0] - 46, head[1], head[0] - 36, head[1] + 10), fill=DARK)
-    pen.ellipse((head[0] - 10, head[1] - 14, head[0] + 1, head[1] - 3), fill=DARK)
-    return layer
+def _degrade(image, rng):
+    "Blurred, dark, washed out, coarse, or badly compressed."
+    kind = rng.randrange(5)
+    if kind == 0:
+        return image.filter(ImageFilter.GaussianBlur(rng.uniform(1.5, 3)))
+    if kind == 1:
+        return ImageEnhance.Brightness(image).enhance(rng.uniform(0.25, 0.45))
+    if kind == 2:
+        return ImageEnhance.Contrast(image).enhance(rng.uniform(0.3, 0.5))
+    if kind == 3:
+        return image.resize((44, 44)).resize(image.size, Image.Resampling.NEAREST)
+    file = BytesIO()
+    image.save(file, "JPEG", quality=8)
+    return Image.open(file)
 
 
-def _tail(pen, kind, coat, dark):
-    if kind == "bushy":
-        pen.ellipse((222, 70, 274, 176), fill=dark)
-        pen.ellipse((232, 62, 268, 96), fill=CREAM)
-    elif kind == "thin":
-        pen.arc((214, 90, 290, 190), 300, 130, fill=coat, width=9)
-        pen.ellipse((232, 176, 252, 198), fill=dark)
-    else:
-        pen.ellipse((232, 138, 262, 166), fill=CREAM if sum(coat) < 560 else coat)
+def _write_tables(folder, seed):
+    "What a challenge hands out beside the pictures, and the mark by which we know our own."
+    ids = sorted(path.name for path in (folder / "test").iterdir())
+    first = next(iter(SEEN))
+    _write(folder / "sample_submission.csv", ["Id", "Category"], [[i, first] for i in ids])
+    columns = [field.name for field in fields(Species)]
+    rows = [[name, *asdict(species).values()] for name, species in EVERY.items()]
+    _write(folder / "attributes.csv", ["class", *columns], rows)
+    (folder / "unseen.txt").write_text("\n".join(UNSEEN) + "\n")
+    (folder / DEMO_MARK).write_text(json.dumps({"seed": seed}))
 
 
-def _ears(pen, kind, head, dark):
-    x, y = head
-    if kind == "round":
-        pen.ellipse((x - 16, y - 46, x + 12, y - 18), fill=dark)
-        pen.ellipse((x + 8, y - 42, x + 36, y - 14), fill=dark)
-    elif kind == "pointed":
-        pen.polygon([(x - 12, y - 20), (x - 4, y - 58), (x + 12, y - 22)], fill=dark)
-        pen.polygon([(x + 6, y - 20), (x + 24, y - 54), (x + 30, y - 12)], fill=dark)
-    else:
-        pen.ellipse((x - 12, y - 100, x + 8, y - 14), fill=dark)
-        pen.ellipse((x + 10, y - 96, x + 30, y - 10), fill=dark)
-
-
-def _horns(pen, head):
-    x, y = head
-    for start in (x - 6, x + 14):
-        pen.arc((start - 30, y - 84, start + 10, y - 10), 300, 80, fill=CREAM, width=8)
-
-
-def _coat(layer, body, pattern, color, rng):
-    "Stripes or spots, cut to the ellipse of the body."
-    marks = Image.new("RGBA", layer.size)
-    pen = ImageDraw.Draw(marks)
-    if pattern == "stripes":
-        for x in range(body[0] + rng.randint(8, 20), body[2], 26):
-            pen.line((x, body[1], x + rng.randint(-14, 6), body[3]), fill=color, width=10)
-    elif pattern == "spots":
-        for turn in range(26):
-            x = rng.randint(body[0], body[2])
-            y = (body[1] + body[3]) / 2 + 40 * math.sin(turn * 2.4)
-            r = rng.randint(6, 12)
-            pen.ellipse((x - r, y - r, x + r, y + r), fill=color)
-    shape = Image.new("L", layer.size)
-    ImageDraw.Draw(shape).ellipse(body, fill=255)
-    layer.paste(
-        marks, (0, 0), Image.composite(marks.getchannel("A"), Image.new("L", layer.size), shape)
-    )
+def _write(path, header, rows):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("w", newline="", encoding="utf-8") as file:
+        csv.writer(file).writerows([header, *rows])
