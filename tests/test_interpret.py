@@ -107,3 +107,13 @@ def test_a_run_without_held_out_photos_has_nothing_to_report(tmp_path):
     (tmp_path / "valid.csv").write_text("file,label,a,b\n")
     with pytest.raises(UserError, match="held out no photos"):
         held_out(Run(tmp_path))
+
+
+def test_the_confusion_matrix_needs_no_model(finished_run, tmp_path):
+    import shutil
+
+    from vlg_fastai.runs import Run
+
+    copy = shutil.copytree(finished_run.path, tmp_path / "0001-copy")
+    (copy / "model.safetensors").unlink()
+    assert made(Run(copy), confusion=True) == CONFUSION

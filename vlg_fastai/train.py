@@ -35,7 +35,7 @@ def train(cfg, source):
     card, figures = evaluate(run, learn.model, table, card, (machine, cfg.bs))
     runs.write_json(
         run.path / runs.FACTS,
-        {**outcome, **card.facts(), **figures, **circumstances(run, cfg, source, machine, start)},
+        {**outcome, **card.facts(), **figures, **circumstances(source, machine, start)},
     )
     report(run, figures, outcome, time.monotonic() - start)
     return run
@@ -116,13 +116,11 @@ def words(card, machine):
     return f"{len(card.classes)} classes, {card.view.size} px, {machine.device} {machine.precision}"
 
 
-def circumstances(run, cfg, source, machine, start):
+def circumstances(source, machine, start):
     "Where the weights came from, how long it took, and on what."
-    history = pd.read_csv(run.path / runs.HISTORY) if (run.path / runs.HISTORY).exists() else None
     return {
         "weights": {"from": source.kind, "file": source.file and source.file.name},
         "seconds": round(time.monotonic() - start, 1),
-        "photos_per_second": None if history is None else history["photos_per_second"].median(),
         "device": str(machine.device),
         "precision": machine.precision,
         "workers": machine.workers,

@@ -87,10 +87,10 @@ def _reason(error, content):
 
 
 def readable(path):
-    "True if `path` is a photo that can be read."
+    "True if `path` is a photo that can be read; decoded no larger than that takes."
     try:
         with quiet_decoders():
-            read_image(path)
+            read_image(path, side=1)
     except BrokenImageError:
         return False
     return True

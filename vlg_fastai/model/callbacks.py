@@ -3,6 +3,7 @@
 import signal
 import threading
 import time
+from statistics import median
 
 import numpy as np
 import pandas as pd
@@ -83,6 +84,12 @@ class History(Callback):
 
     def __init__(self, path):
         self.path, self.rows, self.photos = path, [], 0
+
+    @property
+    def speed(self):
+        "Median training photos a second over the epochs, or None before the first."
+        rates = [row["photos_per_second"] for row in self.rows]
+        return median(rates) if rates else None
 
     def before_epoch(self):
         self.photos, self.train_seconds, self.start = 0, 0.0, time.monotonic()

@@ -75,7 +75,8 @@ PRECISION = {
 def fit(learn, cfg, path):
     """Fit as `cfg` asks, write history.csv to `path` and leave the best weights in `learn.model`.
 
-    Returns a dict: status (finished or interrupted), lr, lr_body, best_epoch, epochs.
+    Returns a dict: status (finished or interrupted), lr, lr_body, best_epoch, epochs and the
+    median of photos_per_second (None without a finished epoch).
     """
     lr = find_lr(learn) if cfg.lr == "find" else cfg.lr
     lr_body = cfg.lr_body or lr * (BODY_SHARE if cfg.pretrained else 1)
@@ -99,6 +100,7 @@ def fit(learn, cfg, path):
         "lr_body": lr_body,
         "best_epoch": best.epoch_of_best,
         "epochs": len(history.rows),
+        "photos_per_second": history.speed,
     }
 
 

@@ -8,7 +8,7 @@ from vlg_fastai.data import loaders
 from vlg_fastai.data.images import readable
 from vlg_fastai.model import inference
 from vlg_fastai.report import sheet
-from vlg_fastai.report.losses import say_missing
+from vlg_fastai.report.losses import pictures, say_missing
 
 MOST = 24  # photos where no number is given
 BEST = 3  # classes explained for a chosen photo
@@ -26,8 +26,7 @@ def report(given, count):
         truth, said = held.classes[held.y[i]], held.classes[held.guess[i]]
         colour = sheet.RIGHT if truth == said else sheet.WRONG
         lines = [f"model: {said} {held.probs[i].max():.2f}", f"label: {truth}", held.files[i]]
-        pictures = [found.photo, *found.overlays] if found else [sheet.thumbnail(path)] * 2
-        cells.append(sheet.Cell(pictures, lines, colour))
+        cells.append(sheet.Cell(pictures(path, found, 1), lines, colour))
     path = given.folder / "gradcam.png"
     sheet.draw(cells, path, title="photo | what speaks for the model's answer")
     return [path]

@@ -10,6 +10,7 @@ from vlg_fastai.report.stored import Given, held_out
 REPORTS = {
     "confusion": confusion, "top_losses": losses, "gradcam": examples, "faithfulness": faithfulness
 }  # fmt: skip
+WITHOUT_MODEL = {"confusion"}  # made from the stored predictions alone
 ASKED_FOR = {"faithfulness"}  # takes minutes: not among "all"
 
 
@@ -21,9 +22,10 @@ def interpret(cfg, chosen):
 
 def interpret_one(cfg, run, machine):
     "Make the reports for one run and say where they are."
-    explainer = Explainer.of(run, machine)
-    files = examples.report_images(cfg.images, run.reports, explainer) if cfg.images else []
     names = wanted(cfg)
+    needed = cfg.images or set(names) - WITHOUT_MODEL
+    explainer = Explainer.of(run, machine) if needed else None
+    files = examples.report_images(cfg.images, run.reports, explainer) if cfg.images else []
     if names:
         given = Given(held_out(run), run.reports, of_run(cfg, run), explainer)
         for name in names:

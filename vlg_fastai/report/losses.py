@@ -46,9 +46,14 @@ def cell(row, path, explained):
         f"label: {row.truth} {row.p_truth:.2f}",
         row.file,
     ]
+    return sheet.Cell(pictures(path, explained, 2), lines, colour)
+
+
+def pictures(path, explained, maps):
+    "The photo and its `maps` overlays; a grey place for each where it could not be explained."
     if explained is None:
-        return sheet.Cell([sheet.thumbnail(path)] * 3, lines, colour)
-    return sheet.Cell([explained.photo, *explained.overlays], lines, colour)
+        return [sheet.thumbnail(path)] * (1 + maps)
+    return [explained.photo, *explained.overlays]
 
 
 def say_missing(explained, data):
