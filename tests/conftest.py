@@ -46,8 +46,9 @@ def toy(tmp_path_factory):
 
 def toy_config(data, runs, **options):
     "A config that trains in about a second."
-    given = {"arch": ARCH, "pretrained": False, "size": 32, "epochs": 1, "bs": 8, "workers": 0}
-    return TrainConfig(data=data, runs=runs, device="cpu", **{**given, **options})
+    given = {"arch": ARCH, "pretrained": False, "size": 32, "epochs": 1, "bs": 8}
+    given |= {"device": "cpu", "precision": "fp32", "workers": 0}  # the same on every machine
+    return TrainConfig(data=data, runs=runs, **{**given, **options})
 
 
 def run_training(cfg):
@@ -61,7 +62,8 @@ def run_prediction(run, out, **options):
     from vlg_fastai.data.folder import test_of
     from vlg_fastai.predict import predict
 
-    cfg = dataclasses.replace(PredictConfig(device="cpu", workers=0, out=out), **options)
+    given = {"device": "cpu", "precision": "fp32", "workers": 0, "out": out}
+    cfg = PredictConfig(**{**given, **options})
     chosen = run if isinstance(run, list) else [run]
     return predict(cfg, chosen, test_of(cfg, chosen[0]))
 

@@ -26,7 +26,7 @@ def test_the_newest_finished_run_is_taken(tmp_path):
 def test_an_interrupted_run_is_taken_where_no_other_is_and_said(tmp_path, capsys):
     only = made(tmp_path, "a", "interrupted")
     assert runs.find(tmp_path, ()) == [only]
-    assert "which was interrupted" in capsys.readouterr().out
+    assert "(interrupted)" in capsys.readouterr().out
 
 
 def test_the_order_is_by_number_and_not_by_text(tmp_path):

@@ -4,6 +4,7 @@ import dataclasses
 import json
 import os
 import signal
+from concurrent.futures import ThreadPoolExecutor
 from itertools import count
 
 import numpy as np
@@ -14,6 +15,7 @@ from conftest import COLOURS, draw_folder, run_prediction, run_training, toy_con
 from fastai.callback.core import Callback
 from safetensors.torch import load_file
 
+from vlg_fastai import runs
 from vlg_fastai.cli import as_json, stored_config
 from vlg_fastai.config import InterpretConfig, TrainConfig, UserError
 from vlg_fastai.data import demo
@@ -60,6 +62,7 @@ TESTED_ELSEWHERE = {
     "config": "test_a_run_repeated_from_its_stored_config_is_the_same",
     "patience": "test_patience_ends_a_run_that_gets_no_better",
     "name": "test_the_name_is_that_of_the_folder",
+    "dry_run": "test_a_dry_run_does_every_step_on_a_few_photos",
     "weights": "test_models.py::test_weights_of_a_file_are_taken",
     "pretrained": "test_trained_weights_are_used_unless_told_otherwise",
     "device": "test_device.py",
@@ -86,6 +89,20 @@ def test_trained_weights_are_used_unless_told_otherwise(toy, tmp_path):
     assert trained.facts["weights"]["from"] == "bundled"
     assert untrained.facts["weights"]["from"] == "nothing"
     assert outcome(trained)[2] != outcome(untrained)[2]
+
+
+def test_a_dry_run_does_every_step_on_a_few_photos(toy, tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr("vlg_fastai.train.FEW", 6)
+    tried = run_training(toy_config(toy, tmp_path, dry_run=True, epochs=50, freeze_epochs=9))
+    assert sum(tried.facts["photos"].values()) == 6 * len(COLOURS)
+    assert (tried.facts["status"], tried.facts["epochs"]) == ("dry run", 3)
+    assert tried.config["epochs"] == 50
+    assert runs.newest(tmp_path).path == tried.path
+    assert "(dry run)" in capsys.readouterr().out
+    assert len(run_prediction(tried, tmp_path / "s.csv").read_text().splitlines()) == 10
+    whole = run_training(toy_config(toy, tmp_path))
+    run_training(toy_config(toy, tmp_path, dry_run=True))
+    assert runs.newest(tmp_path).path == whole.path
 
 
 def test_patience_ends_a_run_that_gets_no_better(toy, tmp_path, capsys):
@@ -221,10 +238,6 @@ def test_a_folder_too_small_to_hold_out_anything_trains_all_the_same(tmp_path, c
 
 
 def test_two_runs_at_once_never_share_a_folder(tmp_path):
-    from concurrent.futures import ThreadPoolExecutor
-
-    from vlg_fastai import runs
-
     with ThreadPoolExecutor(8) as pool:
         made = list(pool.map(lambda i: runs.create(tmp_path, f"r{i % 3}").path, range(40)))
     numbers = [path.name.split("-")[0] for path in made]

@@ -108,6 +108,7 @@ class TrainConfig(Machine, Place):
     oversample: bool = False  # instead: augmented copies of rare classes in training
     valid_pct: Annotated[float, Limits(0.01, 0.9)] = 0.15  # share of photo groups held out
     seed: Seed = 42  # of the split, the weights, the order and the augmentation
+    dry_run: bool = False  # every step on 8 photos of 8 classes, two epochs: does it all work?
     name: str | None = None  # of the run folder, behind its number; absent: the arch
     config: Path | None = None  # start from a stored run's config.json; options given still win
 

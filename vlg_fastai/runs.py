@@ -86,15 +86,16 @@ def find(root, names):
 
 
 def newest(root):
-    "The newest finished run under `root`; an interrupted one only where no other is, and said."
+    "The newest finished run under `root`; without one, the newest interrupted or dry one, said."
     usable = sorted(_usable(root), key=lambda run: run.number)
     finished = [run for run in usable if run.facts["status"] == "finished"]
     if finished:
         return finished[-1]
     if not usable:
         raise UserError(f"--runs {root}: no usable run in it; train one with `python train.py`")
-    say(f"no finished run in {root}: taking {usable[-1].path.name}, which was interrupted")
-    return usable[-1]
+    run = usable[-1]
+    say(f"no finished run in {root}: taking {run.path.name} ({run.facts['status']})")
+    return run
 
 
 def _usable(root):

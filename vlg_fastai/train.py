@@ -18,6 +18,7 @@ from vlg_fastai.console import clock, say
 from vlg_fastai.data import demo, folder, loaders, scan, split
 from vlg_fastai.model import backbone, bundle, inference, learner, scores, sources
 
+FEW = 8  # classes, and photos of each, that a dry run takes
 PACKAGES = ("torch", "torchvision", "fastai", "fastcore", "timm", "numpy", "pandas", "pillow")
 
 
@@ -30,7 +31,7 @@ def train(cfg, source):
     learn = prepare(cfg, source, table, card, machine)
     run = open_run(cfg, source, table)
     say(f"{run.path}: {source.arch} ({weights_in_words(source)}), {words(card, machine)}")
-    outcome = learner.fit(learn, cfg, run.path / runs.HISTORY)
+    outcome = fit(learn, cfg, run)
     bundle.save(run, learn.model)  # before anything else can go wrong
     card, figures = evaluate(run, learn.model, table, card, (machine, cfg.bs))
     runs.write_json(
@@ -52,7 +53,7 @@ def photos(cfg, source):
             f"using the drawn challenge in {data}, with --arch {source.arch} --size {cfg.size}"
             f" --epochs {cfg.epochs}; no hub is asked"
         )
-    scanned = scan.scan_classes(layout)
+    scanned = scan.scan_classes(layout, FEW if cfg.dry_run else None)
     scan.check(scanned)
     scan.report(scanned)
     table = split.assign(scanned, cfg.valid_pct, cfg.seed)
@@ -82,6 +83,16 @@ def prepare(cfg, source, table, card, machine):
     used = table[table["split"] != "unused"]
     dls = loaders.build(used, card.classes, card.view, machine, cfg)
     return learner.build(dls, source, cfg, machine)
+
+
+def fit(learn, cfg, run):
+    "The fit that `cfg` asks for; a dry run makes it short and says so in its status."
+    if not cfg.dry_run:
+        return learner.fit(learn, cfg, run.path / runs.HISTORY)
+    short = {"epochs": min(cfg.epochs, 2), "freeze_epochs": min(cfg.freeze_epochs, 1)}
+    outcome = learner.fit(learn, dataclasses.replace(cfg, **short), run.path / runs.HISTORY)
+    status = "dry run" if outcome["status"] == "finished" else outcome["status"]
+    return {**outcome, "status": status}
 
 
 def evaluate(run, model, table, card, means):

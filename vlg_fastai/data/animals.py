@@ -140,23 +140,28 @@ def ears(pen, kind, head, dark):
 
 
 def horns(pen, kind, head):
+    "Each twice: dark and broad below, so that bone stands out from a pale sky, then the bone."
+    for colour, more in ((DARK, 5), ((226, 212, 182), 0)):
+        _horns(pen, kind, head, colour, more)
+
+
+def _horns(pen, kind, head, colour, more):
     x, y = head
-    bone = (226, 212, 182)
     if kind == "straight":
         for start in (x - 8, x + 12):
-            pen.line((start, y - 18, start + 16, y - 82), fill=bone, width=8)
+            pen.line((start, y - 18, start + 16, y - 82), fill=colour, width=8 + more)
     elif kind == "curled":
         for grow in (0, 10):
-            pen.arc((x - 6 + grow, y - 62, x + 46 + grow, y - 4), 150, 60, fill=bone, width=10)
+            box = (x - 6 + grow - more // 2, y - 62 - more // 2, x + 46 + grow + more // 2, y - 4)
+            pen.arc(box, 150, 60, fill=colour, width=10 + more)
     elif kind == "antlers":
         for start, way in ((x - 8, -1), (x + 14, 1)):
             tip = (start + way * 22, y - 86)
-            pen.line(
-                (start, y - 16, start + way * 10, y - 52, *tip), fill=bone, width=6, joint="curve"
-            )
+            beam = (start, y - 16, start + way * 10, y - 52, *tip)
+            pen.line(beam, fill=colour, width=6 + more, joint="curve")
             for share in (0.45, 0.75):
                 px, py = start + way * 14 * share + way * 4, y - 16 - 66 * share
-                pen.line((px, py, px + way * 20, py - 14), fill=bone, width=5)
+                pen.line((px, py, px + way * 20, py - 14), fill=colour, width=5 + more)
 
 
 def face(pen, head, coat, near):

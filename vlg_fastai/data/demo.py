@@ -42,7 +42,7 @@ SEEN = {
     "panther": Species("slim", "plain", "round", "thin", "none", "long", "ink"),
     "rabbit": Species("stout", "patches", "long", "short", "none", "short", "cream"),
     "skunk": Species("long", "stripes", "round", "bushy", "none", "short", "ink"),
-    "squirrel": Species("slim", "plain", "pointed", "bushy", "none", "short", "grey"),
+    "squirrel": Species("slim", "plain", "pointed", "bushy", "none", "short", "brown"),
     "tiger": Species("stout", "stripes", "round", "thin", "none", "long", "rust"),
     "wolf": Species("slim", "plain", "pointed", "bushy", "none", "long", "grey"),
 }

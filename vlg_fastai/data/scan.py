@@ -18,16 +18,18 @@ LOOK = 64  # pixels of the short side a fingerprint needs; large JPEGs are decod
 NAMED = 10  # broken files named on the screen; the run folder lists them all
 
 
-def scan_classes(layout):
+def scan_classes(layout, most=None):
     """Read every file below the class folders of `layout`, on all cores.
+
+    `most`: only so many classes, and only so many photos of each, the first by name.
 
     Columns: file (relative to the data folder), label, side (train or valid), path, content,
     width, height, dhash (uint64), grey (bytes), problem (None where the photo is readable).
     """
-    rows = _class_rows(layout, layout.classes, "train")
+    rows = _class_rows(layout, layout.classes[:most], "train", most)
     _say_loose(layout.train)
     if layout.valid:
-        held_out = _class_rows(layout, class_folders(layout.valid), "valid")
+        held_out = _class_rows(layout, class_folders(layout.valid)[:most], "valid", most)
         if not held_out:
             say(f"{layout.valid}: no class folders with photos; the split is drawn instead")
         rows += held_out
@@ -43,7 +45,7 @@ def scan_files(folder):
     return _scan(pd.DataFrame(rows, columns=["file", "path"]))
 
 
-def _class_rows(layout, folders, side):
+def _class_rows(layout, folders, side, most):
     rows = []
     for folder in folders:
         found, others = photos(folder)
@@ -51,6 +53,7 @@ def _class_rows(layout, folders, side):
             say(f"{folder}: {others} files are not pictures by their suffix and are left out")
         if not found:
             say(f"{folder}: no photos, the class is left out")
+        found = found[:most]
         rows += [(p.relative_to(layout.root).as_posix(), folder.name, side, p) for p in found]
     return rows
 
