@@ -10,7 +10,7 @@ def main(argv=None):
     with plain_errors():
         cfg = parse(TrainConfig, argv, adapt=defaults_for)
         source = choose(cfg.arch, cfg.weights, cfg.pretrained)
-        from vlg_fastai.train import train  # torch loads here, after every answer that needs none
+        from vlg_fastai.train.run import train  # torch loads here, after what needs none
 
         train(cfg, source).check_finished()
 

@@ -11,6 +11,7 @@ from PIL import Image, ImageDraw
 from vlg_fastai.config import PredictConfig, TrainConfig
 
 ARCH = "test_efficientnet"  # timm's own toy net: trains an epoch of these folders in a second
+FINE_TUNED = {"size": 64, "lr": 5e-3, "probe": False, "warm_start": False}
 COLOURS = {"blue+whale": (40, 70, 200), "höhlen bär": (150, 90, 40), "frog": (40, 180, 60)}
 
 
@@ -37,6 +38,15 @@ def draw_folder(root, counts, tests=9, seed=0):
     return root
 
 
+@pytest.fixture(autouse=True, scope="session")
+def own_cache(tmp_path_factory):
+    "Nothing that a test computes lands in the user's cache folder, or comes from it."
+    cache = tmp_path_factory.mktemp("cache")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("vlg_fastai.data.store.user_cache_path", lambda _: cache)
+        yield
+
+
 @pytest.fixture(scope="session")
 def toy(tmp_path_factory):
     "Three classes of 10, 14 and 18 photos, nine test photos."
@@ -53,7 +63,7 @@ def toy_config(data, runs, **options):
 
 def run_training(cfg):
     from vlg_fastai.model.sources import choose
-    from vlg_fastai.train import train
+    from vlg_fastai.train.run import train
 
     return train(cfg, choose(cfg.arch, cfg.weights, cfg.pretrained))
 
@@ -72,7 +82,7 @@ def run_prediction(run, out, **options):
 def finished_run(toy, tmp_path_factory):
     "A run of real ImageNet features (the bundled net), good enough to tell the colours apart."
     cfg = toy_config(toy, tmp_path_factory.mktemp("runs"), arch="tf_efficientnet_lite0")
-    return run_training(dataclasses.replace(cfg, pretrained=True, epochs=6, size=64, lr=5e-3))
+    return run_training(dataclasses.replace(cfg, pretrained=True, epochs=6, **FINE_TUNED))
 
 
 @pytest.fixture

@@ -3,8 +3,12 @@
 import dataclasses
 import inspect
 import re
+import sys
 from pathlib import Path
+from types import UnionType
+from typing import Literal, get_args, get_origin, get_type_hints
 
+sys.path.insert(0, str(Path(__file__).parents[1]))  # run by hand, the package need not be installed
 from vlg_fastai.config import InterpretConfig, PredictConfig, TrainConfig
 
 README = Path(__file__).parents[1] / "README.md"
@@ -21,13 +25,26 @@ def helps(config_class):
     return found
 
 
+def words(hint):
+    "The words that an option takes: those of its `Literal`."
+    if get_origin(hint) is Literal:
+        return list(get_args(hint))
+    inner = get_args(hint) if isinstance(hint, UnionType) or get_origin(hint) else ()
+    return [word for part in inner for word in words(part)]
+
+
 def table(config_class):
-    "One Markdown row an option: its flag, its default, what it is for."
-    told = helps(config_class)
+    "One Markdown row an option: its flag, its default, the words it takes, what it is for."
+    told, hints = helps(config_class), get_type_hints(config_class)
+    lacking = [field.name for field in dataclasses.fields(config_class) if not told[field.name]]
+    if lacking:
+        raise SystemExit(f"no comment that says what they are for: {', '.join(lacking)}")
     lines = ["| option | default | |", "| - | - | - |"]
     for field in dataclasses.fields(config_class):
         default = "" if field.default in (None, ()) else f"`{field.default}`"
-        lines.append(f"| `--{field.name.replace('_', '-')}` | {default} | {told[field.name]} |")
+        flag, choice = field.name.replace("_", "-"), " ".join(words(hints[field.name]))
+        flag += f" {choice.replace(' ', '/')}" if " " in choice else ""
+        lines.append(f"| `--{flag}` | {default} | {told[field.name]} |")
     return "\n".join(lines)
 
 

@@ -46,7 +46,7 @@ def test_help_answers_without_torch_and_names_every_option(script):
         (("train.py", "--data", "no/such/folder"), "error: --data no/such/folder: no such folder"),
         (("train.py", "--epoch", "3"), "--epochs"),
         (("train.py", "--epochs", "none"), "invalid"),
-        (("train.py", "--epochs", "0"), "error: --epochs 0: must be 1 or more"),
+        (("train.py", "--bs", "1"), "error: --bs 1: must be 2 or more"),
         (("train.py", "--config", "nowhere.json"), "error: --config nowhere.json: no such file"),
         (("predict.py", "--runs", "no/runs"), "error: --runs no/runs: no usable run"),
         (("predict.py", "--run", "41"), "error: --run 41: no such run"),

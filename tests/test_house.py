@@ -15,8 +15,8 @@ SCRIPTS = [ROOT / f"{name}.py" for name in ("train", "predict", "interpret")]
 MODULES = sorted(PACKAGE.rglob("*.py"))
 # what lies lower may not import what lies higher; what shares a number may import each other
 LAYERS = [
-    {"config"}, {"cli", "console"}, {"runs"}, {"device"}, {"data"}, {"model"}, {"submission"},
-    {"train", "predict", "score"}, {"report"},
+    {"config"}, {"cli", "console"}, {"runs", "environment"}, {"device"}, {"data"}, {"model"},
+    {"submission"}, {"train", "predict", "score"}, {"report"},
 ]  # fmt: skip
 LIGHT = ["config", "cli", "console", "runs", "data/folder", "data/images", "model/sources"]
 HEAVY = {"torch", "fastai", "timm", "pandas", "matplotlib", "sklearn"}

@@ -30,7 +30,7 @@ def uneven(tmp_path_factory):
 def dls_of(table, **options):
     set_seed(0)
     cfg = toy_config(None, None, **options)
-    return loaders.build(table, sorted(table["label"].unique()), VIEW, CPU, cfg)
+    return loaders.build(table, sorted(table["label"].unique()), VIEW, VIEW.pixels(), CPU, cfg)
 
 
 def drawn(dls, epochs=20):

@@ -27,8 +27,10 @@ def learn_for(toy, tmp_path, source, size, **options):
     set_seed(0)
     table = split.assign(scan.scan_classes(folder.layout(toy)), 0.2, 0)
     classes = sorted(table["label"].unique())
-    dls = loaders.build(table, classes, backbone.view(source.arch, size), CPU, cfg)
-    return learner.build(dls, source, cfg, CPU), table
+    view = backbone.view(source.arch, size)
+    dls = loaders.build(table, classes, view, view.pixels(), CPU, cfg)
+    trained = None if source.kind == "nothing" else backbone.trained(source, size).state_dict()
+    return learner.build(dls, source, trained, cfg, CPU), table
 
 
 @pytest.mark.parametrize("arch", FAMILIES)

@@ -62,6 +62,8 @@ TESTED_ELSEWHERE = {
     "config": "test_a_run_repeated_from_its_stored_config_is_the_same",
     "patience": "test_patience_ends_a_run_that_gets_no_better",
     "name": "test_the_name_is_that_of_the_folder",
+    "probe": "test_probe.py", "warm_start": "test_probe.py", "cache": "test_store.py",
+    "cache_gb": "test_store.py", "clear_cache": "test_store.py",
     "dry_run": "test_a_dry_run_does_every_step_on_a_few_photos",
     "weights": "test_models.py::test_weights_of_a_file_are_taken",
     "pretrained": "test_trained_weights_are_used_unless_told_otherwise",
@@ -92,7 +94,7 @@ def test_trained_weights_are_used_unless_told_otherwise(toy, tmp_path):
 
 
 def test_a_dry_run_does_every_step_on_a_few_photos(toy, tmp_path, capsys, monkeypatch):
-    monkeypatch.setattr("vlg_fastai.train.FEW", 6)
+    monkeypatch.setattr("vlg_fastai.train.work.FEW", 6)
     tried = run_training(toy_config(toy, tmp_path, dry_run=True, epochs=50, freeze_epochs=9))
     assert sum(tried.facts["photos"].values()) == 6 * len(COLOURS)
     assert (tried.facts["status"], tried.facts["epochs"]) == ("dry run", 3)
@@ -206,14 +208,14 @@ def interrupt_at(batch):
 
 @pytest.mark.parametrize(("batch", "epochs_done"), [(1, 0), (6, 1)])
 def test_ctrl_c_leaves_a_usable_run(toy, tmp_path, monkeypatch, batch, epochs_done):
-    build = learner.build
+    build, handler = learner.build, signal.getsignal(signal.SIGINT)
     monkeypatch.setattr(learner, "build", lambda *given: build(*given).add_cb(interrupt_at(batch)))
     run = run_training(toy_config(toy, tmp_path, epochs=30, mixup=0.4))
     assert run.facts["status"] == "interrupted"
     assert run.facts["epochs"] == epochs_done
     assert run.facts["accuracy"] is not None
     assert (run.path / "model.safetensors").exists()
-    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+    assert signal.getsignal(signal.SIGINT) is handler
 
 
 def test_a_loss_that_is_no_number_is_the_users_to_know(toy, tmp_path):

@@ -64,7 +64,9 @@ class Place:
 class Chosen(Place):
     "Which runs to work with, and where their photos are now."
 
-    run: tuple[str, ...] = ()  # runs by name, number or path; absent: the newest finished
+    # runs by name, number or path: predict averages them, interpret takes each in turn; absent:
+    # the newest finished
+    run: tuple[str, ...] = ()
     data: Folder | None = None  # image folder; absent: the run's own
 
 
@@ -78,43 +80,59 @@ class Machine:
 
 
 @dataclass(frozen=True)
-class TrainConfig(Machine, Place):
+class Cache:
+    "Decoded photos and features of frozen backbones, kept for later runs."
+
+    # folder of decoded photos and features; absent: the user's cache folder; off: none is kept
+    cache: Literal["off"] | NewFolder | None = None
+    cache_gb: Amount = 10.0  # its most; what was used longest ago goes first
+    clear_cache: bool = False  # empty it first
+
+
+@dataclass(frozen=True)
+class TrainConfig(Cache, Machine, Place):
     "Train a classifier on a folder of photos and keep all of it in a run folder."
 
     data: Folder | None = None  # image folder; absent: `data`, or a drawn challenge in `data/demo`
-    epochs: Positive = 20  # full passes over the training photos, after --freeze-epochs
+    epochs: Count = 20  # passes over the photos, after --freeze-epochs; 0: the probe alone
     # any timm model name; absent: convnext_tiny.in12k_ft_in1k, or the bundled tf_efficientnet_lite0
     # where the former's weights cannot be had
     arch: str | None = None
     weights: File | None = None  # .safetensors or .pth file to start from, instead of the hub's
     pretrained: bool = True  # start from trained weights; --no-pretrained starts from nothing
-    head: Literal["mlp", "linear"] = "mlp"  # mlp: dropout, 512, batch norm, dropout, classes
-    recipe: Literal["original"] = "original"  # a named set of defaults; options given still win
+    # mlp: dropout, 512, batch norm, ReLU, dropout, classes
+    head: Literal["mlp", "linear"] = "mlp"
+    # a named set of defaults; options given still win
+    recipe: Literal["original"] = "original"
     bs: Annotated[int, Limits(2)] = 32  # photos a batch
     size: Annotated[int, Limits(32, 2048)] = 224  # side in pixels of what the model sees
-    # share of the short side that is cut out; own: the backbone's; original: 1, as fastai's Resize
-    crop_pct: Annotated[float, Limits(0.1, 1)] | Literal["own"] = "own"
+    # share of the short side that is cut out: all of it, as fastai's Resize; own: the backbone's.
+    # Out-of-fold NLL of a probe on 1,503 photos: .604 for all of it, .620 for lite0's own .875
+    crop_pct: Annotated[float, Limits(0.1, 1)] | Literal["own"] = 1.0
     lr: Rate | Literal["find"] = 2e-3  # peak learning rate of the head; find: run the finder
     lr_body: Rate | None = None  # peak learning rate of the backbone; absent: lr / 20
     wd: Amount = 1e-3  # weight decay of AdamW
     label_smoothing: Share = 0.2  # share of each label spread over all classes
     # epochs without a better validation NLL, counted past the lr peak, before the run stops
     patience: Positive = 3
+    probe: bool = True  # fit a linear probe on the trained backbone first; kept if nothing beats it
+    warm_start: bool = True  # fit the head on the trained backbone's features before epoch 1
     freeze_epochs: Count = 0  # epochs that train the head alone, before --epochs
-    aug: Literal["none", "basic", "strong"] = "basic"  # basic: flips and rotations to 30 degrees
+    # basic: flips and rotations to 30 degrees; strong: varied crops, light, an erased patch as well
+    aug: Literal["none", "basic", "strong"] = "basic"
     mixup: Amount = 0.0  # Beta parameter of MixUp; 0 turns it off
     cutmix: Amount = 0.0  # Beta parameter of CutMix; 0 turns it off
     weighted: bool = True  # draw every class equally often in training
-    oversample: bool = False  # instead: augmented copies of rare classes in training
+    oversample: bool = False  # augmented copies of rare classes, instead of --weighted
     valid_pct: Annotated[float, Limits(0.01, 0.9)] = 0.15  # share of photo groups held out
     seed: Seed = 42  # of the split, the weights, the order and the augmentation
     dry_run: bool = False  # every step on 8 photos of 8 classes, two epochs: does it all work?
     name: str | None = None  # of the run folder, behind its number; absent: the arch
-    config: Path | None = None  # start from a stored run's config.json; options given still win
+    config: Path | None = None  # a run's config.json to do again; options given still win
 
 
 @dataclass(frozen=True)
-class PredictConfig(Machine, Chosen):
+class PredictConfig(Cache, Machine, Chosen):
     "Predict the test photos with one run, or the average of several, and write a submission."
 
     test: Folder | None = None  # folder of photos to predict; absent: `test` in the data folder
@@ -126,7 +144,7 @@ class PredictConfig(Machine, Chosen):
 
 @dataclass(frozen=True)
 class InterpretConfig(Machine, Chosen):
-    "Draw what a run gets wrong and what it looks at; no report named means all but the last."
+    "Draw what a run gets wrong and what it looks at: the reports named, or the first three."
 
     confusion: bool = False  # confusion matrix (PNG, CSV), most confused pairs, per-class report
     # sheet of the N held-out photos with the worst loss; 24 where N is left out
@@ -139,7 +157,5 @@ class InterpretConfig(Machine, Chosen):
 
 
 EXCLUSIVE = (("mixup", "cutmix"),)  # pairs of which one at most is given
-# recipe -> its own defaults for other options. The whole short side: out-of-fold NLL of a probe on
-# 1,503 photos .604 beside .620 for lite0's own .875, accuracy .901 beside .896
-RECIPES = {"original": {"crop_pct": 1.0}}
+RECIPES = {"original": {}}  # recipe -> its own defaults for other options
 DEMO = {"arch": BUNDLED_ARCH, "size": 128, "epochs": 5}  # what the drawn challenge needs

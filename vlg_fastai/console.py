@@ -25,8 +25,9 @@ def printable(text):
 
 
 def show(title, columns, rows):
-    "Print a small table; numbers are aligned right."
-    table = Table(title=title, title_justify="left", box=SIMPLE_HEAD, pad_edge=False)
+    "Print a small table under its title; numbers are aligned right."
+    say(title)  # rich would break a title as narrow as the table
+    table = Table(box=SIMPLE_HEAD, pad_edge=False)
     rows = [list(row) for row in rows]
     for i, column in enumerate(columns):
         text = any(isinstance(row[i], str) for row in rows)

@@ -7,21 +7,24 @@ from vlg_fastai import device, runs, submission
 from vlg_fastai.config import UserError
 from vlg_fastai.console import say
 from vlg_fastai.data import folder, loaders, scan
+from vlg_fastai.data.store import Store
 from vlg_fastai.model import bundle, inference, scores
 
 
 def predict(cfg, chosen, test):
     """Predict every file of the folder `test` with the average of the runs `chosen`.
 
-    Writes the submission and, beside it, probabilities.csv; returns the path of the former.
+    Writes the submission and, beside it, the probabilities; returns the path of the former.
     """
     machine = device.prepare(cfg)
     sample, photos, order = questions(cfg, chosen[0], test)
-    probs, classes = average([answers(run, photos, cfg, machine) for run in chosen])
+    store = Store.of(cfg)
+    probs, classes = average([answers(run, photos, cfg, (machine, store)) for run in chosen])
     rows = photos.iloc[order]
     answer = submission.table(sample, rows["file"], probs[order], classes)
-    submission.write(cfg.out, answer, details(photos, order, answer, probs, classes))
-    say(f"{len(answer)} rows written to {cfg.out}, probabilities beside it")
+    told = details(photos, order, answer, probs, classes)
+    beside = submission.write(cfg.out, answer, told)
+    say(f"{len(answer)} rows written to {cfg.out}, probabilities to {beside}")
     if (test.parent / folder.DEMO_MARK).exists():
         say(f"score it: python -m vlg_fastai.score {cfg.out} {test.parent / 'truth/test.csv'}")
     return cfg.out
@@ -46,14 +49,17 @@ def questions(cfg, run, test):
     return sample, photos, submission.order(sample, list(photos["file"]), test.name)
 
 
-def answers(run, photos, cfg, machine):
+def answers(run, photos, cfg, means):
     "(probabilities of `photos`, classes) by `run`; what cannot be read gets the training prior."
+    machine, store = means
     model, card = bundle.load(run, machine)
-    say(f"{run.path}: {card.arch}, validation accuracy {told(run.facts['accuracy'])}")
+    dry = ", a dry run: of no use but to try" if run.facts["status"] == "dry run" else ""
+    say(f"{run.path}: {card.arch}, validation accuracy {told(run.facts['accuracy'])}{dry}")
     good = photos["problem"].isna().to_numpy()
     probs = np.tile(np.asarray(card.prior), (len(photos), 1))
     if good.any():
-        dl = loaders.plain(photos.loc[good, "path"], card.view, cfg.bs, machine)
+        pixels = card.view.pixels(photos[good], store)
+        dl = loaders.plain(photos.loc[good, "path"], card.view, cfg.bs, machine, pixels)
         z = inference.logits(model, dl, machine, cfg.tta, f"predicting with {run.path.name}")
         probs[good] = blended(inference.probabilities(z, card.temperature), cfg.tta)
     if cfg.tta:

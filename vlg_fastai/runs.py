@@ -13,6 +13,7 @@ from vlg_fastai.config import UserError
 from vlg_fastai.console import say
 
 CONFIG, HISTORY, SPLIT, VALID = "config.json", "history.csv", "split.csv", "valid.csv"
+OOF = "oof.csv"  # out-of-fold predictions of the probe, of every labelled photo
 FACTS = "facts.json"  # written last: a folder that has it is usable
 
 
@@ -33,7 +34,9 @@ class Run:
     def check_finished(self):
         "KeyboardInterrupt for a run that was interrupted, so that a shell stops there as well."
         if self.facts["status"] == "interrupted":
-            raise KeyboardInterrupt(f"interrupted; {self.path} holds the best so far")
+            raise KeyboardInterrupt(
+                f"interrupted; {self.path} holds the best so far: predict.py --run {self.number}"
+            )
 
     @property
     def number(self):

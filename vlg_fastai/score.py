@@ -11,6 +11,8 @@ from vlg_fastai.cli import plain_errors
 from vlg_fastai.config import UserError
 from vlg_fastai.console import say
 
+ASKED = ("Id", "Category")
+
 
 def score(submission, truth):
     """Accuracy on all test photos, and on those of seen classes, undegraded seen and unseen ones.
@@ -18,7 +20,7 @@ def score(submission, truth):
     truth: CSV with Id, Category, unseen and degraded (0 or 1). A dict; None where there are no such
     photos. UserError where the Ids differ.
     """
-    rows, facts = _by_id(submission), _by_id(truth)
+    rows, facts = _by_id(submission, ASKED), _by_id(truth, (*ASKED, "unseen", "degraded"))
     if rows.keys() != facts.keys():
         odd = sorted(rows.keys() ^ facts.keys())
         raise UserError(f"{submission}: {len(odd)} Ids differ from the truth's, e.g. {odd[0]}")
@@ -31,9 +33,13 @@ def score(submission, truth):
     }
 
 
-def _by_id(path):
+def _by_id(path, columns):
     with Path(path).open(newline="", encoding="utf-8") as file:
-        return {row["Id"]: row for row in csv.DictReader(file)}
+        rows = list(csv.DictReader(file))
+    lacking = [name for name in columns if rows and name not in rows[0]]
+    if lacking or not rows:
+        raise UserError(f"{path}: no column {', '.join(lacking)}" if rows else f"{path}: no rows")
+    return {row["Id"]: row for row in rows}
 
 
 def _share(hits, **wanted):
@@ -44,6 +50,9 @@ def _share(hits, **wanted):
 def main(argv=None):
     given = sys.argv[1:] if argv is None else argv
     with plain_errors():
+        if {"-h", "--help"} & set(given):
+            say(__doc__)
+            return
         if len(given) != 2:
             raise UserError("usage: python -m vlg_fastai.score SUBMISSION.csv TRUTH.csv")
         for name, value in score(*given).items():

@@ -65,7 +65,7 @@ def order(sample, files, folder):
         raise UserError(f"--sample: the Id {doubtful[0]!r} means several photos by its {best}")
     extra = len(files) - len(ids)
     if extra:
-        say(f"{extra} photos have no Id in the sample: they are in probabilities.csv only")
+        say(f"{extra} photos have no Id in the sample: they are beside the submission only")
     return at.loc[ids].to_numpy()
 
 
@@ -93,6 +93,8 @@ def table(sample, files, probs, classes):
 
 
 def write(out, submission, details):
-    "Write the submission to `out` and the details beside it as probabilities.csv."
-    write_csv(out.with_name("probabilities.csv"), details)
+    "Write the submission to `out` and the details beside it; the path of the latter."
+    beside = out.with_name("probabilities.csv")
+    write_csv(beside, details)
     write_csv(out, submission)
+    return beside

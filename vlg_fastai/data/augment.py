@@ -24,7 +24,7 @@ class Fit(RandTransform):
     def __init__(self, size, crop_pct, interpolation, min_scale=None, **kwargs):
         super().__init__(**kwargs)
         self.size, self.crop_pct, self.min_scale = size, crop_pct, min_scale
-        self.resample = getattr(Image.Resampling, interpolation.upper(), Image.Resampling.BICUBIC)
+        self.resample = resampling(interpolation)
 
     def before_call(self, b, split_idx):
         self.training = not split_idx
@@ -36,9 +36,12 @@ class Fit(RandTransform):
         return math.sqrt(area * ratio), math.sqrt(area / ratio)
 
     def encodes(self, x: PILImage):
-        box = self.box(*x.size)
-        size = (self.size, self.size)
-        return PILImage(x.resize(size, self.resample, box=box, reducing_gap=3.0))
+        box, size = self.box(*x.size), self.size
+        side, short = box[2] - box[0], min(x.size)
+        if not self.shape and abs(side - size) < 0.5 and short >= size:  # at its scale already
+            left, top = (min(round(at), room - size) for at, room in zip(box, x.size, strict=False))
+            return PILImage(x.crop((left, top, left + size, top + size)))
+        return PILImage(x.resize((size, size), self.resample, box=box, reducing_gap=3.0))
 
     def box(self, width, height):
         "(left, top, right, bottom) of the cut, in pixels of a photo of that size."
@@ -49,6 +52,11 @@ class Fit(RandTransform):
             w = h = max(short * self.crop_pct, 1)
         left, top = (width - w) * self.at[0], (height - h) * self.at[1]
         return left, top, left + w, top + h
+
+
+def resampling(interpolation):
+    "Pillow's filter of that name, as timm writes it; bicubic for those Pillow lacks."
+    return getattr(Image.Resampling, interpolation.upper(), Image.Resampling.BICUBIC)
 
 
 def none():

@@ -51,7 +51,8 @@ def defaults_for(cfg):
 def layout(data):
     "Find train, valid and test in `data`, through doubled folders; UserError where there is none."
     if not data.is_dir():
-        raise UserError(f"--data {data}: no such folder; give the one that holds train/<class>/*")
+        what = "is no folder" if data.exists() else "no such folder"
+        raise UserError(f"--data {data}: {what}; give the one that holds train/<class>/*")
     root = _descend(data)
     train = _child(root, TRAIN)
     if train is None:
@@ -74,7 +75,10 @@ def test_of(cfg, run):
     data = of_run(cfg, run)
     found = _child(data, TEST) if data.is_dir() else None
     if found is None:
-        raise UserError(f"--test: no folder `test` in {data}; name the folder of photos to predict")
+        raise UserError(
+            f"--test: no folder `test` in {data}, the data of {run.path.name}; name the folder of"
+            " photos to predict, or another --run"
+        )
     return found
 
 

@@ -1,5 +1,6 @@
 """Table of photos in, fastai DataLoaders out."""
 
+import math
 import signal
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,8 +14,8 @@ from fastai.vision.core import PILImage
 from fasttransform import Transform
 
 from vlg_fastai.console import say
-from vlg_fastai.data.augment import AUGMENTATIONS, MIN_SCALE, Fit
-from vlg_fastai.data.images import quiet_decoders, read_image
+from vlg_fastai.data.augment import AUGMENTATIONS, MIN_SCALE, Fit, resampling
+from vlg_fastai.data.pixels import Pixels
 from vlg_fastai.data.split import oversampled
 
 
@@ -31,23 +32,24 @@ class View:
     def fit(self, min_scale=None):
         return Fit(self.size, self.crop_pct, self.interpolation, min_scale)
 
-    def read(self):
-        return ReadPhoto(round(self.size / self.crop_pct) + 1)
+    def pixels(self, photos=None, store=None):
+        "How its photos are read: from their files, or decoded once for the table `photos`."
+        side = math.ceil(self.size / self.crop_pct)
+        return Pixels.of(photos, side, resampling(self.interpolation), store)
 
     def normalize(self):
         return Normalize.from_stats(self.mean, self.std)
 
 
 class ReadPhoto(Transform):
-    "Path in, upright RGB PILImage out; large JPEGs are decoded no larger than `side` needs."
+    "Path in, upright RGB PILImage out."
 
-    def __init__(self, side):
+    def __init__(self, pixels):
         super().__init__()
-        self.side = side
+        self.pixels = pixels
 
     def encodes(self, path: Path):
-        with quiet_decoders():
-            return PILImage(read_image(path, self.side))
+        return PILImage(self.pixels(path))
 
 
 def _options(bs, machine):
@@ -60,14 +62,14 @@ def _options(bs, machine):
     }
 
 
-def build(table, classes, view, machine, cfg):
+def build(table, classes, view, pixels, machine, cfg):
     "DataLoaders over `table` (columns path, label, split); only the training side is balanced."
     table = oversampled(table) if cfg.oversample else table
     table = table.sort_values("split", kind="stable", ignore_index=True)
     options = _options(_at_most((table["split"] == "train").sum(), cfg.bs), machine)
     block = DataBlock(
         blocks=(
-            TransformBlock(type_tfms=view.read(), batch_tfms=IntToFloatTensor),
+            TransformBlock(type_tfms=ReadPhoto(pixels), batch_tfms=IntToFloatTensor),
             CategoryBlock(vocab=classes, sort=False),
         ),
         get_x=ColReader("path"),
@@ -93,9 +95,10 @@ def class_weights(table):
     return (1 / table["label"].map(counts)).to_numpy(np.float64)
 
 
-def plain(paths, view, bs, machine):
+def plain(paths, view, bs, machine, pixels=None):
     "Batches of `paths` in their order, unlabelled and without augmentation."
-    photos = Datasets(list(paths), [[view.read()]], splits=[[0], range(len(paths))]).valid
+    reader = ReadPhoto(pixels or view.pixels())
+    photos = Datasets(list(paths), [[reader]], splits=[[0], range(len(paths))]).valid
     return TfmdDL(
         photos,
         shuffle=False,

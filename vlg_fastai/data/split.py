@@ -97,7 +97,8 @@ def report(table):
     table = table[table["split"] != "unused"]
     repeated = len(table) - table["group"].nunique()
     say(
-        f"{repeated} near-duplicates; a photo and its near-duplicates stay on one side of the split"
+        f"near-duplicates: {repeated}; a photo and its near-duplicates stay on one side of the"
+        " split"
     )
     rows = [
         (

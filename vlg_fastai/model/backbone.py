@@ -62,6 +62,19 @@ def create(source, size):
         return timm.create_model(source.arch, num_classes=0, **net_options(source.arch, size))
 
 
+def trained(source, size):
+    "The net with trained weights, and the classifier it was trained with where there is one."
+    with explained(source, size):
+        net = timm.create_model(
+            source.arch,
+            pretrained=source.kind in ("hub", "cache"),
+            **net_options(source.arch, size),
+        )
+    if source.file is not None:
+        fill(net, source)
+    return net
+
+
 @contextmanager
 def explained(source, size):
     "Turn what timm and torch say of a net that cannot be had or built into the user's words."
@@ -84,12 +97,20 @@ def fill(net, source):
     state = _read(source)
     fitted = _by_order(state, net) if source.kind == "bundled" else _by_name(state, net)
     absent = [key for key in net.state_dict() if key not in fitted and BOOKKEEPING not in key]
-    if absent:
+    if absent and all(key.startswith(classifiers(net)) for key in absent):
+        net.reset_classifier(0)  # weights of an earlier run: theirs was cut off
+    elif absent:
         raise UserError(
             f"--weights {source.file}: not weights of {source.arch}; {len(absent)} of"
             f" {len(net.state_dict())} tensors are missing or differ in shape, e.g. {absent[0]}"
         )
     net.load_state_dict(fitted, strict=False)
+
+
+def classifiers(net):
+    "What the names of the tensors of the net's own classifier begin with, as a tuple."
+    names = net.pretrained_cfg.get("classifier") or ()
+    return tuple(f"{name}." for name in ([names] if isinstance(names, str) else names))
 
 
 def _read(source):
@@ -110,8 +131,16 @@ def _by_name(state, net):
     state = _stripped(state, wanted)
     adapt = getattr(sys.modules[type(net).__module__], "checkpoint_filter_fn", None)
     if adapt and not _same_shapes(state, wanted):  # e.g. position embeddings of another size
-        state = adapt(state, net)
+        state = _adapted(adapt, state, net)
     return {key: state[key] for key in wanted if _fits(state.get(key), wanted[key])}
+
+
+def _adapted(adapt, state, net):
+    "timm's own translation of other projects' names; weights of another net it cannot translate."
+    try:
+        return adapt(state, net)
+    except (KeyError, IndexError, AttributeError, ValueError, RuntimeError):
+        return state
 
 
 def _stripped(state, wanted):

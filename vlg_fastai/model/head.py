@@ -8,9 +8,17 @@ from vlg_fastai.model.backbone import Backbone, explained
 HIDDEN = 512
 
 
+class Head(nn.Sequential):
+    "Layers that compute in fp32 at any precision: bf16 would round a logit of 12 to steps of .06."
+
+    def forward(self, x):
+        with torch.autocast(x.device.type, enabled=False):
+            return super().forward(x.float())
+
+
 def mlp(width, classes):
     "The original's custom head."
-    return nn.Sequential(
+    return Head(
         nn.Dropout(0.25),
         nn.Linear(width, HIDDEN),
         nn.BatchNorm1d(HIDDEN),
@@ -21,7 +29,7 @@ def mlp(width, classes):
 
 
 def linear(width, classes):
-    return nn.Sequential(nn.Linear(width, classes))
+    return Head(nn.Linear(width, classes))
 
 
 HEADS = {"mlp": mlp, "linear": linear}

@@ -36,8 +36,11 @@ BODY_SHARE = 1 / 20  # the backbone's learning rate over the head's: 1e-4 beside
 LOWEST_LR, HIGHEST_LR = 1e-5, 1e-1  # what the finder may suggest
 
 
-def build(dls, source, cfg, machine):
-    "A Learner over `dls`: the backbone of `source`, our head, the original's loss and AdamW."
+def build(dls, source, trained, cfg, machine):
+    """A Learner over `dls`: a backbone of `source`, our head, the original's loss and AdamW.
+
+    trained: the state of the backbone to start from, or None for one that knows nothing.
+    """
     with backbone.explained(source, cfg.size):
         learn = vision_learner(
             dls,
@@ -45,7 +48,7 @@ def build(dls, source, cfg, machine):
             custom_head=nn.Identity(),
             init=None,
             normalize=False,
-            pretrained=source.kind in ("hub", "cache"),
+            pretrained=False,
             loss_func=LabelSmoothingCrossEntropy(cfg.label_smoothing),
             opt_func=Adam,  # decoupled weight decay: what others call AdamW
             metrics=[CalibratedNLL(), accuracy],
@@ -53,8 +56,8 @@ def build(dls, source, cfg, machine):
             **backbone.net_options(source.arch, cfg.size),
         )
     net = learn.model[0].model
-    if source.file is not None:
-        backbone.fill(net, source)
+    if trained is not None:
+        net.load_state_dict({key: trained[key] for key in net.state_dict()})
     learn.model = assemble(net, cfg.head, dls.c, source, cfg.size).to(machine.device)
     learn.opt = None  # made for the model before the swap; the next fit makes its own
     learn.unfreeze()

@@ -5,6 +5,7 @@ weights without a network takes 52 s, and only importing it takes five.
 """
 
 import difflib
+import json
 import os
 import re
 import threading
@@ -19,6 +20,7 @@ from vlg_fastai.console import say
 
 PATIENCE = 2.0  # seconds the hub gets to answer
 HUB_FILES = ("model.safetensors", "pytorch_model.bin")
+WEIGHT_FILES = (".safetensors", ".pth", ".pt", ".bin")
 RENAMED = ("clip", "mci", "vitamin", "_fl")  # families whose hub folders are called otherwise
 REGISTERED = re.compile(r"^@register_model\s+def (\w+)\(", re.MULTILINE)
 
@@ -39,7 +41,7 @@ def choose(arch, weights, pretrained):
     """
     name = known(arch or ARCH)
     if weights is not None:
-        return _from_file(name, weights, pretrained)
+        return _from_file(known(arch or _arch_beside(weights) or ARCH), weights, pretrained)
     if not pretrained:
         return Source(name, "nothing")
     if base_name(name) == BUNDLED_ARCH:
@@ -83,7 +85,15 @@ def _from_file(name, weights, pretrained):
         raise UserError(f"--weights {weights}: not together with --no-pretrained; give one")
     if not weights.is_file():
         raise UserError(f"--weights {weights}: no such file")
+    if weights.suffix not in WEIGHT_FILES:
+        raise UserError(f"--weights {weights}: must end in {', '.join(WEIGHT_FILES)}")
     return Source(name, "file", weights)
+
+
+def _arch_beside(weights):
+    "The architecture of the run whose weights these are, or None."
+    facts = weights.with_name("facts.json")
+    return json.loads(facts.read_text(encoding="utf-8")).get("arch") if facts.is_file() else None
 
 
 def _bundled():

@@ -23,6 +23,7 @@ def interpret(cfg, chosen):
 def interpret_one(cfg, run, machine):
     "Make the reports for one run and say where they are."
     names = wanted(cfg)
+    say(f"{run.path}:")
     needed = cfg.images or set(names) - WITHOUT_MODEL
     explainer = Explainer.of(run, machine) if needed else None
     files = examples.report_images(cfg.images, run.reports, explainer) if cfg.images else []

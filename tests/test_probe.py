@@ -1,0 +1,224 @@
+"""Probe and warm start: honest out-of-fold figures, one Linear, no worse run in silence."""
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from conftest import run_prediction, run_training, toy_config
+from safetensors.torch import load_file
+from sklearn.linear_model import LogisticRegression
+from torch import nn
+
+from vlg_fastai.config import InterpretConfig, UserError
+from vlg_fastai.data.store import Store
+from vlg_fastai.device import Machine
+from vlg_fastai.model import bundle, candidates, inference, probe
+from vlg_fastai.model.candidates import Candidate
+from vlg_fastai.model.head import mlp
+from vlg_fastai.report.interpret import interpret
+
+CPU = Machine(torch.device("cpu"), "fp32", 0)
+PRETRAINED = {"arch": "tf_efficientnet_lite0", "pretrained": True, "size": 64}
+
+
+def clusters(n=240, d=16, classes=4, spread=1.2, seed=0):
+    "Features around a centre for each class, labels, and groups of one photo each."
+    rng = np.random.default_rng(seed)
+    y = rng.integers(0, classes, n)
+    centres = rng.normal(size=(classes, d)) * 2
+    return (centres[y] + rng.normal(size=(n, d)) * spread).astype(np.float32), y, np.arange(n)
+
+
+def test_the_scale_folds_into_one_linear_layer():
+    x, y, _ = clusters()
+    head = probe.fit(x, y, 0.03, 4)
+    factor = probe.scale(x)
+    assert np.linalg.norm(x * factor, axis=1).mean() == pytest.approx(probe.NORM, rel=1e-4)
+    fitted = LogisticRegression(C=0.03, tol=probe.TOLERANCE, max_iter=400).fit(x * factor, y)
+    with torch.inference_mode():
+        z = head.eval()(torch.as_tensor(x)).numpy()
+    assert np.allclose(inference.probabilities(z, 1), fitted.predict_proba(x * factor), atol=1e-4)
+
+
+def test_out_of_fold_logits_are_of_probes_that_never_saw_the_photo_or_its_twin():
+    x, _, _ = clusters(200, 64, spread=3)
+    labels = np.random.default_rng(1).integers(0, 4, 100)
+    x, y, groups = np.repeat(x[:100], 2, 0), np.repeat(labels, 2), np.repeat(np.arange(100), 2)
+    grouped = probe.out_of_fold(x, y, groups, 4, Store())
+    assert grouped.figures(y)["accuracy"] < 0.45  # the labels are drawn: nothing can be known
+    leaking = probe.out_of_fold(x, y, np.arange(200), 4, Store())
+    assert leaking.figures(y)["accuracy"] > 0.8  # what a split through twins would have claimed
+
+
+def test_the_strength_is_that_of_the_least_calibrated_nll():
+    x, y, groups = clusters(300, 40, spread=4)
+    found = probe.out_of_fold(x, y, groups, 4, Store())
+    worst = {}
+    for strength in probe.STRENGTHS:
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(probe, "STRENGTHS", (strength,))
+            worst[strength] = probe.out_of_fold(x, y, groups, 4, Store()).figures(y)["nll"]
+    assert found.strength == min(worst, key=worst.get)
+
+
+def test_out_of_fold_logits_are_kept(tmp_path, monkeypatch):
+    x, y, groups = clusters()
+    first = probe.out_of_fold(x, y, groups, 4, Store(tmp_path))
+    monkeypatch.setattr(probe, "_searched", None)  # whoever fits again fails
+    again = probe.out_of_fold(x, y, groups, 4, Store(tmp_path))
+    assert (first.logits == again.logits).all()
+    assert first.strength == again.strength
+    with pytest.raises(TypeError):
+        probe.out_of_fold(x, y[::-1].copy(), groups, 4, Store(tmp_path))
+
+
+@pytest.mark.parametrize("classes", [2, 3])
+def test_a_class_that_a_fold_never_saw_is_unlikely_and_no_error(classes):
+    x, y, groups = clusters(40, 8, classes)
+    groups[y == 1] = 1000  # all of class 1 is one group: the fold without it knows nothing of it
+    x, y, groups = x[(y != 1) | (np.arange(40) < 12)], *(
+        a[(y != 1) | (np.arange(40) < 12)] for a in (y, groups)
+    )  # fmt: skip
+    if classes == 2:
+        x, y, groups = np.vstack([x, x + 0.1]), np.tile(y, 2), np.concatenate([groups, groups])
+        y[:2], groups[:2] = 1, [2000, 2001]
+    fold = probe.out_of_fold(x, y, groups, classes, Store())
+    assert fold.logits.shape == (len(y), classes)
+    assert np.isfinite(fold.logits).all()
+
+
+@pytest.fixture(scope="module")
+def probed(toy, tmp_path_factory):
+    return run_training(toy_config(toy, tmp_path_factory.mktemp("p"), epochs=0, **PRETRAINED))
+
+
+def test_no_epochs_make_an_ordinary_run_of_the_probe_alone(probed, toy, tmp_path):
+    facts = probed.facts
+    assert (facts["model"], facts["head"], facts["status"]) == ("probe", "linear", "finished")
+    assert facts["epochs"] == 0
+    written = run_prediction(probed, tmp_path / "s.csv")
+    assert len(written.read_text(encoding="utf-8").splitlines()) == 10
+    made = interpret(InterpretConfig(device="cpu", precision="fp32"), [probed])
+    assert all(path.exists() for path in made)
+
+
+def test_out_of_fold_probabilities_of_every_labelled_photo_are_kept(probed):
+    oof = pd.read_csv(probed.path / "oof.csv")
+    split = pd.read_csv(probed.path / "split.csv")
+    classes = probed.facts["classes"]
+    assert list(oof["file"]) == list(split.loc[split["split"] != "unused", "file"])
+    assert np.allclose(oof[classes].sum(axis=1), 1, atol=1e-4)
+    right = (oof[classes].idxmax(axis=1) == oof["label"]).mean()
+    assert right == pytest.approx(probed.facts["probe"]["accuracy"])
+    valid = pd.read_csv(probed.path / "valid.csv")
+    same = oof.set_index("file").loc[valid["file"], classes].to_numpy()
+    assert np.allclose(valid[classes], same, atol=1e-6)
+
+
+def test_the_backbone_of_a_probe_is_the_trained_one_untouched(probed):
+    model, _ = bundle.load(probed, CPU)
+    x = torch.randn(2, 3, 64, 64, generator=torch.Generator().manual_seed(0))
+    from vlg_fastai.model import backbone, sources
+
+    net = backbone.trained(sources.choose("tf_efficientnet_lite0", None, True), 64).eval()
+    with torch.inference_mode():
+        wanted = net.forward_head(net.forward_features(x), pre_logits=True)
+        assert torch.allclose(model[0](x), wanted, atol=1e-5)
+
+
+def test_a_run_keeps_the_best_of_its_candidates_and_tells_all(toy, tmp_path, capsys):
+    run = run_training(toy_config(toy, tmp_path, **PRETRAINED))
+    rows = {row["model"]: row["nll"] for row in run.facts["candidates"]}
+    assert list(rows) == ["probe", "warm start", "average", "fine-tuned"]
+    assert rows[run.facts["model"]] == min(rows.values())
+    told = capsys.readouterr().out
+    assert f"kept: {run.facts['model']}" in told
+    assert all(name in told for name in rows)
+
+
+def test_fine_tuning_that_ruins_the_model_is_not_kept(toy, tmp_path):
+    ruin = {"lr": 0.5, "lr_body": 0.5, "epochs": 2}
+    run = run_training(toy_config(toy, tmp_path, **PRETRAINED, **ruin))
+    assert run.facts["model"] in ("probe", "warm start")
+    assert run.facts["accuracy"] > 0.8
+
+
+def test_the_original_recipe_alone_is_two_options_away(toy, tmp_path):
+    run = run_training(toy_config(toy, tmp_path, **PRETRAINED, probe=False, warm_start=False))
+    assert [row["model"] for row in run.facts["candidates"]] == ["fine-tuned"]
+    assert not (run.path / "oof.csv").exists()
+
+
+def test_a_warm_start_begins_where_a_cold_one_ends(toy, tmp_path):
+    still = {"lr": 1e-9, "lr_body": 1e-9, "probe": False, **PRETRAINED}
+    warm, cold = (
+        run_training(toy_config(toy, tmp_path, warm_start=answer, **still))
+        for answer in (True, False)
+    )
+    first = {row["model"]: row["nll"] for row in warm.facts["candidates"]}
+    assert first["warm start"] < 0.5 * cold.facts["nll"]
+
+
+def test_what_is_kept_is_what_was_scored(toy, tmp_path):
+    run = run_training(toy_config(toy, tmp_path, epochs=2, lr=1e-4, **PRETRAINED))
+    out = run_prediction(run, tmp_path / "s.csv", test=toy / "train")
+    assert out.exists()
+    now = pd.read_csv(tmp_path / "probabilities.csv").set_index("file")
+    valid = pd.read_csv(run.path / "valid.csv")
+    if run.facts["model"] != "probe":  # the probe is judged out of fold and refitted on all
+        names = valid["file"].str.removeprefix("train/")
+        assert np.allclose(
+            now.loc[names, run.facts["classes"]], valid[run.facts["classes"]], atol=1e-4
+        )
+
+
+def test_no_probe_of_a_backbone_that_knows_nothing_unless_it_is_asked_for(toy, tmp_path):
+    assert "probe" not in run_training(toy_config(toy, tmp_path)).facts
+    assert run_training(toy_config(toy, tmp_path, epochs=0)).facts["model"] == "probe"
+
+
+def test_weights_of_an_earlier_run_bring_no_classifier_of_their_own(probed, toy, tmp_path):
+    weights = probed.path / "model.safetensors"
+    run = run_training(toy_config(toy, tmp_path, epochs=0, weights=weights, **PRETRAINED))
+    assert run.facts["weights"] == {"from": "file", "file": "model.safetensors"}
+    other = dict(PRETRAINED, arch="resnet18")
+    with pytest.raises(UserError, match="not weights of resnet18"):
+        run_training(toy_config(toy, tmp_path, epochs=0, weights=weights, **other))
+
+
+def test_the_average_lies_half_way_and_has_statistics_of_its_own():
+    torch.manual_seed(0)
+    one, other = (nn.Sequential(nn.Flatten(), mlp(6, 3)) for _ in range(2))
+    batches = [(torch.randn(16, 6, 1, 1) * 3 + 5, None) for _ in range(4)]
+    mean = candidates.average(one, other, batches, CPU)
+    pairs = zip(one.parameters(), other.parameters(), mean.parameters(), strict=True)
+    assert all(torch.allclose((a + b) / 2, m, atol=1e-6) for a, b, m in pairs)
+    layer = mean[1][2]
+    with torch.no_grad():
+        seen = mean[1][1](torch.cat([x for x, _ in batches]).flatten(1))
+    assert torch.allclose(layer.running_mean, seen.mean(0), atol=1.5)
+    assert not torch.allclose(layer.running_mean, torch.zeros_like(layer.running_mean), atol=1e-2)
+    assert not mean.training
+    assert layer.momentum == 0.1
+
+
+def test_without_held_out_photos_the_fine_tuned_net_is_kept():
+    none = np.zeros((0, 3))
+    found = [Candidate(name, "mlp", None, none) for name in ("probe", "fine-tuned")]
+    kept, rows = candidates.best(found, np.zeros(0, int))
+    assert kept.name == "fine-tuned"
+    assert rows[0]["nll"] is None
+
+
+def test_the_head_computes_in_fp32_at_any_precision():
+    head, x = mlp(8, 3).eval(), torch.randn(4, 8) * 30
+    with torch.inference_mode():
+        wanted = head(x)
+        with torch.autocast("cpu", torch.bfloat16):
+            assert torch.equal(head(x), wanted)
+
+
+def test_model_of_a_run_is_one_file_without_leftovers(probed):
+    names = load_file(probed.path / "model.safetensors")
+    assert not [name for name in names if "classifier" in name]
+    assert len([name for name in names if name.startswith("1.")]) == 2

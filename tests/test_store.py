@@ -1,0 +1,251 @@
+"""The store: computed once, the same for everyone, nothing lost by a kill, never over its limit."""
+
+import multiprocessing
+import os
+import pickle
+import time
+
+import numpy as np
+import pandas as pd
+import pytest
+from conftest import COLOURS, draw_folder, run_prediction, run_training, toy_config
+from PIL import Image
+
+from vlg_fastai.data import pixels as pixels_module
+from vlg_fastai.data.images import content_hash
+from vlg_fastai.data.pixels import Pixels
+from vlg_fastai.data.store import GIGABYTE, MOST_BYTES, Store
+
+
+def keys(count, start=0):
+    return [content_hash(str(number).encode()) for number in range(start, start + count)]
+
+
+def pairs(names, size=6):
+    return [(name, np.full((size,), i, np.float16)) for i, name in enumerate(names)]
+
+
+def test_what_was_kept_is_there_for_the_next_process(tmp_path):
+    names = keys(5)
+    arrays = [np.arange(12, dtype=np.uint8).reshape(2, 2, 3) + i for i in range(5)]
+    Store(tmp_path).shelf("pixels", 224).fill(zip(names, arrays, strict=True))
+    again = Store(tmp_path).shelf("pixels", 224)
+    assert all((again[name] == array).all() for name, array in zip(names, arrays, strict=True))
+    assert isinstance(again[names[0]], np.memmap)
+    assert not again.missing(names)
+
+
+def test_shelves_of_other_facts_are_apart(tmp_path):
+    names = keys(2)
+    Store(tmp_path).shelf("features", "a", 224).fill(pairs(names))
+    assert Store(tmp_path).shelf("features", "b", 224).missing(names) == names
+    assert Store(tmp_path).shelf("features", "a", 96).missing(names) == names
+
+
+def test_only_what_is_missing_is_asked_for_once(tmp_path):
+    shelf = Store(tmp_path).shelf("features")
+    shelf.fill(pairs(keys(3)))
+    assert shelf.missing(keys(5) + keys(5)) == keys(5)[3:]
+
+
+def test_without_a_folder_nothing_is_written(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    store = Store()
+    shelf = store.shelf("features")
+    shelf.fill(pairs(keys(3)))
+    assert shelf.rows(keys(3)).shape == (3, 6)
+    assert store.shelf("features").missing(keys(3)) == keys(3)
+    assert not list(tmp_path.iterdir())
+
+
+def killed_while_filling(folder):
+    def slow():
+        for i, pair in enumerate(pairs(keys(40), MOST_BYTES // 8)):
+            if i == 20:
+                os.kill(os.getpid(), 9)
+            yield pair
+
+    Store(folder).shelf("features").fill(slow())
+
+
+def test_a_kill_costs_only_what_was_not_yet_in_a_segment(tmp_path):
+    process = multiprocessing.get_context("fork").Process(
+        target=killed_while_filling, args=(tmp_path,)
+    )
+    process.start()
+    process.join()
+    shelf = Store(tmp_path).shelf("features")
+    assert 0 < len(shelf.places) < 21
+    for i, name in enumerate(keys(len(shelf.places))):
+        assert (shelf[name] == i).all()
+    shelf.fill(pairs(keys(40), 4))
+    assert not Store(tmp_path).shelf("features").missing(keys(40))
+
+
+def writer(folder, start):
+    Store(folder).shelf("features").fill(pairs(keys(200, start)))
+
+
+def test_two_processes_may_write_at_once(tmp_path):
+    context = multiprocessing.get_context("fork")
+    both = [context.Process(target=writer, args=(tmp_path, start)) for start in (0, 150)]
+    for process in both:
+        process.start()
+    for process in both:
+        process.join()
+    shelf = Store(tmp_path).shelf("features")
+    assert not shelf.missing(keys(350))
+    assert (shelf[keys(350)[349]] == 199).all()
+
+
+@pytest.mark.parametrize("damage", ["cut", "empty", "gone", "text"])
+def test_a_damaged_segment_is_computed_again(tmp_path, damage):
+    Store(tmp_path).shelf("features").fill(pairs(keys(3)))
+    (data,) = [path for path in tmp_path.rglob("*.npy") if ".index" not in path.name]
+    content = {"cut": data.read_bytes()[:-4], "empty": b"", "text": b"no numbers"}
+    if damage == "gone":
+        data.unlink()
+    else:
+        data.write_bytes(content[damage])
+    shelf = Store(tmp_path).shelf("features")
+    missing = shelf.missing(keys(3))
+    assert missing
+    shelf.fill(pairs(missing))
+    assert not Store(tmp_path).shelf("features").missing(keys(3))
+
+
+def test_what_was_used_longest_ago_makes_room(tmp_path):
+    store = Store(tmp_path, limit=5000)
+    for kind in ("old", "used", "new"):
+        store.shelf(kind).fill(pairs(keys(1), 900))
+        for path in (tmp_path / store.shelf(kind).folder.name).iterdir():
+            os.utime(path, (time.time() - 1000, time.time() - 1000))
+    store.shelf("used")  # opening it counts
+    store.shelf("last").fill(pairs(keys(1), 900))
+    there = {kind for kind in ("old", "used", "new", "last") if keys(1)[0] in store.shelf(kind)}
+    assert {"used", "last"} <= there
+    assert len(there) == 2
+
+
+def test_files_of_a_killed_writer_are_swept_a_day_later(tmp_path):
+    shelf = Store(tmp_path).shelf("features")
+    shelf.fill(pairs(keys(1)))
+    orphans = [shelf.folder / name for name in (".1.npy", "2.npy", ".2.index.npy")]
+    for path in orphans:
+        path.write_bytes(b"half")
+    Store(tmp_path).shelf("features")
+    assert all(path.exists() for path in orphans)  # their writer may be at work
+    for path in orphans:
+        os.utime(path, (0, 0))
+    assert not Store(tmp_path).shelf("features").missing(keys(1))
+    assert not any(path.exists() for path in orphans)
+
+
+def test_clearing_removes_shelves_and_nothing_else(tmp_path, capsys):
+    (tmp_path / "thesis.txt").write_text("mine")
+    (tmp_path / "holiday-photos").mkdir()
+    store = Store(tmp_path)
+    store.shelf("features").fill(pairs(keys(2)))
+    store.clear()
+    assert {path.name for path in tmp_path.iterdir()} == {"thesis.txt", "holiday-photos"}
+    assert "emptied" in capsys.readouterr().out
+
+
+def test_a_folder_that_cannot_be_written_costs_a_line_and_not_the_run(tmp_path, capsys):
+    (tmp_path / "file").write_text("no folder")
+    shelf = Store(tmp_path / "file").shelf("features")
+    shelf.fill(pairs(keys(2)))
+    assert shelf.rows(keys(2)).shape == (2, 6)
+    assert "going on without" in capsys.readouterr().out
+
+
+def test_a_shelf_goes_to_another_process_as_its_folder(tmp_path):
+    shelf = Store(tmp_path).shelf("features")
+    shelf.fill(pairs(keys(2), 1_000_000))
+    sent = pickle.dumps(shelf)
+    assert len(sent) < 2000
+    assert (pickle.loads(sent)[keys(2)[1]] == 1).all()
+
+
+# decoded photos
+
+
+@pytest.fixture
+def photos(tmp_path):
+    sizes = [(600, 400), (120, 90), (30, 2000), (224, 224), (1000, 225)]
+    rows = []
+    for i, size in enumerate(sizes):
+        noise = np.random.default_rng(i).integers(0, 255, (*size[::-1], 3), dtype=np.uint8)
+        path = tmp_path / f"{i}.png"
+        Image.fromarray(noise).save(path)
+        rows.append((path, content_hash(path.read_bytes())))
+    return pd.DataFrame(rows, columns=["path", "content"])
+
+
+def test_kept_pixels_are_those_that_reading_the_file_gives(photos, tmp_path):
+    store = Store(tmp_path / "cache")
+    kept = Pixels.of(photos, 224, Image.Resampling.BICUBIC, store)
+    plain = Pixels(224, Image.Resampling.BICUBIC)
+    for path in photos["path"]:
+        assert (np.asarray(kept(path)) == np.asarray(plain(path))).all()
+    assert kept(photos["path"][0]).size == (336, 224)
+    assert kept(photos["path"][1]).size == (120, 90)  # never enlarged before it is cut
+
+
+def test_a_photo_is_decoded_once(photos, tmp_path, monkeypatch):
+    store = Store(tmp_path / "cache")
+    Pixels.of(photos, 224, Image.Resampling.BICUBIC, store)
+    monkeypatch.setattr(pixels_module, "read_image", None)  # whoever decodes again fails
+    again = Pixels.of(photos, 224, Image.Resampling.BICUBIC, store)
+    assert [again(path).mode for path in photos["path"]] == ["RGB"] * len(photos)
+
+
+def test_photos_that_would_not_fit_are_read_from_their_files(photos, tmp_path, capsys):
+    store = Store(tmp_path / "cache", limit=1000)
+    reader = Pixels.of(photos, 224, Image.Resampling.BICUBIC, store)
+    assert reader(photos["path"][0]).size == (336, 224)
+    assert "more than --cache-gb" in capsys.readouterr().out
+    assert not list(tmp_path.rglob("*.npy"))
+
+
+def weights(run):
+    return (run.path / "model.safetensors").read_bytes()
+
+
+def test_a_run_is_the_same_with_a_cold_a_warm_and_no_cache(toy, tmp_path):
+    options = {"arch": "tf_efficientnet_lite0", "pretrained": True, "size": 64}
+    made = [
+        run_training(toy_config(toy, tmp_path / f"{i}", cache=cache, **options))
+        for i, cache in enumerate([tmp_path / "cache", tmp_path / "cache", "off"])
+    ]
+    assert weights(made[0]) == weights(made[1]) == weights(made[2])
+    tables = [
+        run_prediction(made[0], tmp_path / f"{i}" / "s.csv", cache=cache).read_bytes()
+        for i, cache in enumerate([tmp_path / "cache", tmp_path / "cache", "off"])
+    ]
+    assert tables[0] == tables[1] == tables[2]
+
+
+def test_clear_cache_empties_it_and_is_not_part_of_a_repeat(toy, tmp_path, capsys):
+    run_training(toy_config(toy, tmp_path / "runs", cache=tmp_path / "cache"))
+    again = toy_config(toy, tmp_path / "runs", cache=tmp_path / "cache", clear_cache=True)
+    assert "clear_cache" not in run_training(again).config
+    assert "emptied" in capsys.readouterr().out
+
+
+def test_the_limit_is_that_of_the_option(tmp_path):
+    cfg = toy_config(None, None, cache=tmp_path, cache_gb=2.5)
+    assert Store.of(cfg).limit == 2.5 * GIGABYTE
+
+
+def test_a_photo_that_changed_is_decoded_anew(tmp_path):
+    root = draw_folder(tmp_path / "d", dict(zip(COLOURS, (6, 6, 6), strict=True)))
+    options = {"cache": tmp_path / "cache", "precision": "fp32"}
+    run = run_training(toy_config(root, tmp_path / "runs", **options))
+    first = run_prediction(run, tmp_path / "a.csv", cache=tmp_path / "cache")
+    before = pd.read_csv(tmp_path / "probabilities.csv")
+    Image.new("RGB", (50, 50), (255, 0, 255)).save(root / "test" / "000.png")
+    run_prediction(run, first, cache=tmp_path / "cache")
+    after = pd.read_csv(tmp_path / "probabilities.csv")
+    assert before["p"][0] != after["p"][0]
+    assert before["p"][1:].equals(after["p"][1:])

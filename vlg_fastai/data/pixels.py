@@ -1,0 +1,77 @@
+"""Photo file in, upright RGB pixels out, decoded once and no larger than a view needs."""
+
+from concurrent.futures import ThreadPoolExecutor
+
+import numpy as np
+from PIL import Image
+
+from vlg_fastai.console import say, track
+from vlg_fastai.data.images import quiet_decoders, read_image
+from vlg_fastai.data.store import GIGABYTE
+from vlg_fastai.device import cpus
+
+LARGEST = 4 * 2**20  # bytes; a longer sliver is read from its file each time
+AHEAD = 64  # photos decoded before their turn: enough for all cores, little memory
+
+
+class Pixels:
+    """Photos of a table as PIL images whose short side is `side` pixels, or their own if shorter.
+
+    Called with a path of the table it answers from the shelf; what is not on it is read.
+    """
+
+    def __init__(self, side, resample, keys=None, shelf=None):
+        self.side, self.resample = side, resample
+        self.keys, self.shelf = keys or {}, shelf
+
+    @classmethod
+    def of(cls, photos, side, resample, store):
+        "Pixels of the table `photos` (columns path, content), decoded now if not on the shelf."
+        if store is None or store.folder is None:
+            return cls(side, resample)
+        keys = dict(zip(photos["path"], photos["content"], strict=True))
+        made = cls(side, resample, keys, store.shelf("pixels", side, int(resample)))
+        made._decode(store, photos)
+        return made
+
+    def __call__(self, path):
+        key = self.keys.get(path)
+        if key is not None and key in self.shelf:
+            return Image.fromarray(self.shelf[key])
+        with quiet_decoders():
+            return self.read(path)
+
+    def read(self, path):
+        "Decode the file: large JPEGs no larger than needed, then the short side brought to `side`."
+        image = read_image(path, self.side)
+        short = min(image.size)
+        if short <= self.side:
+            return image
+        size = [max(1, round(length * self.side / short)) for length in image.size]
+        return image.resize(size, self.resample, reducing_gap=3.0)
+
+    def _decode(self, store, photos):
+        path_of = {key: path for path, key in self.keys.items()}
+        missing = self.shelf.missing(photos["content"])
+        needed = len(missing) * self.side**2 * 3 * 4 / 3  # most photos are 4 to 3
+        if needed > store.room(self.shelf):
+            say(
+                f"the pixels of {len(missing)} photos would take {needed / GIGABYTE:.1f} GB: more"
+                " than --cache-gb or the disk allows, so photos are decoded each time"
+            )
+            return
+        with quiet_decoders(), ThreadPoolExecutor(cpus()) as pool:
+            decoded = ahead(pool, lambda key: np.asarray(self.read(path_of[key])), missing)
+            told = track(zip(missing, decoded, strict=True), "decoding", len(missing))
+            self.shelf.fill((key, array) for key, array in told if array.nbytes <= LARGEST)
+
+
+def ahead(pool, function, items):
+    "Like `pool.map`, but at most `AHEAD` results wait: 100,000 photos do not fit in memory."
+    waiting = []
+    for item in items:
+        waiting.append(pool.submit(function, item))
+        if len(waiting) > AHEAD:
+            yield waiting.pop(0).result()
+    for future in waiting:
+        yield future.result()

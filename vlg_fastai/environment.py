@@ -1,0 +1,44 @@
+"""What a run was made with: versions, commit, platform, device."""
+
+import importlib.metadata
+import platform
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+from vlg_fastai import __version__
+
+PACKAGES = ("torch", "torchvision", "fastai", "fastcore", "timm", "numpy", "pandas", "pillow")
+
+
+def circumstances(source, machine, start):
+    "Where the weights came from, how long it took, and on what."
+    return {
+        "weights": {"from": source.kind, "file": source.file and source.file.name},
+        "seconds": round(time.monotonic() - start, 1),
+        "device": str(machine.device),
+        "precision": machine.precision,
+        "workers": machine.workers,
+        "versions": versions(),
+        "platform": platform.platform(),
+        "git": revision(),
+        "command": sys.argv,
+    }
+
+
+def versions():
+    found = {name: importlib.metadata.version(name) for name in PACKAGES}
+    return {"vlg_fastai": __version__, "python": platform.python_version(), **found}
+
+
+def revision():
+    "The commit of this code, or None where it is no checkout or git is absent."
+    try:
+        done = subprocess.run(
+            ["git", "-C", str(Path(__file__).parent), "rev-parse", "HEAD"],
+            capture_output=True, text=True, check=True, timeout=5,
+        )  # fmt: skip
+    except (OSError, subprocess.SubprocessError):
+        return None
+    return done.stdout.strip()

@@ -1,0 +1,95 @@
+"""Photos in, what a frozen backbone makes of them out: features and its own logits, kept."""
+
+import hashlib
+from copy import deepcopy
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+import torch
+
+from vlg_fastai.console import track
+from vlg_fastai.data import loaders
+from vlg_fastai.data.store import Store
+from vlg_fastai.device import Machine
+from vlg_fastai.model import backbone
+from vlg_fastai.model.inference import autocast
+
+BATCH = 64  # photos a forward pass
+
+
+@dataclass(frozen=True)
+class Frozen:
+    """A backbone with the weights it was trained with, its own classifier, and what it made of
+    photos so far: one row a photo, float16, under the hash of the file's content."""
+
+    net: torch.nn.Module
+    view: loaders.View
+    machine: Machine
+    store: Store
+
+    @classmethod
+    def of(cls, source, view, machine, store):
+        net = backbone.trained(source, view.size).eval()
+        net.to(machine.device, memory_format=machine.memory_format)
+        return cls(net, view, machine, store)
+
+    @property
+    def width(self):
+        return self.net.head_hidden_size
+
+    @cached_property
+    def backbone(self):
+        "A Backbone of its own with these weights: the net without its classifier."
+        net = deepcopy(self.net)
+        net.reset_classifier(0)
+        return backbone.Backbone(net)
+
+    @cached_property
+    def mark(self):
+        "What its weights are known by."
+        told = hashlib.blake2b(digest_size=8)
+        for name, tensor in self.net.state_dict().items():
+            told.update(name.encode())
+            told.update(tensor.detach().cpu().contiguous().numpy().tobytes())
+        return told.hexdigest()
+
+    @cached_property
+    def shelves(self):
+        "The rows of photos as they are, and of their mirror images."
+        facts = self.mark, self.view, self.machine.precision
+        return [self.store.shelf("features", *facts, flip) for flip in (False, True)]
+
+    def look(self, photos, pixels=None, mirrored=False):
+        "Make the rows of the table `photos` (path, content) that are not on the shelf yet."
+        for flip in range(1 + bool(mirrored)):
+            missing = self.shelves[flip].missing(photos["content"])
+            if missing:
+                paths = photos.drop_duplicates("content").set_index("content")["path"][missing]
+                rows = self._computed(paths, pixels, flip)
+                self.shelves[flip].fill(zip(missing, rows, strict=True))
+
+    def features(self, photos, pixels=None, flip=False):
+        "(n, width) float32: pooled, normed pre-logits of the table `photos`, or of mirror images."
+        self.look(photos, pixels, mirrored=flip)
+        return self.shelves[flip].rows(photos["content"])[:, : self.width].astype(np.float32)
+
+    def own_logits(self, photos, pixels=None):
+        "(n, classes of the backbone's own classifier) float32; no column where it has none."
+        self.look(photos, pixels)
+        return self.shelves[0].rows(photos["content"])[:, self.width :].astype(np.float32)
+
+    def _computed(self, paths, pixels, flip):
+        dl = loaders.plain(paths, self.view, BATCH, self.machine, pixels)
+        what = "features of mirrored photos" if flip else "features"
+        for (x,) in track(dl, what, len(dl)):
+            with torch.inference_mode(), autocast(self.machine):
+                yield from self._rows(x.flip(-1) if flip else x)
+
+    def _rows(self, x):
+        x = x.as_subclass(torch.Tensor).contiguous(memory_format=self.machine.memory_format)
+        maps = self.net.forward_features(x)
+        made = [self.net.forward_head(maps, pre_logits=True).flatten(1)]
+        if self.net.num_classes:
+            made.append(self.net.forward_head(maps))
+        return torch.cat([part.float() for part in made], 1).cpu().numpy().astype(np.float16)

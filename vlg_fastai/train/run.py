@@ -1,0 +1,115 @@
+"""Config in, finished run folder out."""
+
+import dataclasses
+import time
+
+import pandas as pd
+
+from vlg_fastai import device, runs
+from vlg_fastai.cli import as_json
+from vlg_fastai.console import clock, say
+from vlg_fastai.data import split
+from vlg_fastai.environment import circumstances
+from vlg_fastai.model import bundle, candidates, inference, scores, sources
+from vlg_fastai.train.tune import NO_FIT, build, probed, tuned
+from vlg_fastai.train.work import photos, prepare
+
+FEW_HELD_OUT = 30  # below it an accuracy is known to less than 10 points either way
+
+
+def train(cfg, source):
+    "Do the run that `cfg` asks for, from the weights of `source`; returns its Run."
+    start = time.monotonic()
+    machine = device.prepare(cfg)
+    cfg, table = photos(cfg, source)
+    work = prepare(cfg, source, table, machine)
+    learn = build(work, source) if cfg.epochs else None
+    run = open_run(cfg, source, table)
+    say(f"{run.path}: {source.arch} ({weights_in_words(source)}), {words(work)}")
+    found, facts = contest(work, learn, run)
+    kept, rows = candidates.best(found, work.labels[work.held])
+    bundle.save(run, kept.model)  # before anything else can go wrong
+    card, figures = evaluate(run, work, kept)
+    candidates.report(rows, kept.name)
+    found_out = {**facts, "model": kept.name, "candidates": rows, **card.facts(), **figures}
+    facts = {**found_out, **circumstances(source, machine, start)}
+    runs.write_json(run.path / runs.FACTS, facts)
+    report(run, facts)
+    return run
+
+
+def open_run(cfg, source, table):
+    "The new run folder, with what was asked and how the photos were split."
+    run = runs.create(cfg.runs, cfg.name or sources.base_name(source.arch))
+    runs.write_json(run.path / runs.CONFIG, as_json(cfg))
+    split.save(table, run.path / runs.SPLIT)
+    return run
+
+
+def contest(work, learn, run):
+    "(all candidates of the run, facts on how they came about); oof.csv is written on the way."
+    found, facts = [], {}
+    if work.frozen and (work.cfg.probe or learn is None):
+        candidate, fold = probed(work)
+        write_predictions(run.path / runs.OOF, work, fold.logits, candidate.temperature)
+        facts["probe"] = fold.figures(work.labels)
+        say(fold.in_words(work.labels))
+        found.append(candidate)
+    if learn is None:
+        return found, {**NO_FIT, **facts}
+    more, outcome = tuned(work, learn, run)
+    return found + more, {**outcome, **facts}
+
+
+def write_predictions(path, work, z, temperature, rows=slice(None)):
+    "Write file, label and one calibrated probability a class for `rows` of the table."
+    probs = inference.probabilities(z, temperature)
+    table = work.table.loc[rows, ["file", "label"]]
+    kept = pd.DataFrame(probs, columns=work.card.classes, index=table.index)
+    runs.write_csv(path, pd.concat([table, kept], axis=1))
+
+
+def evaluate(run, work, kept):
+    "(card with head and temperature, figures) of the candidate that is kept; writes valid.csv."
+    y, z = work.labels[work.held], kept.logits
+    temperature = kept.temperature or inference.fit_temperature(z, y)
+    write_predictions(run.path / runs.VALID, work, z, temperature, work.held)
+    before, after = (inference.probabilities(z, t) for t in (1.0, temperature))
+    figures = scores.summary(before, after, y, work.card.classes)
+    card = dataclasses.replace(work.card, head=kept.head, temperature=temperature)
+    counts = work.table["split"].value_counts().to_dict()
+    return card, {**figures, "photos": counts}
+
+
+def weights_in_words(source):
+    return {
+        "hub": "weights from the hub",
+        "cache": "weights from the hub's cache",
+        "bundled": "bundled ImageNet weights",
+        "file": f"weights of {source.file}",
+        "nothing": "no trained weights",
+    }[source.kind]
+
+
+def words(work):
+    card, machine = work.card, work.machine
+    return f"{len(card.classes)} classes, {card.view.size} px, {machine.device} {machine.precision}"
+
+
+def report(run, facts):
+    "Say how good the run is, how sure that is, and where it lies."
+    held_out = facts["photos"].get("valid", 0)
+    if facts["accuracy"] is None:
+        say("no validation photos: the run has no score")
+    else:
+        if held_out < FEW_HELD_OUT:
+            say(f"only {held_out} photos are held out: too few to score or calibrate by")
+        error = scores.standard_error(facts["accuracy"], held_out)
+        say(
+            f"validation: accuracy {facts['accuracy']:.4f} +- {error:.4f} on {held_out} photos,"
+            f" macro-F1 {facts['macro_f1']:.4f}, NLL {facts['nll']:.4f},"
+            f" ECE {facts['ece_before']:.3f} -> {facts['ece']:.3f}"
+        )
+    epoch = f", best epoch {facts['best_epoch']}" if facts["best_epoch"] else ""
+    what = f"{facts['status']} in {clock(facts['seconds'])}, kept the {facts['model']}{epoch}"
+    say(f"{what}: run saved in {run.path}")

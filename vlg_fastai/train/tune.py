@@ -1,0 +1,93 @@
+"""Work in, candidate models out: the probe, the warm start, the fine-tuned net, their average."""
+
+import dataclasses
+from copy import deepcopy
+
+import numpy as np
+from fastai.torch_core import set_seed
+from torch import nn
+
+from vlg_fastai import runs
+from vlg_fastai.data import loaders
+from vlg_fastai.model import backbone, candidates, inference, learner, probe, warm
+from vlg_fastai.model.candidates import Candidate
+
+NO_FIT = {  # what comes of the fit of a run that has none
+    "status": "finished", "lr": None, "lr_body": None, "best_epoch": None, "epochs": 0,
+    "photos_per_second": None,
+}  # fmt: skip
+
+
+def build(work, source):
+    "The Learner, with every random number drawn from the seed."
+    cfg, card = work.cfg, work.card
+    set_seed(cfg.seed, reproducible=True)  # before the loaders: they draw a seed when made
+    dls = loaders.build(work.table, card.classes, card.view, work.pixels, work.machine, cfg)
+    return learner.build(dls, source, trained_state(work, source), cfg, work.machine)
+
+
+def trained_state(work, source):
+    "The tensors that fine-tuning starts from; None for a backbone that knows nothing."
+    if source.kind == "nothing":
+        return None
+    net = work.frozen.net if work.frozen else backbone.trained(source, work.cfg.size)
+    return net.state_dict()
+
+
+def probed(work):
+    """(the probe as a Candidate, its OutOfFold over all photos, held-out ones included).
+
+    It is judged by logits of probes that saw neither the photo nor its near-duplicates; what is
+    kept was fitted on all photos.
+    """
+    x, y = work.frozen.features(work.table, work.pixels), work.labels
+    groups, classes = work.table["group"].to_numpy(), len(work.card.classes)
+    fold = probe.out_of_fold(x, y, groups, classes, work.store, work.cfg.seed)
+    head = probe.fit(x, y, fold.strength, classes).to(work.machine.device)
+    model = nn.Sequential(work.frozen.backbone, head)
+    temperature = inference.fit_temperature(fold.logits, y)
+    return Candidate("probe", "linear", model, fold.logits[work.held], temperature), fold
+
+
+def tuned(work, learn, run):
+    "([warm start, average, fine-tuned] or the last alone, what came of the fit)."
+    warmed = warm_start(work, learn.model) if work.frozen and work.cfg.warm_start else None
+    outcome = fit(learn, work.cfg, run)
+    last = candidate("fine-tuned", learn.model, work)
+    if warmed is None:
+        return [last], outcome
+    model = candidates.average(warmed.model, learn.model, learn.dls.train, work.machine)
+    return [warmed, candidate("average", model, work), last], outcome
+
+
+def candidate(name, model, work):
+    return Candidate(name, work.cfg.head, model, held_out_logits(model, work))
+
+
+def held_out_logits(model, work):
+    "(held-out photos, classes)."
+    paths = work.table.loc[work.held, "path"]
+    if paths.empty:
+        return np.zeros((0, len(work.card.classes)), np.float32)
+    dl = loaders.plain(paths, work.card.view, work.cfg.bs, work.machine, work.pixels)
+    return inference.logits(model, dl, work.machine, what="scoring")
+
+
+def warm_start(work, model):
+    "Fit the head of `model` in place on features of the training side; a copy as a Candidate."
+    cfg, table, device = work.cfg, work.table, work.machine.device
+    train = table[~work.held]
+    views = [work.frozen.features(train, work.pixels, flip) for flip in (False, True)]
+    weights = loaders.class_weights(table) if cfg.weighted else np.ones(len(table))
+    warm.fit_head(model[1], views, work.labels[~work.held], weights[~work.held], cfg, device)
+    return candidate("warm start", deepcopy(model), work)
+
+
+def fit(learn, cfg, run):
+    "The fit that `cfg` asks for; a dry run makes it short and says so in its status."
+    if not cfg.dry_run:
+        return learner.fit(learn, cfg, run.path / runs.HISTORY)
+    short = {"epochs": min(cfg.epochs, 2), "freeze_epochs": min(cfg.freeze_epochs, 1)}
+    outcome = learner.fit(learn, dataclasses.replace(cfg, **short), run.path / runs.HISTORY)
+    status = "dry run" if outcome["status"] == "finished" else outcome["status"]
+    return {**outcome, "status": status}

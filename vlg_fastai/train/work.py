@@ -1,0 +1,85 @@
+"""Config in, all that a run's models are made from out: photos, split, trained backbone."""
+
+import dataclasses
+from dataclasses import dataclass
+
+import pandas as pd
+
+from vlg_fastai.config import TrainConfig
+from vlg_fastai.console import say
+from vlg_fastai.data import demo, folder, scan, split
+from vlg_fastai.data.pixels import Pixels
+from vlg_fastai.data.store import Store
+from vlg_fastai.device import Machine
+from vlg_fastai.model import backbone, bundle
+from vlg_fastai.model.features import Frozen
+
+FEW = 8  # classes, and photos of each, that a dry run takes
+
+
+@dataclass(frozen=True)
+class Work:
+    "What a run works on: `table` of the photos in use; `frozen` None where nothing is trained."
+
+    cfg: TrainConfig
+    machine: Machine
+    store: Store
+    table: pd.DataFrame
+    card: bundle.Card
+    pixels: Pixels
+    frozen: Frozen | None
+
+    @property
+    def labels(self):
+        "(photos,) number of each photo's label."
+        numbers = {label: i for i, label in enumerate(self.card.classes)}
+        return self.table["label"].map(numbers).to_numpy(int)
+
+    @property
+    def held(self):
+        "(photos,) True where a photo is held out."
+        return (self.table["split"] == "valid").to_numpy()
+
+
+def photos(cfg, source):
+    "(cfg with data and arch settled, table of all files with label, group and split)."
+    data = folder.choose(cfg.data)
+    if data == folder.DEMO_FOLDER and not data.exists():
+        demo.draw(data)
+    layout = folder.layout(data)
+    if layout.is_demo:
+        say(
+            f"using the drawn challenge in {data}, with --arch {source.arch} --size {cfg.size}"
+            f" --epochs {cfg.epochs}; no hub is asked"
+        )
+    scanned = scan.scan_classes(layout, FEW if cfg.dry_run else None)
+    scan.check(scanned)
+    scan.report(scanned)
+    table = split.assign(scanned, cfg.valid_pct, cfg.seed)
+    split.report(table)
+    return dataclasses.replace(cfg, data=layout.root.resolve(), arch=source.arch), table
+
+
+def prepare(cfg, source, table, machine):
+    "The Work on `table`: trained backbone loaded, photos decoded."
+    store = Store.of(cfg)
+    used = table[table["split"] != "unused"].reset_index(drop=True)
+    card = describe(cfg, source, used)
+    pixels = card.view.pixels(used, store)
+    frozen = Frozen.of(source, card.view, machine, store) if uses_features(cfg, source) else None
+    if frozen:  # all of it now: loaders draw random numbers, and a run must not depend on its cache
+        frozen.look(used, pixels, mirrored=cfg.epochs and cfg.warm_start)
+    return Work(cfg, machine, store, used, card, pixels, frozen)
+
+
+def uses_features(cfg, source):
+    "Whether the run begins with a frozen backbone; one of random weights has little to say."
+    return not cfg.epochs or (source.kind != "nothing" and (cfg.probe or cfg.warm_start))
+
+
+def describe(cfg, source, used):
+    "The card of the model to be trained."
+    labels = used.loc[used["split"] == "train", "label"]
+    shares = labels.value_counts(normalize=True).sort_index()
+    view = backbone.view(source.arch, cfg.size, cfg.crop_pct)
+    return bundle.Card(source.arch, cfg.head, list(shares.index), view, shares.tolist())
