@@ -115,13 +115,48 @@ def test_the_allocator_is_set_where_glibc_is():
 def test_precision_reaches_the_learner_as_fastais_own_callback():
     from fastai.callback.fp16 import AMPMode, MixedPrecision
 
-    from vlg_fastai.model.callbacks import Bf16OnCpu
-    from vlg_fastai.model.learner import PRECISION
+    from vlg_fastai.model.precision import Bf16OnCpu, callbacks
 
     (fp16,), (bf16,), (on_cpu,) = (
-        PRECISION["fp16"](CUDA), PRECISION["bf16"](CUDA), PRECISION["bf16"](CPU)
-    )  # fmt: skip
+        callbacks(device.Machine(where, kind, 0))
+        for where, kind in ((CUDA, "fp16"), (CUDA, "bf16"), (CPU, "bf16"))
+    )
     assert isinstance(fp16, MixedPrecision)
     assert fp16.amp_mode is AMPMode.FP16
     assert bf16.amp_mode is AMPMode.BF16
     assert isinstance(on_cpu, Bf16OnCpu)
+    assert callbacks(device.Machine(CPU, "fp32", 0)) == []
+
+
+def test_slow_depthwise_convolutions_train_in_fp32_and_predict_as_the_others():
+    from copy import deepcopy
+
+    from torch import nn
+
+    from vlg_fastai.model.precision import autocast, spare_depthwise
+
+    machine, seen = device.Machine(CPU, "bf16", 0), []
+    net = nn.Sequential(
+        nn.Conv2d(8, 8, 5, groups=8, padding=2), nn.Conv2d(8, 8, 3, groups=8, padding=1)
+    )
+    names = list(net.state_dict())
+    spare_depthwise(net, machine)
+    copy = deepcopy(net)
+    with torch.no_grad():
+        copy[0].weight.zero_()
+        copy[0].bias.zero_()
+    assert list(net.state_dict()) == names
+    x = torch.randn(2, 8, 6, 6)
+    with autocast(machine):
+        wanted = nn.functional.conv2d(x, net[0].weight, net[0].bias, padding=2, groups=8).dtype
+        net[0].register_forward_hook(lambda m, x, y: seen.append(y))
+        net(x.bfloat16())
+        assert seen[0].dtype == wanted == torch.bfloat16
+        assert (copy[0](x.bfloat16()) == 0).all()  # a copy computes with weights of its own
+        with torch.autocast("cpu", enabled=False):
+            exact = nn.Conv2d.forward(net[0], x.bfloat16().float())
+        assert torch.equal(seen[0], exact.to(torch.bfloat16))
+    assert type(net[1]) is nn.Conv2d  # 3 x 3 with stride 1 is as quick in bf16
+    plain = nn.Sequential(nn.Conv2d(8, 8, 5, groups=8))
+    spare_depthwise(plain, device.Machine(CPU, "fp32", 0))
+    assert type(plain[0]) is nn.Conv2d

@@ -120,9 +120,9 @@ def test_names_of_augmentations_and_heads_agree_with_the_options():
     from vlg_fastai.config import RECIPES, TrainConfig
     from vlg_fastai.data.augment import AUGMENTATIONS
     from vlg_fastai.model.head import HEADS
-    from vlg_fastai.model.learner import PRECISION
+    from vlg_fastai.model.precision import DTYPES
 
     hints = get_type_hints(TrainConfig)
     for option, names in (("aug", AUGMENTATIONS), ("head", HEADS), ("recipe", RECIPES)):
         assert set(get_args(hints[option])) == set(names)
-    assert set(get_args(hints["precision"])) == {"auto", *PRECISION}
+    assert set(get_args(hints["precision"])) == {"auto", "fp32", *DTYPES}

@@ -227,5 +227,5 @@ def test_the_sample_of_the_training_folder_is_not_for_other_photos(toy, finished
 
 def test_predict_says_which_run_it_uses(finished_run, tmp_path, capsys):
     run_prediction(finished_run, tmp_path / "s.csv")
-    told = f"{finished_run.path}: tf_efficientnet_lite0, validation accuracy 0."
+    told = f"{finished_run.path}: tf_efficientnet_lite0, validation accuracy "
     assert told in capsys.readouterr().out

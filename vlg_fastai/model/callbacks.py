@@ -193,19 +193,3 @@ class StopOnNaN(Callback):
         if self.training and not torch.isfinite(self.loss.detach()):
             self.over = True
             raise CancelFitException("the loss is not finite")
-
-
-class Bf16OnCpu(Callback):
-    "Autocast for CPUs with native bf16; fastai's MixedPrecision knows CUDA only."
-
-    order = 10
-
-    def before_batch(self):
-        self.context = torch.autocast("cpu", dtype=torch.bfloat16)
-        self.context.__enter__()
-
-    def after_pred(self):
-        self.learn.pred = self.pred.float()
-
-    def after_loss(self):
-        self.context.__exit__(None, None, None)

@@ -8,7 +8,8 @@ import torch
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from vlg_fastai.console import show
-from vlg_fastai.model.inference import autocast, fit_temperature, nll
+from vlg_fastai.model.inference import fit_temperature, nll
+from vlg_fastai.model.precision import autocast
 
 BATCHES = 32  # training batches that the statistics of an average's BatchNorm are taken from
 

@@ -13,7 +13,7 @@ from vlg_fastai.data import loaders
 from vlg_fastai.data.store import Store
 from vlg_fastai.device import Machine
 from vlg_fastai.model import backbone
-from vlg_fastai.model.inference import autocast
+from vlg_fastai.model.precision import autocast
 
 BATCH = 64  # photos a forward pass
 

@@ -1,13 +1,12 @@
 """Model and batches in, logits and probabilities out; validation and prediction share this path."""
 
-from contextlib import nullcontext
-
 import numpy as np
 import torch
 from scipy.optimize import minimize_scalar
 from scipy.special import log_softmax, softmax
 
 from vlg_fastai.console import track
+from vlg_fastai.model.precision import autocast
 
 COOLEST, HOTTEST = 0.05, 20.0  # range of temperatures that is searched
 
@@ -30,14 +29,6 @@ def _both(model, x, flip, memory_format):
     x = x.as_subclass(torch.Tensor).contiguous(memory_format=memory_format)
     views = [x, x.flip(-1)] if flip else [x]
     return np.stack([model(view).float().cpu().numpy() for view in views])
-
-
-def autocast(machine):
-    "The context in which a model computes at the precision of `machine`."
-    if machine.precision == "fp32":
-        return nullcontext()
-    dtype = torch.bfloat16 if machine.precision == "bf16" else torch.float16
-    return torch.autocast(machine.device.type, dtype=dtype)
 
 
 def probabilities(z, temperature):

@@ -7,7 +7,6 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from fastai.callback.fp16 import AMPMode, MixedPrecision
 from fastai.callback.mixup import CutMix, MixUp
 from fastai.callback.progress import ProgressCallback
 from fastai.callback.schedule import valley
@@ -19,11 +18,10 @@ from torch import nn
 
 from vlg_fastai.config import UserError
 from vlg_fastai.console import bar, say
-from vlg_fastai.model import backbone
+from vlg_fastai.model import backbone, precision
 from vlg_fastai.model.callbacks import (
     PEAK,
     BestWeights,
-    Bf16OnCpu,
     CalibratedNLL,
     History,
     Progress,
@@ -63,16 +61,10 @@ def build(dls, source, trained, cfg, machine):
     learn.unfreeze()
     learn.remove_cb(ProgressCallback)
     learn.model.to(memory_format=machine.memory_format)
-    learn.add_cbs(PRECISION[machine.precision](machine.device))
+    precision.spare_depthwise(learn.model, machine)
+    learn.add_cbs(precision.callbacks(machine))
     learn.logger = lambda row: None
     return learn
-
-
-PRECISION = {
-    "fp32": lambda device: [],
-    "fp16": lambda device: [MixedPrecision(AMPMode.FP16)],
-    "bf16": lambda device: [Bf16OnCpu() if device.type == "cpu" else MixedPrecision(AMPMode.BF16)],
-}
 
 
 def fit(learn, cfg, path):
