@@ -157,6 +157,13 @@ def test_slow_depthwise_convolutions_train_in_fp32_and_predict_as_the_others():
             exact = nn.Conv2d.forward(net[0], x.bfloat16().float())
         assert torch.equal(seen[0], exact.to(torch.bfloat16))
     assert type(net[1]) is nn.Conv2d  # 3 x 3 with stride 1 is as quick in bf16
+
+
+def test_without_bf16_every_convolution_stays_as_it_is():
+    from torch import nn
+
+    from vlg_fastai.model.precision import spare_depthwise
+
     plain = nn.Sequential(nn.Conv2d(8, 8, 5, groups=8))
     spare_depthwise(plain, device.Machine(CPU, "fp32", 0))
     assert type(plain[0]) is nn.Conv2d

@@ -10,6 +10,7 @@ from itertools import count
 import numpy as np
 import pandas as pd
 import pytest
+import timm
 import torch
 from conftest import COLOURS, draw_folder, run_prediction, run_training, toy_config
 from fastai.callback.core import Callback
@@ -19,7 +20,7 @@ from vlg_fastai import runs
 from vlg_fastai.cli import as_json, stored_config
 from vlg_fastai.config import InterpretConfig, TrainConfig, UserError
 from vlg_fastai.data import demo
-from vlg_fastai.model import learner
+from vlg_fastai.model import callbacks, learner
 from vlg_fastai.model.callbacks import CalibratedNLL
 from vlg_fastai.report.interpret import interpret
 
@@ -55,7 +56,7 @@ CHANGES = {
     "epochs": 2, "arch": "test_resnet", "head": "linear", "bs": 4, "size": 48, "lr": 0.02,
     "lr_body": 0.02, "wd": 0.5, "label_smoothing": 0.0, "freeze_epochs": 1, "aug": "none",
     "mixup": 0.4, "cutmix": 1.0, "weighted": False, "oversample": True, "valid_pct": 0.4,
-    "seed": 7, "precision": "bf16", "workers": 1, "crop_pct": 0.5,
+    "layer_decay": 0.5, "seed": 7, "precision": "bf16", "workers": 1, "crop_pct": 0.5,
 }  # fmt: skip
 TESTED_ELSEWHERE = {
     "data": "every test here", "runs": "every test here",
@@ -64,6 +65,8 @@ TESTED_ELSEWHERE = {
     "name": "test_the_name_is_that_of_the_folder",
     "probe": "test_probe.py", "warm_start": "test_probe.py", "cache": "test_store.py",
     "cache_gb": "test_store.py", "clear_cache": "test_store.py",
+    "ema": "test_the_moving_average_is_what_is_validated_and_kept",
+    "compile": "test_compiling_changes_nothing_but_the_speed",
     "dry_run": "test_a_dry_run_does_every_step_on_a_few_photos",
     "weights": "test_models.py::test_weights_of_a_file_are_taken",
     "pretrained": "test_trained_weights_are_used_unless_told_otherwise",
@@ -105,6 +108,106 @@ def test_a_dry_run_does_every_step_on_a_few_photos(toy, tmp_path, capsys, monkey
     whole = run_training(toy_config(toy, tmp_path))
     run_training(toy_config(toy, tmp_path, dry_run=True))
     assert runs.newest(tmp_path).path == whole.path
+
+
+def test_the_moving_average_is_what_is_validated_and_kept(toy, tmp_path, monkeypatch):
+    seen = []
+
+    class Watch(Callback):
+        order = 99
+
+        def after_epoch(self):
+            seen.append([p.detach().clone() for p in self.model.parameters()])
+
+    build = learner.build
+    monkeypatch.setattr(callbacks, "HORIZON", 0.5)
+    monkeypatch.setattr(learner, "build", lambda *given: build(*given).add_cb(Watch()))
+    run = run_training(toy_config(toy, tmp_path, ema=True, epochs=3, patience=3))
+    kept = load_file(run.path / "model.safetensors")["1.5.weight"]
+    own = [state[-2] for state in seen]  # between epochs the model has its own weights again
+    assert [w.shape for w in own] == [kept.shape] * 3
+    assert not any(torch.equal(kept, w) for w in own)
+
+
+def test_a_moving_average_of_weights_that_stand_still_is_these_weights():
+    from fastai.learner import Learner
+    from fastai.test_utils import synth_dbunch
+
+    net = torch.nn.Linear(1, 1)
+    before = net.weight.detach().clone()
+    learn = Learner(synth_dbunch(), net, loss_func=torch.nn.functional.mse_loss, lr=0.0)
+    with learn.no_bar(), learn.no_logging():
+        learn.fit(2, cbs=callbacks.MovingAverage(40))
+    assert torch.allclose(net.weight, before)
+
+
+def out_of_memory_above(bs):
+    "A callback that runs out of memory with more than `bs` photos at a time."
+
+    class Full(Callback):
+        order = -20
+
+        def before_batch(self):
+            if self.training and len(self.x) > bs:
+                raise torch.OutOfMemoryError("CUDA out of memory")
+
+    return Full()
+
+
+def test_running_out_of_memory_halves_the_batch_and_accumulates(toy, tmp_path, monkeypatch, capsys):
+    steps, build = [], learner.build
+
+    class Steps(Callback):
+        order = 99
+
+        def after_step(self):
+            steps.append(len(self.x))
+
+    monkeypatch.setattr(
+        learner, "build", lambda *given: build(*given).add_cbs([out_of_memory_above(4), Steps()])
+    )
+    run = run_training(toy_config(toy, tmp_path, bs=16, epochs=2, mixup=0.3))
+    told = capsys.readouterr().out
+    assert "out of memory with 16 photos at a time: going on with 8, 2 batches a step" in told
+    assert "out of memory with 8 photos at a time: going on with 4, 4 batches a step" in told
+    photos = run.facts["photos"]["train"]
+    assert steps == [4] * (2 * (photos // 16))
+    assert run.facts["status"] == "finished"
+
+
+def test_a_photo_too_large_for_the_memory_is_the_users_to_know(toy, tmp_path, monkeypatch):
+    build = learner.build
+    monkeypatch.setattr(
+        learner, "build", lambda *given: build(*given).add_cb(out_of_memory_above(0))
+    )
+    with pytest.raises(UserError, match="--bs 8: not two photos fit in memory"):
+        run_training(toy_config(toy, tmp_path))
+
+
+def test_compiling_changes_nothing_but_the_speed(toy, tmp_path, plain, monkeypatch):
+    monkeypatch.setattr(learner, "COMPILER", "eager")  # the tracer without a C++ compiler
+    compiled = outcome(run_training(toy_config(toy, tmp_path, compile=True)))
+    assert compiled[2].keys() == plain[2].keys()
+    assert compiled[0]["accuracy"] == plain[0]["accuracy"]
+
+
+def test_each_stage_learns_slower_than_the_one_behind_it():
+    rates = learner.stage_rates(1e-4, 2e-3, 0.5, 4)
+    assert rates == [2.5e-5, 5e-5, 1e-4, 2e-3]
+    assert learner.stage_rates(1e-4, 2e-3, 1.0, 2) == [1e-4, 2e-3]
+
+
+@pytest.mark.parametrize("arch", ["test_efficientnet", "convnext_tiny", "vit_tiny_patch16_224"])
+def test_stages_hold_every_parameter_once(arch):
+    from vlg_fastai.model import head, sources
+
+    net = timm.create_model(arch, num_classes=0, **({"img_size": 64} if "vit" in arch else {}))
+    model = head.assemble(net, "mlp", 3, sources.Source(arch, "nothing"), 64)
+    groups = learner.by_stage(model)
+    flat = [id(p) for group in groups for p in group]
+    assert len(groups) > 4
+    assert sorted(flat) == sorted(id(p) for p in model.parameters())
+    assert [id(p) for p in groups[-1]] == [id(p) for p in model[1].parameters()]
 
 
 def test_patience_ends_a_run_that_gets_no_better(toy, tmp_path, capsys):

@@ -111,6 +111,8 @@ class TrainConfig(Cache, Machine, Place):
     crop_pct: Annotated[float, Limits(0.1, 1)] | Literal["own"] = 1.0
     lr: Rate | Literal["find"] = 2e-3  # peak learning rate of the head; find: run the finder
     lr_body: Rate | None = None  # peak learning rate of the backbone; absent: lr / 20
+    # learning rate of each stage of the backbone over that of the stage behind it; 1: all the same
+    layer_decay: Annotated[float, Limits(0.1, 1)] = 1.0
     wd: Amount = 1e-3  # weight decay of AdamW
     label_smoothing: Share = 0.2  # share of each label spread over all classes
     # epochs without a better validation NLL, counted past the lr peak, before the run stops
@@ -122,10 +124,12 @@ class TrainConfig(Cache, Machine, Place):
     aug: Literal["none", "basic", "strong"] = "basic"
     mixup: Amount = 0.0  # Beta parameter of MixUp; 0 turns it off
     cutmix: Amount = 0.0  # Beta parameter of CutMix; 0 turns it off
+    ema: bool = False  # judge and keep a moving average of the weights instead of the last ones
     weighted: bool = True  # draw every class equally often in training
     oversample: bool = False  # augmented copies of rare classes, instead of --weighted
     valid_pct: Annotated[float, Limits(0.01, 0.9)] = 0.15  # share of photo groups held out
     seed: Seed = 42  # of the split, the weights, the order and the augmentation
+    compile: bool = False  # torch.compile: for long runs on a GPU, minutes of warm-up on a CPU
     dry_run: bool = False  # every step on 8 photos of 8 classes, two epochs: does it all work?
     name: str | None = None  # of the run folder, behind its number; absent: the arch
     config: Path | None = None  # a run's config.json to do again; options given still win

@@ -9,12 +9,14 @@ import numpy as np
 import pandas as pd
 import torch
 from fastai.callback.core import Callback, CancelFitException
+from fastai.callback.training import GradientAccumulation
 from fastai.learner import Metric
 
 from vlg_fastai.console import Lines, clock, say
 from vlg_fastai.model.inference import fit_temperature, nll
 from vlg_fastai.runs import write_csv
 
+HORIZON = 0.05  # share of a fit's steps that a moving average of its weights looks back over
 PEAK = 0.25  # where one-cycle turns: the share of a fit that warms up (fastai's pct_start)
 
 
@@ -193,3 +195,48 @@ class StopOnNaN(Callback):
         if self.training and not torch.isfinite(self.loss.detach()):
             self.over = True
             raise CancelFitException("the loss is not finite")
+
+
+class Accumulate(GradientAccumulation):
+    "One step of the optimizer for every `n_acc` photos; what is left at an epoch's end is dropped."
+
+    def before_train(self):
+        self.count = 0
+        if self.opt is not None:
+            self.opt.zero_grad()
+
+
+class MovingAverage(Callback):
+    """Validate, and so keep, a moving average of the weights (Polyak) instead of the last ones.
+
+    It looks back over `HORIZON` of the fit's steps, however many there are. Buffers, among them the
+    statistics of BatchNorm, are the model's own.
+    """
+
+    order, run_valid = 64, True  # after BestWeights (61), which must see the average
+
+    def __init__(self, steps):
+        self.decay = 1 - 1 / max(HORIZON * steps, 1)
+
+    def before_fit(self):
+        self.mean = [p.detach().clone() for p in self.model.parameters()]
+        self.shown = False
+
+    def after_batch(self):
+        if self.training:
+            now = [p.detach() for p in self.model.parameters()]
+            torch._foreach_lerp_(self.mean, now, 1 - self.decay)
+
+    def before_validate(self):
+        self._swap()
+
+    def after_epoch(self):
+        if self.shown:
+            self._swap()
+
+    def _swap(self):
+        self.shown = not self.shown
+        for p, mean in zip(self.model.parameters(), self.mean, strict=True):
+            held = p.detach().clone()
+            p.data.copy_(mean)
+            mean.copy_(held)

@@ -27,6 +27,13 @@ def callbacks(machine):
     return [MixedPrecision(AMPMode.FP16 if machine.precision == "fp16" else AMPMode.BF16)]
 
 
+def release(machine):
+    "After a fit that broke off: give cached memory back, and leave the autocast it was in."
+    torch.set_autocast_enabled(machine.device.type, False)
+    if machine.device.type == "cuda":
+        torch.cuda.empty_cache()
+
+
 class Bf16OnCpu(Callback):
     "Autocast for CPUs with native bf16; fastai's MixedPrecision knows CUDA only."
 

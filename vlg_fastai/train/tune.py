@@ -4,13 +4,17 @@ import dataclasses
 from copy import deepcopy
 
 import numpy as np
+import torch
 from fastai.torch_core import set_seed
 from torch import nn
 
 from vlg_fastai import runs
+from vlg_fastai.config import UserError
+from vlg_fastai.console import say
 from vlg_fastai.data import loaders
 from vlg_fastai.model import backbone, candidates, inference, learner, probe, warm
 from vlg_fastai.model.candidates import Candidate
+from vlg_fastai.model.precision import release
 
 NO_FIT = {  # what comes of the fit of a run that has none
     "status": "finished", "lr": None, "lr_body": None, "best_epoch": None, "epochs": 0,
@@ -20,10 +24,15 @@ NO_FIT = {  # what comes of the fit of a run that has none
 
 def build(work, source):
     "The Learner, with every random number drawn from the seed."
-    cfg, card = work.cfg, work.card
-    set_seed(cfg.seed, reproducible=True)  # before the loaders: they draw a seed when made
-    dls = loaders.build(work.table, card.classes, card.view, work.pixels, work.machine, cfg)
-    return learner.build(dls, source, trained_state(work, source), cfg, work.machine)
+    set_seed(work.cfg.seed, reproducible=True)  # before the loaders: they draw a seed when made
+    state = trained_state(work, source)
+    return learner.build(batches(work, work.cfg), source, state, work.cfg, work.machine)
+
+
+def batches(work, cfg):
+    "The DataLoaders of the photos of `work`."
+    card = work.card
+    return loaders.build(work.table, card.classes, card.view, work.pixels, work.machine, cfg)
 
 
 def trained_state(work, source):
@@ -52,7 +61,7 @@ def probed(work):
 def tuned(work, learn, run):
     "([warm start, average, fine-tuned] or the last alone, what came of the fit)."
     warmed = warm_start(work, learn.model) if work.frozen and work.cfg.warm_start else None
-    outcome = fit(learn, work.cfg, run)
+    outcome = fit(work, learn, run)
     last = candidate("fine-tuned", learn.model, work)
     if warmed is None:
         return [last], outcome
@@ -83,11 +92,36 @@ def warm_start(work, model):
     return candidate("warm start", deepcopy(model), work)
 
 
-def fit(learn, cfg, run):
-    "The fit that `cfg` asks for; a dry run makes it short and says so in its status."
+def fit(work, learn, run):
+    "The fit that the config asks for; a dry run makes it short and says so in its status."
+    cfg = work.cfg
     if not cfg.dry_run:
-        return learner.fit(learn, cfg, run.path / runs.HISTORY)
+        return fit_in_memory(work, learn, cfg, run.path / runs.HISTORY)
     short = {"epochs": min(cfg.epochs, 2), "freeze_epochs": min(cfg.freeze_epochs, 1)}
-    outcome = learner.fit(learn, dataclasses.replace(cfg, **short), run.path / runs.HISTORY)
+    cfg = dataclasses.replace(cfg, **short)
+    outcome = fit_in_memory(work, learn, cfg, run.path / runs.HISTORY)
     status = "dry run" if outcome["status"] == "finished" else outcome["status"]
     return {**outcome, "status": status}
+
+
+def fit_in_memory(work, learn, cfg, path, steps=1):
+    "Fit; where memory runs out, again with half the photos at a time and twice the batches a step."
+    loss = learn.loss_func
+    try:
+        return learner.fit(learn, cfg, path, steps)
+    except torch.OutOfMemoryError:
+        half = learn.dls.bs // 2
+        if half < 2:
+            raise UserError(
+                f"--bs {cfg.bs}: not two photos fit in memory; try a lower --size"
+            ) from None
+    say(
+        f"out of memory with {2 * half} photos at a time: going on with {half}, {2 * steps}"
+        " batches a step"
+    )
+    learn.loss_func, learn.opt = loss, None  # mixing leaves its own loss behind where it is cut off
+    learn.model.zero_grad()
+    learn.unfreeze()
+    release(work.machine)
+    learn.dls = batches(work, dataclasses.replace(cfg, bs=half))
+    return fit_in_memory(work, learn, cfg, path, 2 * steps)
