@@ -1,0 +1,73 @@
+"""How time, memory and disk grow with the number of photos: 1,000, 10,000 and 100,000 drawn ones.
+
+    python benchmarks/growth.py [COUNT ...]
+
+Small files (64 px, 40 classes), scanned, decoded, put through the bundled backbone at 64 px, and a
+probe fitted out of fold: `train.py --epochs 0`, first time and again.
+"""
+
+import json
+import resource
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+HERE = Path(__file__).parent
+CLASSES, SIDE = 40, 64
+
+
+def draw(folder, count):
+    "`count` pictures of `CLASSES` colours with noise of their own."
+    rng = np.random.default_rng(0)
+    colours = rng.integers(40, 216, (CLASSES, 3))
+    for label in range(CLASSES):
+        (folder / "train" / f"{label:02d}").mkdir(parents=True)
+    for i in range(count):
+        coarse = rng.integers(-40, 40, (8, 8, 3)) + colours[i % CLASSES]
+        image = Image.fromarray(coarse.clip(0, 255).astype(np.uint8)).resize((SIDE, SIDE))
+        image.save(folder / "train" / f"{i % CLASSES:02d}" / f"{i:06d}.jpg", quality=85)
+    return folder
+
+
+def run(data, scratch):
+    "(seconds, peak memory of the process in GB) of a run without epochs."
+    options = ["--data", data, "--epochs", 0, "--size", 64, "--arch", "tf_efficientnet_lite0"]
+    options += ["--cache", scratch / "cache", "--runs", scratch / "runs"]
+    start = time.monotonic()
+    command = [sys.executable, str(HERE.parent / "train.py"), *map(str, options)]
+    subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
+    seconds = time.monotonic() - start
+    peak = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 1e6
+    return seconds, peak
+
+
+def measure(count):
+    with tempfile.TemporaryDirectory() as name:
+        scratch = Path(name)
+        data = draw(scratch / "data", count)
+        (first, peak), (again, _) = run(data, scratch), run(data, scratch)
+        kept = {
+            kind: sum(f.stat().st_size for f in scratch.glob(f"cache/{kind}-*/*")) / 1e6
+            for kind in ("features", "pixels")
+        }
+    return {"photos": count, "first": first, "again": again, "peak_gb": peak, **kept}
+
+
+def main(argv):
+    print("| photos | first time, s | again, s | peak memory, GB | features, MB | pixels, MB |")
+    print("| - | - | - | - | - | - |")
+    rows = []
+    for count in map(int, argv or (1000, 10_000, 100_000)):  # the peak is of all runs so far
+        r = measure(count)
+        rows.append(r)
+        print("| " + " | ".join(f"{value:.3g}" for value in r.values()) + " |", flush=True)
+    (HERE / "growth.json").write_text(json.dumps(rows, indent=1) + "\n")
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])

@@ -1,0 +1,109 @@
+"""The original recipe in plain fastai, as its documentation has it: what ours is measured against.
+
+    python benchmarks/plain_fastai.py train DATA ARCH    one epoch; photos a second
+    python benchmarks/plain_fastai.py predict DATA ARCH  the test folder; photos a second
+
+Each prints one line of JSON. `benchmarks/speed.py` runs it beside ours.
+"""
+
+import json
+import resource
+import sys
+import time
+from pathlib import Path
+
+START = time.monotonic()
+
+import timm  # noqa: E402
+from fastai.vision.all import (  # noqa: E402
+    Callback,
+    CategoryBlock,
+    DataBlock,
+    EarlyStoppingCallback,
+    ImageBlock,
+    LabelSmoothingCrossEntropy,
+    RandomSplitter,
+    Resize,
+    accuracy,
+    aug_transforms,
+    get_image_files,
+    parent_label,
+    vision_learner,
+)
+from torch import nn  # noqa: E402
+
+SIZE, BS = 224, 32
+
+
+class Rate(Callback):
+    "Training photos a second, from the first batch of the epoch to the last."
+
+    def before_train(self):
+        self.photos, self.start = 0, time.monotonic()
+
+    def after_batch(self):
+        if self.training:
+            self.photos += len(self.yb[0])
+
+    def after_train(self):
+        self.value = self.photos / (time.monotonic() - self.start)
+
+
+def learner(data, arch):
+    block = DataBlock(
+        blocks=(ImageBlock, CategoryBlock),
+        get_items=get_image_files,
+        get_y=parent_label,
+        splitter=RandomSplitter(0.15, seed=42),
+        item_tfms=Resize(SIZE),
+        batch_tfms=aug_transforms(max_rotate=30, max_zoom=1.0, max_lighting=0.0, max_warp=0.0),
+    )
+    dls = block.dataloaders(data / "train", bs=BS)
+    head = nn.Sequential(
+        nn.AdaptiveAvgPool2d(1),
+        nn.Flatten(),
+        nn.Dropout(0.25),
+        nn.Linear(timm.create_model(arch).num_features, 512),
+        nn.BatchNorm1d(512),
+        nn.ReLU(),
+        nn.Dropout(0.5),
+        nn.Linear(512, dls.c),
+    )
+    made = vision_learner(
+        dls,
+        arch,
+        custom_head=head,
+        pretrained=False,  # the same speed, and no hub is asked
+        init=None,
+        normalize=False,
+        loss_func=LabelSmoothingCrossEntropy(0.2),
+        metrics=accuracy,
+        wd=1e-3,
+    )
+    made.unfreeze()
+    return made
+
+
+def train(data, arch):
+    learn, rate = learner(data, arch), Rate()
+    with learn.no_bar(), learn.no_logging():
+        cbs = [rate, EarlyStoppingCallback(patience=3)]
+        learn.fit_one_cycle(1, slice(1e-4, 2e-3), cbs=cbs)
+    return rate.value
+
+
+def predict(data, arch):
+    learn, files = learner(data, arch), get_image_files(data / "test")
+    start = time.monotonic()
+    with learn.no_bar():
+        learn.get_preds(dl=learn.dls.test_dl(files, bs=64))
+    return len(files) / (time.monotonic() - start)
+
+
+if __name__ == "__main__":
+    imported = time.monotonic() - START
+    if sys.argv[1] == "help":
+        raise SystemExit(print(__doc__))
+    rate = {"train": train, "predict": predict}[sys.argv[1]](Path(sys.argv[2]), sys.argv[3])
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6
+    print(json.dumps({"photos_per_second": rate, "imports": imported, "peak_gb": peak}))
