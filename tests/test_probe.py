@@ -10,10 +10,12 @@ from sklearn.linear_model import LogisticRegression
 from torch import nn
 
 from vlg_fastai.config import InterpretConfig, UserError
+from vlg_fastai.data.pixels import Pixels
 from vlg_fastai.data.store import Store
 from vlg_fastai.device import Machine
 from vlg_fastai.model import bundle, candidates, inference, probe
 from vlg_fastai.model.candidates import Candidate
+from vlg_fastai.model.features import Frozen
 from vlg_fastai.model.head import mlp
 from vlg_fastai.report.interpret import interpret
 
@@ -100,6 +102,33 @@ def test_no_epochs_make_an_ordinary_run_of_the_probe_alone(probed, toy, tmp_path
     assert len(written.read_text(encoding="utf-8").splitlines()) == 10
     made = interpret(InterpretConfig(device="cpu", precision="fp32"), [probed])
     assert all(path.exists() for path in made)
+
+
+@pytest.mark.parametrize("tta", [False, True])
+def test_features_of_test_photos_are_computed_once(probed, tmp_path, monkeypatch, tta):
+    options = {"cache": tmp_path / "cache", "tta": tta}
+    first = run_prediction(probed, tmp_path / "s.csv", **options)
+    told = (tmp_path / "probabilities.csv").read_bytes()
+    monkeypatch.setattr(Frozen, "_computed", None)  # whoever asks the backbone again fails
+    again = run_prediction(probed, tmp_path / "s.csv", **options)
+    assert first == again
+    assert (tmp_path / "probabilities.csv").read_bytes() == told
+    with pytest.raises(TypeError):
+        run_prediction(probed, tmp_path / "s.csv", cache="off")
+
+
+def test_interpret_takes_decoded_photos_from_the_cache(toy, tmp_path, monkeypatch):
+    cache = tmp_path / "cache"
+    run = run_training(toy_config(toy, tmp_path / "runs", cache=cache))
+    machine = {"device": "cpu", "precision": "fp32"}
+    pictures = []
+    for given in (cache, "off"):
+        if given == cache:
+            monkeypatch.setattr(Pixels, "read", None)  # whoever decodes a file fails
+        (png,) = interpret(InterpretConfig(gradcam=(3,), cache=given, **machine), [run])
+        pictures.append(png.read_bytes())
+        monkeypatch.undo()
+    assert pictures[0] == pictures[1]
 
 
 def test_out_of_fold_probabilities_of_every_labelled_photo_are_kept(probed):

@@ -147,7 +147,7 @@ class PredictConfig(Cache, Machine, Chosen):
 
 
 @dataclass(frozen=True)
-class InterpretConfig(Machine, Chosen):
+class InterpretConfig(Cache, Machine, Chosen):
     "Draw what a run gets wrong and what it looks at: the reports named, or the first three."
 
     confusion: bool = False  # confusion matrix (PNG, CSV), most confused pairs, per-class report

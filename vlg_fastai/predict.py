@@ -9,6 +9,7 @@ from vlg_fastai.console import say
 from vlg_fastai.data import folder, loaders, scan
 from vlg_fastai.data.store import Store
 from vlg_fastai.model import bundle, inference, scores
+from vlg_fastai.model.features import Frozen
 
 
 def predict(cfg, chosen, test):
@@ -51,20 +52,34 @@ def questions(cfg, run, test):
 
 def answers(run, photos, cfg, means):
     "(probabilities of `photos`, classes) by `run`; what cannot be read gets the training prior."
-    machine, store = means
+    machine, _ = means
     model, card = bundle.load(run, machine)
     dry = ", a dry run: of no use but to try" if run.facts["status"] == "dry run" else ""
     say(f"{run.path}: {card.arch}, validation accuracy {told(run.facts['accuracy'])}{dry}")
     good = photos["problem"].isna().to_numpy()
     probs = np.tile(np.asarray(card.prior), (len(photos), 1))
     if good.any():
-        pixels = card.view.pixels(photos[good], store)
-        dl = loaders.plain(photos.loc[good, "path"], card.view, cfg.bs, machine, pixels)
-        z = inference.logits(model, dl, machine, cfg.tta, f"predicting with {run.path.name}")
+        z = logits(run, (model, card), photos[good], cfg, means)
         probs[good] = blended(inference.probabilities(z, card.temperature), cfg.tta)
     if cfg.tta:
         report_tta(run, model, card, cfg, machine)
     return probs, card.classes
+
+
+def logits(run, loaded, photos, cfg, means):
+    """(photos, classes), or (2, photos, classes) with --tta, of the table `photos`.
+
+    A probe's backbone is one that other runs share: its features are kept for all of them.
+    """
+    (model, card), (machine, store) = loaded, means
+    pixels = card.view.pixels(photos, store)
+    if run.facts.get("model") != "probe":
+        dl = loaders.plain(photos["path"], card.view, cfg.bs, machine, pixels)
+        return inference.logits(model, dl, machine, cfg.tta, f"predicting with {run.path.name}")
+    frozen = Frozen(model[0].net, card.view, machine, store)
+    views = [frozen.features(photos, pixels, flip) for flip in range(1 + cfg.tta)]
+    z = np.stack([inference.through(model[1], x, machine) for x in views])
+    return z if cfg.tta else z[0]
 
 
 def told(figure):

@@ -32,10 +32,10 @@ class View:
     def fit(self, min_scale=None):
         return Fit(self.size, self.crop_pct, self.interpolation, min_scale)
 
-    def pixels(self, photos=None, store=None):
+    def pixels(self, photos=None, store=None, now=True):
         "How its photos are read: from their files, or decoded once for the table `photos`."
         side = math.ceil(self.size / self.crop_pct)
-        return Pixels.of(photos, side, resampling(self.interpolation), store)
+        return Pixels.of(photos, side, resampling(self.interpolation), store, now)
 
     def normalize(self):
         return Normalize.from_stats(self.mean, self.std)

@@ -25,13 +25,17 @@ class Pixels:
         self.keys, self.shelf = keys or {}, shelf
 
     @classmethod
-    def of(cls, photos, side, resample, store):
-        "Pixels of the table `photos` (columns path, content), decoded now if not on the shelf."
+    def of(cls, photos, side, resample, store, now=True):
+        """Pixels of the table `photos` (columns path, content).
+
+        now: decode those that are not on the shelf; else they are read where they are asked for.
+        """
         if store is None or store.folder is None:
             return cls(side, resample)
         keys = dict(zip(photos["path"], photos["content"], strict=True))
         made = cls(side, resample, keys, store.shelf("pixels", side, int(resample)))
-        made._decode(store, photos)
+        if now:
+            made._decode(store, photos)
         return made
 
     def __call__(self, path):

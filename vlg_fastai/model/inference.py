@@ -31,6 +31,12 @@ def _both(model, x, flip, memory_format):
     return np.stack([model(view).float().cpu().numpy() for view in views])
 
 
+def through(head, x, machine):
+    "Logits (n, classes) of features `x` (n, d) through `head`."
+    with torch.inference_mode():
+        return head.eval()(torch.as_tensor(x, device=machine.device)).cpu().numpy()
+
+
 def probabilities(z, temperature):
     "Softmax of logits `z` (..., classes) over a temperature."
     return softmax(np.asarray(z, dtype=np.float64) / temperature, axis=-1)

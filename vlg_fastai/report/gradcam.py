@@ -13,6 +13,7 @@ from vlg_fastai.config import UserError
 from vlg_fastai.console import track
 from vlg_fastai.data import loaders
 from vlg_fastai.data.images import readable
+from vlg_fastai.data.pixels import Pixels
 from vlg_fastai.device import Machine
 from vlg_fastai.model import bundle
 
@@ -44,10 +45,13 @@ class Explainer:
     model: torch.nn.Module
     card: bundle.Card
     machine: Machine
+    pixels: Pixels | None = None
 
     @classmethod
-    def of(cls, run, machine):
-        return cls(*bundle.load(run, machine), machine)
+    def of(cls, run, machine, photos, store):
+        "Of `run`; the table `photos` (path, content) says what may lie decoded in `store`."
+        model, card = bundle.load(run, machine)
+        return cls(model, card, machine, card.view.pixels(photos, store, now=False))
 
     def __call__(self, paths, targets):
         """For each of `paths` an `Explained`, or None where it is no readable photo.
@@ -62,7 +66,7 @@ class Explainer:
         return [by_place.get(i) for i in range(len(paths))]
 
     def _explained(self, paths, targets):
-        dl = loaders.plain(paths, self.card.view, BATCH, self.machine)
+        dl = loaders.plain(paths, self.card.view, BATCH, self.machine, self.pixels)
         rows = torch.as_tensor(targets, device=self.machine.device).split(BATCH)
         done = []
         for (x,), wanted in track(zip(dl, rows, strict=True), "explaining", len(dl)):

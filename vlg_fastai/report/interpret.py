@@ -3,9 +3,11 @@
 from vlg_fastai import device
 from vlg_fastai.console import say
 from vlg_fastai.data.folder import of_run
+from vlg_fastai.data.store import Store
 from vlg_fastai.report import confusion, examples, faithfulness, losses
 from vlg_fastai.report.gradcam import Explainer
 from vlg_fastai.report.stored import Given, held_out
+from vlg_fastai.runs import SPLIT, read_csv
 
 REPORTS = {
     "confusion": confusion, "top_losses": losses, "gradcam": examples, "faithfulness": faithfulness
@@ -25,7 +27,7 @@ def interpret_one(cfg, run, machine):
     names = wanted(cfg)
     say(f"{run.path}:")
     needed = cfg.images or set(names) - WITHOUT_MODEL
-    explainer = Explainer.of(run, machine) if needed else None
+    explainer = explain(cfg, run, machine) if needed else None
     files = examples.report_images(cfg.images, run.reports, explainer) if cfg.images else []
     if names:
         given = Given(held_out(run), run.reports, of_run(cfg, run), explainer)
@@ -34,6 +36,13 @@ def interpret_one(cfg, run, machine):
     for path in files:
         say(f"written: {path}")
     return files
+
+
+def explain(cfg, run, machine):
+    "The Explainer of `run`, with what the cache holds of its photos."
+    photos = read_csv(run.path / SPLIT)
+    photos["path"] = [of_run(cfg, run) / file for file in photos["file"]]
+    return Explainer.of(run, machine, photos, Store.of(cfg))
 
 
 def wanted(cfg):
