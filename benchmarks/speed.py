@@ -81,13 +81,16 @@ def measure(data, archs, scratch):
             kept = scratch / f"kept-{arch}"
             for name, cache in (("first time", cold), ("again", lambda kept=kept: kept)):
                 if command == "train" and name == "first time":
-                    continue  # an epoch's rate does not hold the decoding, which comes before it
+                    continue
                 ours = lambda c=command, a=arch, k=cache: call(HERE / "ours.py", c, small, a, k())  # noqa: E731
                 if name == "again":
                     ours()
                 plain = lambda c=command, a=arch: call(HERE / "plain_fastai.py", c, small, a)  # noqa: E731
                 pairs = [(ours(), plain()) for _ in range(ROUNDS)]
-                told = f"{command}, {arch}" + (f", {name}" if command == "predict" else "")
+                # an epoch's rate holds no decoding, and a prediction's no scan: said in the row
+                told = f"{command}, {arch}, " + (
+                    f"after the scan, {name}" if command == "predict" else "photos decoded before"
+                )
                 yield row(f"{told}: photos a second", [(a[key], b[key]) for a, b in pairs])
                 if command == "train":
                     peaks = [(a["peak_gb"], b["peak_gb"]) for a, b in pairs]

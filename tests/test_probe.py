@@ -189,16 +189,55 @@ def test_a_warm_start_begins_where_a_cold_one_ends(toy, tmp_path):
 
 
 def test_what_is_kept_is_what_was_scored(toy, tmp_path):
-    run = run_training(toy_config(toy, tmp_path, epochs=2, lr=1e-4, **PRETRAINED))
-    out = run_prediction(run, tmp_path / "s.csv", test=toy / "train")
-    assert out.exists()
+    # without the probe, which is judged out of fold and refitted on all photos
+    run = run_training(toy_config(toy, tmp_path, epochs=2, lr=1e-4, probe=False, **PRETRAINED))
+    run_prediction(run, tmp_path / "s.csv", test=toy / "train")
     now = pd.read_csv(tmp_path / "probabilities.csv").set_index("file")
     valid = pd.read_csv(run.path / "valid.csv")
-    if run.facts["model"] != "probe":  # the probe is judged out of fold and refitted on all
-        names = valid["file"].str.removeprefix("train/")
-        assert np.allclose(
-            now.loc[names, run.facts["classes"]], valid[run.facts["classes"]], atol=1e-4
-        )
+    names, classes = valid["file"].str.removeprefix("train/"), run.facts["classes"]
+    assert run.facts["model"] in ("warm start", "average", "fine-tuned")
+    assert np.allclose(now.loc[names, classes], valid[classes], atol=1e-4)
+
+
+@pytest.mark.parametrize("best", ["warm start", "average", "fine-tuned"])
+def test_whichever_candidate_is_best_is_the_one_in_the_file(toy, tmp_path, monkeypatch, best):
+    def chosen(found, y):
+        (kept,) = [candidate for candidate in found if candidate.name == best]
+        return kept, [candidate.figures(y) for candidate in found]
+
+    monkeypatch.setattr(candidates, "best", chosen)
+    run = run_training(toy_config(toy, tmp_path, probe=False, **PRETRAINED))
+    run_prediction(run, tmp_path / "s.csv", test=toy / "train")
+    now = pd.read_csv(tmp_path / "probabilities.csv").set_index("file")
+    valid = pd.read_csv(run.path / "valid.csv")
+    names, classes = valid["file"].str.removeprefix("train/"), run.facts["classes"]
+    assert np.allclose(now.loc[names, classes], valid[classes], atol=1e-4)
+
+
+def test_a_candidate_whose_logits_are_no_numbers_never_wins():
+    y, sound = np.array([0, 1, 2, 0]), np.eye(3)[[0, 1, 1, 2]]
+    found = [
+        Candidate("probe", "linear", None, sound),
+        Candidate("fine-tuned", "mlp", None, np.full((4, 3), np.nan)),
+    ]
+    assert candidates.best(found, y)[0].name == "probe"
+    assert candidates.best(found[::-1], y)[0].name == "probe"
+
+
+@pytest.mark.parametrize("counts", [(4,) * 10, (100, 1), (1, 1), (3, 2)])
+def test_small_and_lopsided_folders_have_a_probe_all_the_same(counts):
+    y = np.repeat(np.arange(len(counts)), counts)
+    x = np.random.default_rng(0).normal(size=(len(y), 8)).astype(np.float32)
+    fold = probe.out_of_fold(x, y, np.arange(len(y)), len(counts), Store())
+    assert np.isfinite(fold.logits).all()
+    assert probe.fit(x, y, fold.strength, len(counts))(torch.as_tensor(x)).shape == (
+        len(y), len(counts)
+    )  # fmt: skip
+
+
+def test_a_probe_says_that_it_cannot_judge_mirroring(probed, tmp_path, capsys):
+    run_prediction(probed, tmp_path / "s.csv", tta=True)
+    assert "none is left to judge --tta by" in capsys.readouterr().out
 
 
 def test_no_probe_of_a_backbone_that_knows_nothing_unless_it_is_asked_for(toy, tmp_path):

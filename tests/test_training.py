@@ -4,6 +4,7 @@ import dataclasses
 import json
 import os
 import signal
+import weakref
 from concurrent.futures import ThreadPoolExecutor
 from itertools import count
 
@@ -20,6 +21,7 @@ from vlg_fastai import runs
 from vlg_fastai.cli import as_json, stored_config
 from vlg_fastai.config import InterpretConfig, TrainConfig, UserError
 from vlg_fastai.data import demo
+from vlg_fastai.data.pixels import Pixels
 from vlg_fastai.model import callbacks, learner
 from vlg_fastai.model.callbacks import CalibratedNLL
 from vlg_fastai.report.interpret import interpret
@@ -141,14 +143,16 @@ def test_a_moving_average_of_weights_that_stand_still_is_these_weights():
     assert torch.allclose(net.weight, before)
 
 
-def out_of_memory_above(bs):
-    "A callback that runs out of memory with more than `bs` photos at a time."
+def out_of_memory_above(bs, graphs=None):
+    "A callback that runs out of memory in the forward pass of more than `bs` photos."
 
     class Full(Callback):
         order = -20
 
-        def before_batch(self):
+        def after_pred(self):
             if self.training and len(self.x) > bs:
+                if graphs is not None:
+                    graphs.append(weakref.ref(self.learn.pred))
                 raise torch.OutOfMemoryError("CUDA out of memory")
 
     return Full()
@@ -168,11 +172,33 @@ def test_running_out_of_memory_halves_the_batch_and_accumulates(toy, tmp_path, m
     )
     run = run_training(toy_config(toy, tmp_path, bs=16, epochs=2, mixup=0.3))
     told = capsys.readouterr().out
-    assert "out of memory with 16 photos at a time: going on with 8, 2 batches a step" in told
-    assert "out of memory with 8 photos at a time: going on with 4, 4 batches a step" in told
+    assert "out of memory with 16 photos at a time: starting again with 8, 2 batches" in told
+    assert "out of memory with 8 photos at a time: starting again with 4, 4 batches" in told
     photos = run.facts["photos"]["train"]
     assert steps == [4] * (2 * (photos // 16))
     assert run.facts["status"] == "finished"
+
+
+def test_nothing_of_the_batch_that_failed_is_left(toy, tmp_path, monkeypatch):
+    graphs, alive, build = [], [], learner.build
+
+    class Watch(Callback):
+        order = 99
+
+        def before_train(self):
+            alive.extend(ref() for ref in graphs)
+
+    monkeypatch.setattr(
+        learner,
+        "build",
+        lambda *given: build(*given).add_cbs([out_of_memory_above(4, graphs), Watch()]),
+    )
+    run_training(toy_config(toy, tmp_path, precision="bf16"))
+    assert graphs
+    assert alive == [None] * len(alive)  # else its memory would still be taken
+    assert torch.autocast_increment_nesting() == 1  # out of every autocast: its casts are gone
+    assert torch.autocast_decrement_nesting() == 0
+    assert not torch.is_autocast_enabled("cpu")
 
 
 def test_a_photo_too_large_for_the_memory_is_the_users_to_know(toy, tmp_path, monkeypatch):
@@ -185,8 +211,10 @@ def test_a_photo_too_large_for_the_memory_is_the_users_to_know(toy, tmp_path, mo
 
 
 def test_compiling_changes_nothing_but_the_speed(toy, tmp_path, plain, monkeypatch):
-    monkeypatch.setattr(learner, "COMPILER", "eager")  # the tracer without a C++ compiler
+    traced = []
+    monkeypatch.setattr(learner, "COMPILER", lambda graph, _: traced.append(graph) or graph.forward)
     compiled = outcome(run_training(toy_config(toy, tmp_path, compile=True)))
+    assert traced
     assert compiled[2].keys() == plain[2].keys()
     assert compiled[0]["accuracy"] == plain[0]["accuracy"]
 
@@ -208,6 +236,19 @@ def test_stages_hold_every_parameter_once(arch):
     assert len(groups) > 4
     assert sorted(flat) == sorted(id(p) for p in model.parameters())
     assert [id(p) for p in groups[-1]] == [id(p) for p in model[1].parameters()]
+
+
+def test_a_dry_run_without_epochs_is_a_dry_run(toy, tmp_path):
+    assert run_training(toy_config(toy, tmp_path, epochs=0, dry_run=True)).facts["status"] == (
+        "dry run"
+    )
+
+
+def test_strong_crops_are_cut_from_finer_pixels(toy, tmp_path, monkeypatch):
+    sides = []
+    monkeypatch.setattr(Pixels, "_decode", lambda self, *_: sides.append(self.side))
+    run_training(toy_config(toy, tmp_path, aug="strong"))
+    assert sides[:2] == [32, 63]  # crops of a third of the area would else be enlarged
 
 
 def test_patience_ends_a_run_that_gets_no_better(toy, tmp_path, capsys):

@@ -5,6 +5,7 @@ import multiprocessing
 import os
 import platform
 import sys
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -37,6 +38,7 @@ class Machine:
 def prepare(cfg):
     "Set the allocator, settle what `cfg` leaves open and make the device fastai's own."
     keep_memory()
+    allow_files()
     device = pick(cfg.device)
     if device.type == "cuda":
         torch.cuda.set_device(device)
@@ -57,6 +59,17 @@ def keep_memory():
         return False
     libc = ctypes.CDLL("libc.so.6")
     return bool(libc.mallopt(M_MMAP_THRESHOLD, KEEP) and libc.mallopt(M_TRIM_THRESHOLD, KEEP))
+
+
+def allow_files():
+    "As many open files as the system lets us have: a part of the cache is one, macOS grants 256."
+    if sys.platform == "win32":
+        return
+    import resource
+
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    with suppress(ValueError, OSError):
+        resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
 
 
 def pick(option):

@@ -92,7 +92,10 @@ def blended(probs, tta):
 
 
 def report_tta(run, model, card, cfg, machine):
-    "Say whether mirroring helped on the validation photos of `run`, if they are still there."
+    "Say whether mirroring helped on the validation photos of `run`, if they can tell."
+    if run.facts.get("model") == "probe":
+        say(f"{run.path.name}: a probe, fitted on all photos: none is left to judge --tta by")
+        return
     split = runs.read_csv(run.path / runs.SPLIT)
     valid = split[split["split"] == "valid"]
     paths = [folder.of_run(cfg, run) / file for file in valid["file"]]

@@ -54,6 +54,11 @@ class Fit(RandTransform):
         return left, top, left + w, top + h
 
 
+def finest(min_scale):
+    "How much finer than a whole view its smallest and narrowest random crop is shown."
+    return 1 / math.sqrt(min_scale * math.exp(-RATIO))
+
+
 def resampling(interpolation):
     "Pillow's filter of that name, as timm writes it; bicubic for those Pillow lacks."
     return getattr(Image.Resampling, interpolation.upper(), Image.Resampling.BICUBIC)

@@ -32,9 +32,12 @@ class View:
     def fit(self, min_scale=None):
         return Fit(self.size, self.crop_pct, self.interpolation, min_scale)
 
-    def pixels(self, photos=None, store=None, now=True):
-        "How its photos are read: from their files, or decoded once for the table `photos`."
-        side = math.ceil(self.size / self.crop_pct)
+    def pixels(self, photos=None, store=None, now=True, detail=1.0):
+        """How its photos are read: from their files, or decoded once for the table `photos`.
+
+        detail: how many times finer than this view needs.
+        """
+        side = math.ceil(self.size / self.crop_pct * detail)
         return Pixels.of(photos, side, resampling(self.interpolation), store, now)
 
     def normalize(self):

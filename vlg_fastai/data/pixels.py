@@ -1,6 +1,7 @@
 """Photo file in, upright RGB pixels out, decoded once and no larger than a view needs."""
 
 from concurrent.futures import ThreadPoolExecutor
+from itertools import takewhile
 
 import numpy as np
 from PIL import Image
@@ -57,6 +58,8 @@ class Pixels:
     def _decode(self, store, photos):
         path_of = {key: path for path, key in self.keys.items()}
         missing = self.shelf.missing(photos["content"])
+        if not missing:
+            return
         needed = len(missing) * self.side**2 * 3 * 4 / 3  # most photos are 4 to 3
         if needed > store.room(self.shelf):
             say(
@@ -67,7 +70,8 @@ class Pixels:
         with quiet_decoders(), ThreadPoolExecutor(cpus()) as pool:
             decoded = ahead(pool, lambda key: np.asarray(self.read(path_of[key])), missing)
             told = track(zip(missing, decoded, strict=True), "decoding", len(missing))
-            self.shelf.fill((key, array) for key, array in told if array.nbytes <= LARGEST)
+            fitting = ((key, array) for key, array in told if array.nbytes <= LARGEST)
+            self.shelf.fill(takewhile(lambda _: not self.shelf.refused, fitting))
 
 
 def ahead(pool, function, items):

@@ -11,6 +11,7 @@ import os
 import shutil
 import time
 import uuid
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -20,7 +21,7 @@ from platformdirs import user_cache_path
 from vlg_fastai.console import say
 
 GIGABYTE = 10**9
-MOST_BYTES, MOST_SECONDS = 64 * 2**20, 20.0  # of work that wait in memory for their segment
+MOST_BYTES, MOST_SECONDS = 64 * 2**20, 60.0  # of work that wait in memory for their segment
 INDEXES = "[!.]*.index.npy"  # a hidden one is not finished
 STALE = 24 * 3600  # seconds after which a hidden or unindexed file has lost its writer
 INDEX = np.dtype([("key", "S32"), ("start", "u8"), ("shape", "u4", (3,))])  # unused axes are 0
@@ -52,27 +53,28 @@ class Store:
 
     def clear(self):
         "Remove every shelf; other files in the folder are not ours and stay."
-        size = sum(data.stat().st_size for data in self._segments())
+        size = sum(map(_size, self._segments()))
         for folder in {data.parent for data in self._segments()}:
             shutil.rmtree(folder, ignore_errors=True)
         say(f"{self.folder}: emptied, {size / GIGABYTE:.2f} GB")
 
-    def trim(self, keep):
-        "Remove the segments used longest ago until the rest fits; the shelf `keep` stays."
-        found = sorted((data.stat().st_mtime, data) for data in self._segments())
-        size = sum(data.stat().st_size for _, data in found)
+    def trim(self, used):
+        "Remove the segments used longest ago until the rest fits; those in the set `used` stay."
+        found = sorted((_when(data), data) for data in self._segments())
+        size = sum(_size(data) for _, data in found)
         for _, data in found:
-            if size > self.limit and data.parent != keep:
-                size -= data.stat().st_size
+            if size > self.limit and data not in used:
+                size -= _size(data)
                 _remove(data)
 
     def room(self, shelf):
         "Bytes that may be added to `shelf`: below the limit, and no more than half the free disk."
-        if self.folder is None:
+        try:
+            self.folder.mkdir(parents=True, exist_ok=True)
+            free = shutil.disk_usage(self.folder).free / 2
+        except OSError:
             return 0
-        own = sum(data.stat().st_size for data in self._segments() if data.parent == shelf.folder)
-        self.folder.mkdir(parents=True, exist_ok=True)
-        return min(self.limit - own, shutil.disk_usage(self.folder).free / 2)
+        return min(self.limit - sum(map(_size, shelf.used)), free)
 
     def _segments(self):
         found = (_data(index) for index in self.folder.glob(f"*-*/{INDEXES}"))
@@ -84,6 +86,7 @@ class Shelf:
 
     def __init__(self, folder, store):
         self.folder, self.store, self.places = folder, store, {}
+        self.used, self.refused = set(), False  # segments asked for; True once the disk said no
         if folder is not None and folder.is_dir():
             self._open()
 
@@ -100,8 +103,14 @@ class Shelf:
         return type(self), (self.folder, self.store)
 
     def missing(self, keys):
-        "Those of `keys` that are not here, each once, in their order."
-        return [key for key in dict.fromkeys(keys) if key not in self]
+        "Those of `keys` that are not here, each once, in their order; the others count as used."
+        keys = dict.fromkeys(keys)
+        named = (getattr(self.places[key][0], "filename", None) for key in keys if key in self)
+        for data in set(filter(None, named)) - self.used:
+            self.used.add(Path(data))
+            with suppress(OSError):  # a cache of somebody else's: read, never written
+                os.utime(data)
+        return [key for key in keys if key not in self]
 
     def rows(self, keys):
         "The arrays of `keys` as one, stacked."
@@ -118,7 +127,7 @@ class Shelf:
                 waiting, since, size = {}, time.monotonic(), 0
         self._write(waiting)
         if self.folder is not None:
-            self.store.trim(self.folder)
+            self.store.trim(self.used)
 
     def _write(self, arrays):
         if not arrays:
@@ -142,17 +151,20 @@ class Shelf:
                 hidden = path.with_name(f".{path.name}")
                 np.save(hidden, content)
                 os.replace(hidden, path)
+            self.used.add(_data(name))
             return np.load(_data(name), mmap_mode="r")
         except OSError as error:
-            say(f"{self.folder}: cannot be written ({error.strerror}); going on without")
+            if not self.refused:
+                say(f"{self.folder}: cannot be written ({error.strerror}); going on without")
+            self.refused = True
+            for left in self.folder.glob(f".{name.name.split('.')[0]}*"):
+                _remove(left)
             return numbers
 
     def _open(self):
         for name in sorted(self.folder.glob(INDEXES)):
             try:
-                index, numbers = np.load(name), np.load(_data(name), mmap_mode="r")
-                os.utime(_data(name))  # used now: the last to go when room is needed
-                self._place(index, numbers)
+                self._place(np.load(name), np.load(_data(name), mmap_mode="r"))
             except (OSError, ValueError, EOFError):  # another process made room, or the disk failed
                 continue
         self._sweep()
@@ -170,8 +182,8 @@ class Shelf:
             orphan = path.name.startswith(".") or (
                 path not in indexed and not path.name.endswith(".index.npy")
             )
-            if orphan and time.time() - path.stat().st_mtime > STALE:
-                path.unlink(missing_ok=True)
+            if orphan and time.time() - _when(path) > STALE:
+                _remove(path)
 
 
 def _data(index):
@@ -179,10 +191,22 @@ def _data(index):
     return index.with_name(index.name.replace(".index.npy", ".npy"))
 
 
+def _size(path):
+    "Bytes of a file; 0 once another process removed it."
+    with suppress(OSError):
+        return path.stat().st_size
+    return 0
+
+
+def _when(path):
+    "When a file was used last; now, where another process has just renamed or removed it."
+    with suppress(OSError):
+        return path.stat().st_mtime
+    return time.time()
+
+
 def _remove(data):
-    "Remove a segment, its index first; where another process holds it open, it stays."
-    try:
-        data.with_name(data.name.replace(".npy", ".index.npy")).unlink(missing_ok=True)
+    "Remove a segment, its numbers first; where another process holds them open, all of it stays."
+    with suppress(OSError):
         data.unlink(missing_ok=True)
-    except OSError:
-        return
+        data.with_name(data.name.replace(".npy", ".index.npy")).unlink(missing_ok=True)

@@ -39,7 +39,8 @@ def best(candidates, y):
     rows = [candidate.figures(y) for candidate in candidates]
     if not len(y):
         return candidates[-1], rows
-    return candidates[int(np.argmin([row["nll"] for row in rows]))], rows
+    losses = [row["nll"] if np.isfinite(row["nll"]) else np.inf for row in rows]
+    return candidates[int(np.argmin(losses))], rows
 
 
 def report(rows, kept):

@@ -15,7 +15,8 @@ from vlg_fastai.device import Machine
 from vlg_fastai.model import backbone
 from vlg_fastai.model.precision import autocast
 
-BATCH = 64  # photos a forward pass
+BATCH = 64  # photos a forward pass at 224 px
+LARGEST = float(np.finfo(np.float16).max)
 
 
 @dataclass(frozen=True)
@@ -80,7 +81,8 @@ class Frozen:
         return self.shelves[0].rows(photos["content"])[:, self.width :].astype(np.float32)
 
     def _computed(self, paths, pixels, flip):
-        dl = loaders.plain(paths, self.view, BATCH, self.machine, pixels)
+        bs = max(1, min(BATCH, round(BATCH * (224 / self.view.size) ** 2)))
+        dl = loaders.plain(paths, self.view, bs, self.machine, pixels)
         what = "features of mirrored photos" if flip else "features"
         for (x,) in track(dl, what, len(dl)):
             with torch.inference_mode(), autocast(self.machine):
@@ -88,8 +90,15 @@ class Frozen:
 
     def _rows(self, x):
         x = x.as_subclass(torch.Tensor).contiguous(memory_format=self.machine.memory_format)
+        rows = self._forward(x)
+        if not torch.isfinite(rows).all():  # fp16 ends at 65,504, and some nets go beyond inside
+            with torch.autocast(x.device.type, enabled=False):
+                rows = self._forward(x)
+        return rows.clamp(-LARGEST, LARGEST).cpu().numpy().astype(np.float16)
+
+    def _forward(self, x):
         maps = self.net.forward_features(x)
         made = [self.net.forward_head(maps, pre_logits=True).flatten(1)]
         if self.net.num_classes:
             made.append(self.net.forward_head(maps))
-        return torch.cat([part.float() for part in made], 1).cpu().numpy().astype(np.float16)
+        return torch.cat([part.float() for part in made], 1)

@@ -28,7 +28,15 @@ def callbacks(machine):
 
 
 def release(machine):
-    "After a fit that broke off: give cached memory back, and leave the autocast it was in."
+    """After a fit that broke off: give cached memory back, and leave the autocast it was in.
+
+    Autocast keeps its casts of the weights until the outermost context is left; a count that stays
+    above nought would have every later step compute with the weights of the batch that failed.
+    """
+    torch.autocast_increment_nesting()
+    while torch.autocast_decrement_nesting() > 0:
+        continue
+    torch.clear_autocast_cache()
     torch.set_autocast_enabled(machine.device.type, False)
     if machine.device.type == "cuda":
         torch.cuda.empty_cache()

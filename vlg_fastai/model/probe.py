@@ -63,8 +63,8 @@ def out_of_fold(x, y, groups, classes, store, seed=0):
     NLL prefers too little shrinkage. Kept in `store`: it takes longer than the features, once kept.
     """
     x = x * scale(x)
-    shelf = store.shelf("probe", TOLERANCE, ROUNDS, NORM)
     key = _digest(x.astype(np.float16), y, groups, np.array([classes, seed, FOLDS, *STRENGTHS]))
+    shelf = store.shelf("probe", key, TOLERANCE, ROUNDS, NORM)  # of its own: one file to open
     if key not in shelf:
         logits, best = _searched(x, y, _folds(y, groups, seed), classes)
         shelf.fill([(key, np.vstack([logits, np.full((1, classes), best, np.float32)]))])
@@ -81,7 +81,7 @@ def _digest(*arrays):
 
 def _folds(y, groups, seed):
     "[(training rows, held-out rows)], whole groups on one side, classes spread evenly."
-    count = min(FOLDS, len(np.unique(groups)))
+    count = min(FOLDS, len(np.unique(groups)), np.bincount(y).max())
     if count < 2:
         return []
     with warnings.catch_warnings():
@@ -95,6 +95,8 @@ def _searched(x, y, folds, classes):
 
     def search(fold):
         train, held = fold
+        if len(np.unique(y[train])) < 2:
+            return  # one class alone is no choice: the logits stay even
         for i, fitted in enumerate(_path(x[train], y[train])):
             logits[i, held] = _logits(fitted, x[held], classes)
 

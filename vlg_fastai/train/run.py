@@ -56,7 +56,7 @@ def contest(work, learn, run):
         say(fold.in_words(work.labels))
         found.append(candidate)
     if learn is None:
-        return found, {**NO_FIT, **facts}
+        return found, {**NO_FIT, **facts, "status": "dry run" if work.cfg.dry_run else "finished"}
     more, outcome = tuned(work, learn, run)
     return found + more, {**outcome, **facts}
 

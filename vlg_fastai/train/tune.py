@@ -12,12 +12,13 @@ from vlg_fastai import runs
 from vlg_fastai.config import UserError
 from vlg_fastai.console import say
 from vlg_fastai.data import loaders
-from vlg_fastai.model import backbone, candidates, inference, learner, probe, warm
+from vlg_fastai.data.augment import MIN_SCALE, finest
+from vlg_fastai.model import backbone, bundle, candidates, inference, learner, probe, warm
 from vlg_fastai.model.candidates import Candidate
 from vlg_fastai.model.precision import release
 
 NO_FIT = {  # what comes of the fit of a run that has none
-    "status": "finished", "lr": None, "lr_body": None, "best_epoch": None, "epochs": 0,
+    "lr": None, "lr_body": None, "best_epoch": None, "epochs": 0,
     "photos_per_second": None,
 }  # fmt: skip
 
@@ -30,9 +31,11 @@ def build(work, source):
 
 
 def batches(work, cfg):
-    "The DataLoaders of the photos of `work`."
-    card = work.card
-    return loaders.build(work.table, card.classes, card.view, work.pixels, work.machine, cfg)
+    "The DataLoaders of the photos of `work`; crops of varied size are cut from finer pixels."
+    card, smallest, pixels = work.card, MIN_SCALE.get(cfg.aug), work.pixels
+    if smallest:
+        pixels = card.view.pixels(work.table, work.store, detail=finest(smallest))
+    return loaders.build(work.table, card.classes, card.view, pixels, work.machine, cfg)
 
 
 def trained_state(work, source):
@@ -62,9 +65,10 @@ def tuned(work, learn, run):
     "([warm start, average, fine-tuned] or the last alone, what came of the fit)."
     warmed = warm_start(work, learn.model) if work.frozen and work.cfg.warm_start else None
     outcome = fit(work, learn, run)
+    bundle.save(run, learn.model)  # whatever ends the run now, its weights are there
     last = candidate("fine-tuned", learn.model, work)
-    if warmed is None:
-        return [last], outcome
+    if warmed is None or outcome["status"] == "interrupted":
+        return [*filter(None, [warmed]), last], outcome
     model = candidates.average(warmed.model, learn.model, learn.dls.train, work.machine)
     return [warmed, candidate("average", model, work), last], outcome
 
@@ -107,19 +111,21 @@ def fit(work, learn, run):
 def fit_in_memory(work, learn, cfg, path, steps=1):
     "Fit; where memory runs out, again with half the photos at a time and twice the batches a step."
     loss = learn.loss_func
+    start = {key: value.cpu().clone() for key, value in learn.model.state_dict().items()}
     try:
         return learner.fit(learn, cfg, path, steps)
     except torch.OutOfMemoryError:
         half = learn.dls.bs // 2
         if half < 2:
-            raise UserError(
-                f"--bs {cfg.bs}: not two photos fit in memory; try a lower --size"
-            ) from None
+            raise UserError(f"--bs {cfg.bs}: not two photos fit in memory; lower --size") from None
     say(
-        f"out of memory with {2 * half} photos at a time: going on with {half}, {2 * steps}"
+        f"out of memory with {2 * half} photos at a time: starting again with {half}, {2 * steps}"
         " batches a step"
     )
     learn.loss_func, learn.opt = loss, None  # mixing leaves its own loss behind where it is cut off
+    learn._end_cleanup()  # fastai's own, left out where a fit breaks off: it lets go of the graph
+    learn.loss_grad = None
+    learn.model.load_state_dict(start)
     learn.model.zero_grad()
     learn.unfreeze()
     release(work.machine)
