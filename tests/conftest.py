@@ -1,6 +1,7 @@
 """Toy photos and a run trained on them; nothing here needs a network, a GPU or real photos."""
 
 import dataclasses
+import os
 import random
 from pathlib import Path
 
@@ -10,6 +11,7 @@ from PIL import Image, ImageDraw
 
 from vlg_fastai.config import PredictConfig, TrainConfig
 
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # as the commands do, before torch loads
 ARCH = "test_efficientnet"  # timm's own toy net: trains an epoch of these folders in a second
 FINE_TUNED = {"size": 64, "lr": 5e-3, "probe": False, "warm_start": False}
 COLOURS = {"blue+whale": (40, 70, 200), "höhlen bär": (150, 90, 40), "frog": (40, 180, 60)}
