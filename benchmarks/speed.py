@@ -13,9 +13,12 @@ import subprocess
 import sys
 import tempfile
 import time
+from itertools import count, repeat
 from pathlib import Path
 
 HERE = Path(__file__).parent
+TRAIN, OURS, PLAIN = HERE.parent / "train.py", HERE / "ours.py", HERE / "plain_fastai.py"
+RATE = "photos_per_second"
 ROUNDS, PER_CLASS = 3, 16
 ARCHS = ("tf_efficientnet_lite0", "convnext_tiny")
 
@@ -43,11 +46,6 @@ def part_of(data, scratch):
     return scratch / "data"
 
 
-def rounds(ours, plain, key):
-    "[(ours, plain)] of `ROUNDS` rounds, one after the other."
-    return [(ours()[key], plain()[key]) for _ in range(ROUNDS)]
-
-
 def row(what, pairs, higher=True):
     "One row of the table: medians, ranges and the ratio by which ours is better."
     ours, plain = (sorted(values) for values in zip(*pairs, strict=True))
@@ -68,49 +66,60 @@ def alone(what, values):
 
 def measure(data, archs, scratch):
     "Yield the rows of the table, one at a time."
-    small, fresh = part_of(data, scratch), iter(range(10**6))
-    cold = lambda: scratch / f"cache{next(fresh)}"  # noqa: E731
-    helped = rounds(
-        lambda: call(HERE.parent / "train.py", "--help"),
-        lambda: call(HERE / "plain_fastai.py", "help", small, archs[0]),
-        "wall",
-    )
-    yield row("start-up: seconds until --help or a mistake is answered", helped, higher=False)
+    small = part_of(data, scratch)
+    caches = (scratch / f"cache{number}" for number in count())  # a new one each time
+    yield start_up()
     for arch in archs:
-        for command, key in (("train", "photos_per_second"), ("predict", "photos_per_second")):
-            kept = scratch / f"kept-{arch}"
-            for name, cache in (("first time", cold), ("again", lambda kept=kept: kept)):
-                if command == "train" and name == "first time":
-                    continue
-                ours = lambda c=command, a=arch, k=cache: call(HERE / "ours.py", c, small, a, k())  # noqa: E731
-                if name == "again":
-                    ours()
-                plain = lambda c=command, a=arch: call(HERE / "plain_fastai.py", c, small, a)  # noqa: E731
-                pairs = [(ours(), plain()) for _ in range(ROUNDS)]
-                # an epoch's rate holds no decoding, and a prediction's no scan: said in the row
-                told = f"{command}, {arch}, " + (
-                    f"after the scan, {name}" if command == "predict" else "photos decoded before"
-                )
-                yield row(f"{told}: photos a second", [(a[key], b[key]) for a, b in pairs])
-                if command == "train":
-                    peaks = [(a["peak_gb"], b["peak_gb"]) for a, b in pairs]
-                    yield row(f"{told}: peak memory, GB", peaks, higher=False)
-    yield from probe_rows(data, scratch, cold)
+        yield from train_rows(small, arch, next(caches))
+        yield predict_row(small, arch, "first time", caches)
+        yield predict_row(small, arch, "again", repeat(next(caches)))
+    yield from probe_rows(data, scratch, caches)
 
 
-def probe_rows(data, scratch, cold):
+def start_up():
+    "From the command to its help; a mistake is answered as soon."
+    helps = [(call(TRAIN, "--help"), call(PLAIN, "help")) for _ in range(ROUNDS)]
+    pairs = [(a["wall"], b["wall"]) for a, b in helps]
+    return row("start-up: seconds until --help or a mistake is answered", pairs, higher=False)
+
+
+def train_rows(data, arch, cache):
+    "An epoch's rate and the peak of memory; ours decodes before the epoch, plain within it."
+    call(OURS, "train", data, arch, cache)
+    done = [
+        (call(OURS, "train", data, arch, cache), call(PLAIN, "train", data, arch))
+        for _ in range(ROUNDS)
+    ]
+    told = f"train, {arch}, photos decoded before"
+    yield row(f"{told}: photos a second", [(a[RATE], b[RATE]) for a, b in done])
+    peaks = [(a["peak_gb"], b["peak_gb"]) for a, b in done]
+    yield row(f"{told}: peak memory, GB", peaks, higher=False)
+
+
+def predict_row(data, arch, when, caches):
+    "From files to logits, each time with the next of `caches`; for `again` it is filled first."
+    if when == "again":
+        call(OURS, "predict", data, arch, next(caches))
+    done = [
+        (call(OURS, "predict", data, arch, next(caches)), call(PLAIN, "predict", data, arch))
+        for _ in range(ROUNDS)
+    ]
+    pairs = [(a[RATE], b[RATE]) for a, b in done]
+    return row(f"predict, {arch}, after the scan, {when}: photos a second", pairs)
+
+
+def probe_rows(data, scratch, caches):
     "A run without epochs on all photos, step by step, and from process start to a usable run."
     arch = ARCHS[0]
-    steps = [call(HERE / "ours.py", "probe", data, arch, cold()) for _ in range(ROUNDS)]
+    steps = [call(OURS, "probe", data, arch, next(caches)) for _ in range(ROUNDS)]
     for name in ("scan and split", "decode and features", "probe, out of fold and fitted"):
         yield alone(f"--epochs 0, {arch}: seconds of {name}", [s[name] for s in steps])
     walls = {"first time": [], "again": []}
     for _ in range(ROUNDS):
-        cache = cold()
+        cache = next(caches)
         for seconds in walls.values():
             options = ("--data", data, "--arch", arch, "--epochs", 0, "--cache", cache)
-            done = call(HERE.parent / "train.py", *options, "--runs", scratch / "runs")
-            seconds.append(done["wall"])
+            seconds.append(call(TRAIN, *options, "--runs", scratch / "runs")["wall"])
     for name, seconds in walls.items():
         yield alone(f"--epochs 0, {arch}, {name}: seconds from process start to the run", seconds)
 

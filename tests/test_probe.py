@@ -155,6 +155,33 @@ def test_the_backbone_of_a_probe_is_the_trained_one_untouched(probed):
         assert torch.allclose(model[0](x), wanted, atol=1e-5)
 
 
+def test_features_and_own_logits_are_those_of_the_trained_net(toy, tmp_path):
+    import torch.nn.functional as F  # noqa: N812
+
+    from vlg_fastai.data import loaders, scan
+    from vlg_fastai.model import backbone, sources
+
+    source = sources.choose("tf_efficientnet_lite0", None, True)
+    view = backbone.view(source.arch, 64, 1.0)
+    frozen = Frozen.of(source, view, CPU, Store(tmp_path))
+    photos = scan.scan_files(toy / "test")
+    photos = pd.concat([photos, photos.iloc[:2]], ignore_index=True)  # two files come twice
+    features, own = frozen.features(photos), frozen.own_logits(photos)
+    assert (features.shape, own.shape) == ((11, 1280), (11, 1000))
+    net = backbone.trained(source, 64).eval()
+    for flip in (False, True):
+        rows = frozen.features(photos, flip=flip)
+        for (x,), at in zip(loaders.plain(photos["path"], view, 4, CPU), (0, 4, 8), strict=True):
+            with torch.inference_mode():
+                maps = net.forward_features(torch.Tensor(x.flip(-1) if flip else x))
+                wanted = net.forward_head(maps, pre_logits=True).numpy()
+                logits = net.forward_head(maps).numpy()
+            assert np.allclose(rows[at : at + 4], wanted, atol=2e-2)
+            if not flip:
+                assert np.allclose(own[at : at + 4], logits, atol=2e-2)
+    assert F.cosine_similarity(*map(torch.as_tensor, (features[:1], features[9:10]))) > 0.9999
+
+
 def test_a_run_keeps_the_best_of_its_candidates_and_tells_all(toy, tmp_path, capsys):
     run = run_training(toy_config(toy, tmp_path, **PRETRAINED))
     rows = {row["model"]: row["nll"] for row in run.facts["candidates"]}
