@@ -4,6 +4,7 @@ import multiprocessing
 import os
 import pickle
 import time
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -271,6 +272,17 @@ def test_clear_cache_empties_it_and_is_not_part_of_a_repeat(toy, tmp_path, capsy
     again = toy_config(toy, tmp_path / "runs", cache=tmp_path / "cache", clear_cache=True)
     assert "clear_cache" not in run_training(again).config
     assert "emptied" in capsys.readouterr().out
+
+
+def test_what_is_in_use_is_never_trimmed_from_a_relative_folder(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    store = Store.of(toy_config(None, None, cache=Path("cache"), cache_gb=0.000002))
+    shelf = store.shelf("features")
+    shelf.fill(pairs(keys(1), 900))
+    again = store.shelf("features")
+    assert not again.missing(keys(1))
+    again.fill(pairs(keys(1, 5), 900))  # over the limit, but both are in use
+    assert not store.shelf("features").missing(keys(1) + keys(1, 5))
 
 
 def test_the_limit_is_that_of_the_option(tmp_path):

@@ -39,7 +39,9 @@ class Store:
         "The store that `--cache`, `--cache-gb` and `--clear-cache` ask for."
         if cfg.cache == "off":
             return cls()
-        store = cls(cfg.cache or user_cache_path("vlg_fastai"), cfg.cache_gb * GIGABYTE)
+        # absolute, as memory-mapped files are named: what is in use is told by comparing paths
+        folder = Path(os.path.abspath(cfg.cache or user_cache_path("vlg_fastai")))
+        store = cls(folder, cfg.cache_gb * GIGABYTE)
         if cfg.clear_cache:
             store.clear()
         return store
@@ -106,8 +108,8 @@ class Shelf:
         "Those of `keys` that are not here, each once, in their order; the others count as used."
         keys = dict.fromkeys(keys)
         named = (getattr(self.places[key][0], "filename", None) for key in keys if key in self)
-        for data in set(filter(None, named)) - self.used:
-            self.used.add(Path(data))
+        for data in set(map(Path, filter(None, named))) - self.used:
+            self.used.add(data)
             with suppress(OSError):  # a cache of somebody else's: read, never written
                 os.utime(data)
         return [key for key in keys if key not in self]

@@ -86,7 +86,8 @@ class Frozen:
         what = "features of mirrored photos" if flip else "features"
         for (x,) in track(dl, what, len(dl)):
             with torch.inference_mode(), autocast(self.machine):
-                yield from self._rows(x.flip(-1) if flip else x)
+                rows = self._rows(x.flip(-1) if flip else x)
+            yield from rows  # outside: whoever takes them is not in these contexts
 
     def _rows(self, x):
         x = x.as_subclass(torch.Tensor).contiguous(memory_format=self.machine.memory_format)
