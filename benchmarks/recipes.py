@@ -29,6 +29,8 @@ VARIANTS = {
     "less+ema": {**LESS, "ema": True},
     "less+ema+body": {**LESS, "ema": True, "lr_body": 4e-4},
     "less+ema+body+aug": {**LESS, "ema": True, "lr_body": 4e-4, "aug": "strong"},
+    "gentle": {**LESS, "ema": True, "lr": 3e-4, "lr_body": 1e-4},
+    "gentle+body": {**LESS, "ema": True, "lr": 5e-4, "lr_body": 2e-4},
     "less+ema+aug": {**LESS, "ema": True, "aug": "strong"},
     "less+ema+body+mixup": {**LESS, "ema": True, "lr_body": 4e-4, "mixup": 0.2},
 }

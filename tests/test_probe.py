@@ -63,6 +63,24 @@ def test_the_strength_is_that_of_the_least_calibrated_nll():
     assert found.strength == min(worst, key=worst.get)
 
 
+def test_a_fit_sees_no_more_than_its_most_and_every_class_in_its_share(monkeypatch):
+    monkeypatch.setattr(probe, "MOST", 100)
+    y = np.repeat([0, 1, 2], [900, 90, 10])
+    rows = probe.drawn(y)
+    assert list(np.bincount(y[rows])) == [90, 9, 1]
+    assert len(np.unique(rows)) == 100
+    x, y, groups = clusters(400)
+    found = probe.out_of_fold(x.astype(np.float16), y, groups, 4, Store())
+    assert found.logits.shape == (400, 4)
+    assert found.figures(y)["accuracy"] > 0.9
+    assert probe.fit(x, y, 0.03, 4)(torch.as_tensor(x)).argmax(1).numpy().tolist() != [0] * 400
+
+
+def test_long_features_in_half_precision_are_scaled_as_they_are():
+    x = np.full((5, 400), 100, np.float16)  # the square of one such row is beyond fp16
+    assert probe.scale(x) == pytest.approx(probe.NORM / 2000, rel=1e-3)
+
+
 def test_out_of_fold_logits_are_kept(tmp_path, monkeypatch):
     x, y, groups = clusters()
     first = probe.out_of_fold(x, y, groups, 4, Store(tmp_path))

@@ -114,9 +114,9 @@ class Shelf:
                 os.utime(data)
         return [key for key in keys if key not in self]
 
-    def rows(self, keys):
-        "The arrays of `keys` as one, stacked."
-        return np.stack([self[key] for key in keys])
+    def rows(self, keys, part=slice(None)):
+        "The arrays of `keys`, or the `part` of each, as one, stacked."
+        return np.stack([self[key][part] for key in keys])
 
     def fill(self, pairs):
         "Keep every (key, array) of the iterator `pairs`, a segment now and then."

@@ -71,14 +71,16 @@ class Frozen:
                 self.shelves[flip].fill(zip(missing, rows, strict=True))
 
     def features(self, photos, pixels=None, flip=False):
-        "(n, width) float32: pooled, normed pre-logits of the table `photos`, or of mirror images."
+        "(n, width) float16: pooled, normed pre-logits of the table `photos`, or of mirror images."
+        if photos.empty:
+            return np.zeros((0, self.width), np.float16)
         self.look(photos, pixels, mirrored=flip)
-        return self.shelves[flip].rows(photos["content"])[:, : self.width].astype(np.float32)
+        return self.shelves[flip].rows(photos["content"], slice(self.width))
 
     def own_logits(self, photos, pixels=None):
         "(n, classes of the backbone's own classifier) float32; no column where it has none."
         self.look(photos, pixels)
-        return self.shelves[0].rows(photos["content"])[:, self.width :].astype(np.float32)
+        return self.shelves[0].rows(photos["content"], slice(self.width, None)).astype(np.float32)
 
     def _computed(self, paths, pixels, flip):
         bs = max(1, min(BATCH, round(BATCH * (224 / self.view.size) ** 2)))

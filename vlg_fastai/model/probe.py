@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 
 import numpy as np
+import pandas as pd
 import torch
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.linear_model import LogisticRegression
@@ -21,6 +22,7 @@ from vlg_fastai.model.scores import standard_error
 
 STRENGTHS = (0.003, 0.01, 0.03, 0.1)  # C of the logistic regression that are tried
 FOLDS = 5
+MOST = 40_000  # photos a fit sees, an even draw of each class: memory stays flat beyond
 NORM = 30.0  # mean length that features are scaled to; the scale folds into the weights
 TOLERANCE, ROUNDS = 1e-3, 400  # of the solver: 1e-2 is unsafe, 1e-4 takes twice as long
 
@@ -53,7 +55,8 @@ class OutOfFold:
 
 def scale(x):
     "The factor that brings the mean length of the features `x` (n, d) to `NORM`."
-    return NORM / max(float(np.linalg.norm(x, axis=1).mean()), 1e-9)
+    lengths = np.sqrt(np.einsum("ij,ij->i", x, x, dtype=np.float64))  # fp16 ends at 65,504
+    return NORM / max(float(lengths.mean()), 1e-9)
 
 
 def out_of_fold(x, y, groups, classes, store, seed=0):
@@ -62,9 +65,8 @@ def out_of_fold(x, y, groups, classes, store, seed=0):
     The strength is that of the least NLL after a fitted temperature, over grouped folds: the raw
     NLL prefers too little shrinkage. Kept in `store`: it takes longer than the features, once kept.
     """
-    x = x * scale(x)
     key = _digest(x.astype(np.float16), y, groups, np.array([classes, seed, FOLDS, *STRENGTHS]))
-    shelf = store.shelf("probe", key, TOLERANCE, ROUNDS, NORM)  # of its own: one file to open
+    shelf = store.shelf("probe", key, TOLERANCE, ROUNDS, NORM, MOST)  # of its own: one file to open
     if key not in shelf:
         logits, best = _searched(x, y, _folds(y, groups, seed), classes)
         shelf.fill([(key, np.vstack([logits, np.full((1, classes), best, np.float32)]))])
@@ -90,15 +92,32 @@ def _folds(y, groups, seed):
         return list(cut.split(y, y, groups))
 
 
+def drawn(y, seed=0):
+    "Rows of labels `y` (n,) for a fit: all, or `MOST`, of each class the same share."
+    if len(y) <= MOST:
+        return np.arange(len(y))
+    order = np.random.default_rng(seed).permutation(len(y))
+    counts = np.bincount(y)
+    turn = pd.Series(y[order]).groupby(y[order]).cumcount().to_numpy() / counts[y[order]]
+    return np.sort(order[np.argsort(turn, kind="stable")[:MOST]])
+
+
+def _scaled(x, factor):
+    return x.astype(np.float32) * np.float32(factor)
+
+
 def _searched(x, y, folds, classes):
     logits = np.zeros((len(STRENGTHS), len(y), classes), np.float32)
+    factor = scale(x)
 
     def search(fold):
         train, held = fold
         if len(np.unique(y[train])) < 2:
             return  # one class alone is no choice: the logits stay even
-        for i, fitted in enumerate(_path(x[train], y[train])):
-            logits[i, held] = _logits(fitted, x[held], classes)
+        train = train[drawn(y[train])]
+        shown, asked = _scaled(x[train], factor), _scaled(x[held], factor)
+        for i, fitted in enumerate(_path(shown, y[train])):
+            logits[i, held] = _logits(fitted, asked, classes)
 
     with solver(), ThreadPoolExecutor(cpus()) as pool:
         list(track(pool.map(search, folds), "probe, fold", len(folds)))
@@ -139,10 +158,10 @@ def fit(x, y, strength, classes):
 
     Multinomial logistic regression (scikit-learn) with the scale folded into its weights.
     """
-    factor = scale(x)
+    factor, rows = scale(x), drawn(y)
     model = LogisticRegression(C=strength, tol=TOLERANCE, max_iter=ROUNDS)
     with solver():
-        fitted = model.fit(x * factor, y)
+        fitted = model.fit(_scaled(x[rows], factor), y[rows])
     weight, bias = fitted.coef_, fitted.intercept_
     if len(weight) == 1 and classes == 2:  # two classes: one row for the second
         weight, bias = np.vstack([0 * weight, weight]), np.array([0.0, bias[0]])

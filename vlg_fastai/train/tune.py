@@ -93,7 +93,9 @@ def warm_start(work, model):
     views = [work.frozen.features(train, work.pixels, flip) for flip in (False, True)]
     weights = loaders.class_weights(table) if cfg.weighted else np.ones(len(table))
     warm.fit_head(model[1], views, work.labels[~work.held], weights[~work.held], cfg, device)
-    return candidate("warm start", deepcopy(model), work)
+    held = work.frozen.features(table[work.held], work.pixels)
+    z = inference.through(model[1], held, work.machine)
+    return Candidate("warm start", cfg.head, deepcopy(model), z)
 
 
 def fit(work, learn, run):
