@@ -16,7 +16,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
-from vlg_fastai.config import BUNDLED_ARCH, TrainConfig
+from vlg_fastai.config import BUNDLED_ARCH, RECIPES, TrainConfig
 from vlg_fastai.model.sources import choose
 
 LESS = {"label_smoothing": 0.05, "wd": 0.05, "layer_decay": 0.8}
@@ -27,12 +27,12 @@ VARIANTS = {
     "layers": {"layer_decay": 0.8},
     "less": LESS,
     "less+ema": {**LESS, "ema": True},
-    "less+ema+body": {**LESS, "ema": True, "lr_body": 4e-4},
-    "less+ema+body+aug": {**LESS, "ema": True, "lr_body": 4e-4, "aug": "strong"},
+    "strong": RECIPES["strong"],
+    "strong+aug": {**RECIPES["strong"], "aug": "strong"},
     "gentle": {**LESS, "ema": True, "lr": 3e-4, "lr_body": 1e-4},
     "gentle+body": {**LESS, "ema": True, "lr": 5e-4, "lr_body": 2e-4},
     "less+ema+aug": {**LESS, "ema": True, "aug": "strong"},
-    "less+ema+body+mixup": {**LESS, "ema": True, "lr_body": 4e-4, "mixup": 0.2},
+    "strong+mixup": {**RECIPES["strong"], "mixup": 0.2},
 }
 COLUMNS = ["data", "epochs", "seed", "variant", "nll", "accuracy", "kept", "kept_nll"]
 

@@ -101,6 +101,12 @@ def test_a_recipe_sets_defaults_that_options_override(monkeypatch):
     assert (cfg.wd, cfg.epochs) == (0.05, 3)
 
 
+def test_the_strong_recipe_is_a_set_of_defaults():
+    cfg = parse(TrainConfig, ["--recipe", "strong", "--wd", "0.2"])
+    assert (cfg.ema, cfg.layer_decay, cfg.lr_body, cfg.wd) == (True, 0.8, 4e-4, 0.2)
+    assert parse(TrainConfig, []).ema is False
+
+
 @pytest.mark.parametrize(
     "stored",
     [{"epoch": 3}, {"epochs": 2.5}, {"epochs": "5"}, {"aug": "wild"}, {"weighted": "yes"},

@@ -68,7 +68,7 @@ def out_of_fold(x, y, groups, classes, store, seed=0):
     key = _digest(x.astype(np.float16), y, groups, np.array([classes, seed, FOLDS, *STRENGTHS]))
     shelf = store.shelf("probe", key, TOLERANCE, ROUNDS, NORM, MOST)  # of its own: one file to open
     if key not in shelf:
-        logits, best = _searched(x, y, _folds(y, groups, seed), classes)
+        logits, best = _searched(x, y, folds(y, groups, seed), classes)
         shelf.fill([(key, np.vstack([logits, np.full((1, classes), best, np.float32)]))])
     found = shelf[key]
     return OutOfFold(np.array(found[:-1]), STRENGTHS[int(found[-1, 0])])
@@ -81,7 +81,7 @@ def _digest(*arrays):
     return told.hexdigest()
 
 
-def _folds(y, groups, seed):
+def folds(y, groups, seed):
     "[(training rows, held-out rows)], whole groups on one side, classes spread evenly."
     count = min(FOLDS, len(np.unique(groups)), np.bincount(y).max())
     if count < 2:
@@ -106,7 +106,7 @@ def _scaled(x, factor):
     return x.astype(np.float32) * np.float32(factor)
 
 
-def _searched(x, y, folds, classes):
+def _searched(x, y, cut, classes):
     logits = np.zeros((len(STRENGTHS), len(y), classes), np.float32)
     factor = scale(x)
 
@@ -120,7 +120,7 @@ def _searched(x, y, folds, classes):
             logits[i, held] = _logits(fitted, asked, classes)
 
     with solver(), ThreadPoolExecutor(cpus()) as pool:
-        list(track(pool.map(search, folds), "probe, fold", len(folds)))
+        list(track(pool.map(search, cut), "probe, fold", len(cut)))
     best = int(np.argmin([nll(z, y, fit_temperature(z, y)) for z in logits]))
     return logits[best], best
 
@@ -151,6 +151,14 @@ def _logits(fitted, x, classes):
     full = np.repeat(z.min(1, keepdims=True), classes, axis=1)
     full[:, fitted.classes_] = z
     return full
+
+
+def teller(x, y, strength, classes, factor):
+    "Fit on features `x` (n, d); a function from features to logits (m, classes)."
+    rows = drawn(y)
+    model = LogisticRegression(C=strength, tol=TOLERANCE, max_iter=ROUNDS)
+    model.fit(_scaled(x[rows], factor), y[rows])
+    return lambda asked: _logits(model, _scaled(asked, factor), classes)
 
 
 def fit(x, y, strength, classes):

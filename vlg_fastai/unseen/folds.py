@@ -1,0 +1,199 @@
+"""Labelled and test features in, how known, left-out and test photos score out.
+
+Folds over photos say how photos of known classes score that a model never saw; folds over classes
+say how photos of classes score that it never saw. Both are the yardstick for the test photos.
+"""
+
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+from cleanlab.filter import find_label_issues
+from sklearn.metrics import roc_auc_score
+
+from vlg_fastai.console import track
+from vlg_fastai.device import cpus
+from vlg_fastai.model import probe
+from vlg_fastai.model.inference import fit_temperature, probabilities
+from vlg_fastai.unseen.likeness import Likeness, unit
+
+SCORES = ("likeness", "certainty")  # relative Mahalanobis; calibrated maximum probability
+CLASS_FOLDS = 5
+FEWEST_PHOTOS, FEWEST_CLASSES = 40, 3  # below them folds tell nothing
+MOST = 10_000  # photos that folds are cut from: memory and time stay flat beyond
+
+
+@dataclass(frozen=True)
+class Labelled:
+    "Features x (n, d), labels y (n,), near-duplicate groups (n,) and the probe's out-of-fold logits."
+
+    x: np.ndarray
+    y: np.ndarray
+    groups: np.ndarray
+    fold: probe.OutOfFold
+    seed: int = 0
+
+    @property
+    def classes(self):
+        return self.fold.logits.shape[1]
+
+    @cached_property
+    def probs(self):
+        "Calibrated out-of-fold probabilities (n, classes)."
+        return probabilities(self.fold.logits, fit_temperature(self.fold.logits, self.y))
+
+    @cached_property
+    def doubtful(self):
+        "(n,) True where the label is doubted by class and by noise rate (confident learning)."
+        if len(np.unique(self.y)) < self.classes:  # cleanlab wants every class to be there
+            return np.zeros(len(self.y), bool)
+        return find_label_issues(self.y, self.probs, filter_by="both", n_jobs=1)
+
+    @cached_property
+    def sound(self):
+        "Rows without a doubtful label, `MOST` of them."
+        rows = np.flatnonzero(~self.doubtful)
+        order = np.random.default_rng(self.seed).permutation(rows)
+        return np.sort(order[:MOST])
+
+    @cached_property
+    def factor(self):
+        return probe.scale(self.x)
+
+    @property
+    def enough(self):
+        "Whether folds can tell anything."
+        kinds = len(np.unique(self.y[self.sound]))
+        return len(self.sound) >= FEWEST_PHOTOS and kinds >= FEWEST_CLASSES
+
+
+@dataclass(frozen=True)
+class ClassFold:
+    """What a model of the classes `known` makes of photos it never saw, some of classes `held`.
+
+    train: rows it was fitted on; rows (n,): those it was asked about; logits (n, known); scores
+    (n, 2), likeness first; new (n,): True where the photo's class was held out.
+    """
+
+    known: np.ndarray
+    held: np.ndarray
+    train: np.ndarray
+    rows: np.ndarray
+    logits: np.ndarray
+    scores: np.ndarray
+    new: np.ndarray
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """Scores (n, 2) of known photos out of fold, of pseudo-unseen ones fold by fold, of test ones.
+
+    right (n,): whether the probe was right about the known photo; temperature: of its logits.
+    """
+
+    known: np.ndarray
+    right: np.ndarray
+    folds: list[ClassFold]
+    test: np.ndarray
+    temperature: float
+
+    @property
+    def pseudo(self):
+        "Scores (m, 2) of the photos of held-out classes."
+        return np.concatenate([fold.scores[fold.new] for fold in self.folds])
+
+    def auroc(self, score):
+        "How well the score called `score` tells held-out classes from known ones, fold by fold."
+        i = SCORES.index(score)
+        return [roc_auc_score(~fold.new, fold.scores[:, i]) for fold in self.folds]
+
+    def threshold(self, share=0.05):
+        "The likeness below which only `share` of the known photos lie."
+        return float(np.quantile(self.known[:, 0], share))
+
+    def missed(self):
+        "Share of pseudo-unseen photos above the threshold."
+        return float((self.pseudo[:, 0] >= self.threshold()).mean())
+
+
+def gather(labelled, test):
+    "The `Evidence` of `labelled` photos and of `test` features (m, d)."
+    photo_folds = probe.folds(labelled.y[labelled.sound], _groups(labelled), labelled.seed)
+    class_folds = _held_out_classes(labelled)
+    jobs = [*((True, cut) for cut in photo_folds), *((False, held) for held in class_folds)]
+
+    def work(job):
+        over_photos, cut = job
+        if over_photos:
+            return _photo_fold(labelled, *(labelled.sound[rows] for rows in cut), test)
+        return _class_fold(labelled, cut)
+
+    with probe.solver(), ThreadPoolExecutor(cpus()) as pool:
+        made = list(track(pool.map(work, jobs), "known and unlike, fold", len(jobs)))
+    return _judged(labelled, made[: len(photo_folds)], made[len(photo_folds) :])
+
+
+def _groups(labelled):
+    return labelled.groups[labelled.sound]
+
+
+def _held_out_classes(labelled):
+    kinds = np.unique(labelled.y[labelled.sound])
+    order = np.random.default_rng(labelled.seed).permutation(kinds)
+    return [np.sort(part) for part in np.array_split(order, min(CLASS_FOLDS, len(kinds)))]
+
+
+def _photo_fold(labelled, train, held, test):
+    "(held rows, their logits, their likeness, logits and likeness of the test features)."
+    tell, like = _models(labelled, train)
+    asked = labelled.x[held]
+    own, other = like(unit(asked)), like(unit(test))
+    own, other = (_standard(score, own) for score in (own, other))
+    return held, tell(asked), own, tell(test), other
+
+
+def _class_fold(labelled, held):
+    sound, y = labelled.sound, labelled.y
+    new = np.isin(y[sound], held)
+    rest, left_out = sound[~new], sound[new]
+    train, known = (rest[rows] for rows in probe.folds(y[rest], labelled.groups[rest], 0)[0])
+    tell, like = _models(labelled, train)
+    rows = np.concatenate([known, left_out])
+    scores = like(unit(labelled.x[rows]))
+    scores = _standard(scores, scores[: len(known)])
+    kinds = np.unique(y[train])
+    logits = tell(labelled.x[rows])[:, kinds]
+    new = np.arange(len(rows)) >= len(known)
+    return ClassFold(kinds, held, train, rows, logits, scores[:, None], new)
+
+
+def _models(labelled, train):
+    x, y = labelled.x[train], labelled.y[train]
+    tell = probe.teller(x, y, labelled.fold.strength, labelled.classes, labelled.factor)
+    return tell, Likeness.fit(unit(x), y)
+
+
+def _standard(scores, known):
+    "Each fold has a scale of its own: that of the photos of known classes which it never saw."
+    return (scores - known.mean()) / max(known.std(), 1e-9)
+
+
+def _judged(labelled, photo_folds, class_folds):
+    rows = np.concatenate([fold[0] for fold in photo_folds])
+    logits = np.concatenate([fold[1] for fold in photo_folds])
+    y = labelled.y[rows]
+    temperature = fit_temperature(logits, y)
+
+    def certainty(z):
+        return probabilities(z, temperature).max(-1)
+
+    known = np.column_stack([np.concatenate([fold[2] for fold in photo_folds]), certainty(logits)])
+    likeness = np.mean([fold[4] for fold in photo_folds], axis=0)
+    certain = np.mean([certainty(fold[3]) for fold in photo_folds], axis=0)
+    folds = [
+        ClassFold(**{**vars(fold), "scores": np.column_stack([fold.scores, certainty(fold.logits)])})
+        for fold in class_folds
+    ]
+    test = np.column_stack([likeness, certain])
+    return Evidence(known, logits.argmax(1) == y, folds, test, temperature)

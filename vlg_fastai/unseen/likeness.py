@@ -1,0 +1,62 @@
+"""Features in, how much each looks like one of the known classes out."""
+
+from dataclasses import dataclass
+
+import numpy as np
+from scipy.linalg import cholesky, solve_triangular
+from sklearn.covariance import ledoit_wolf_shrinkage
+
+
+def unit(x):
+    "Features (n, d) of length one, float32."
+    x = x.astype(np.float32)
+    return x / np.maximum(np.linalg.norm(x, axis=1, keepdims=True), 1e-9)
+
+
+@dataclass(frozen=True)
+class Likeness:
+    """Relative Mahalanobis distance on features of length one, negated: high is like a known class.
+
+    Ren et al., 2021 (relative), Mueller & Hein, 2025 (length one). Both covariances are shrunk by
+    the same share, Ledoit-Wolf's for the within-class one: with a share of its own the total one
+    is shrunk less where there are fewer photos than features, and the difference turns its sign
+    (AUROC .18 instead of .89 on 1,503 photos of 28 classes).
+    """
+
+    means: np.ndarray  # (classes, d)
+    middle: np.ndarray  # (d,)
+    within: np.ndarray  # (d, d) lower triangle of the Cholesky decomposition
+    total: np.ndarray
+
+    @classmethod
+    def fit(cls, x, y):
+        "Of features `x` (n, d) of length one and labels `y` (n,); labels need not be 0, 1, ..."
+        labels, at = np.unique(y, return_inverse=True)
+        means = np.stack([x[at == i].mean(0) for i in range(len(labels))])
+        middle, rest = x.mean(0), x - means[at]
+        share = ledoit_wolf_shrinkage(rest, assume_centered=True)
+        spread = (_shrunk(r.T @ r / len(r), share) for r in (rest, x - middle))
+        return cls(means, middle, *(cholesky(s, lower=True) for s in spread))
+
+    def __call__(self, x):
+        "(n,) likeness of features `x` (n, d) of length one."
+        return _square(self.total, x - self.middle) - self.distances(x).min(1)
+
+    def distances(self, x):
+        "(n, classes) squared Mahalanobis distances to the means of the classes."
+        white, means = _white(self.within, x), _white(self.within, self.means)
+        return (white**2).sum(1)[:, None] - 2 * white @ means.T + (means**2).sum(1)
+
+
+def _shrunk(covariance, share):
+    d = len(covariance)
+    small = np.eye(d, dtype=covariance.dtype) * (np.trace(covariance) / d * share + 1e-9)
+    return (1 - share) * covariance + small
+
+
+def _white(root, x):
+    return solve_triangular(root, x.T, lower=True).T
+
+
+def _square(root, x):
+    return (_white(root, x) ** 2).sum(1)
