@@ -11,7 +11,7 @@ def main(argv=None):
         cfg = parse(PredictConfig, argv)
         chosen = find(cfg.runs, cfg.run)
         test = test_of(cfg, chosen[0])
-        from vlg_fastai.predict import predict  # torch loads here
+        from vlg_fastai.predict.run import predict  # torch loads here
 
         predict(cfg, chosen, test)
 

@@ -72,7 +72,7 @@ def run_training(cfg):
 
 def run_prediction(run, out, **options):
     from vlg_fastai.data.folder import test_of
-    from vlg_fastai.predict import predict
+    from vlg_fastai.predict.run import predict
 
     given = {"device": "cpu", "precision": "fp32", "workers": 0, "out": out}
     cfg = PredictConfig(**{**given, **options})

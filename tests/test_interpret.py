@@ -8,7 +8,8 @@ import pytest
 from PIL import Image
 
 from vlg_fastai.config import InterpretConfig, UserError
-from vlg_fastai.report import confusion, losses, sheet
+from vlg_fastai.data import sheet
+from vlg_fastai.report import confusion, losses
 from vlg_fastai.report.interpret import interpret
 from vlg_fastai.report.stored import Given, HeldOut, held_out
 

@@ -163,7 +163,7 @@ def test_an_unknown_name_is_answered_with_close_ones():
 
 
 def offline(monkeypatch):
-    monkeypatch.setattr(sources, "_answers", lambda address: False)
+    monkeypatch.setattr(sources, "answers", lambda address: False)
     monkeypatch.setattr(sources, "_may_be_cached", lambda name: False)
 
 
@@ -181,7 +181,7 @@ def test_without_hub_a_named_arch_is_an_error_with_the_ways_out(monkeypatch):
 
 
 def test_the_hub_is_not_asked_for_the_bundled_net(monkeypatch):
-    monkeypatch.setattr(sources, "_answers", lambda address: pytest.fail("the hub was asked"))
+    monkeypatch.setattr(sources, "answers", lambda address: pytest.fail("the hub was asked"))
     assert sources.choose(f"{BUNDLED_ARCH}.in1k", None, True).arch == BUNDLED_ARCH
 
 
@@ -191,20 +191,20 @@ def test_a_hub_that_does_not_answer_is_given_up_soon(monkeypatch):
     monkeypatch.setattr(sources, "PATIENCE", 0.1)
     monkeypatch.setattr(sources, "_ask", lambda address, found: time.sleep(5))
     start = time.monotonic()
-    assert not sources._answers("https://example.invalid")
+    assert not sources.answers("https://example.invalid")
     assert time.monotonic() - start < 3
 
 
 def test_with_a_hub_that_answers_its_weights_are_chosen(monkeypatch):
-    monkeypatch.setattr(sources, "_answers", lambda address: True)
-    monkeypatch.setattr(sources, "_cached", lambda repo: False)
+    monkeypatch.setattr(sources, "answers", lambda address: True)
+    monkeypatch.setattr(sources, "cached", lambda repo: False)
     assert sources.choose(None, None, True) == Source("convnext_tiny.in12k_ft_in1k", "hub")
-    monkeypatch.setattr(sources, "_cached", lambda repo: True)
+    monkeypatch.setattr(sources, "cached", lambda repo: True)
     assert sources.choose("resnet18", None, True) == Source("resnet18", "cache")
 
 
 def test_an_unknown_tag_is_an_error(monkeypatch):
-    monkeypatch.setattr(sources, "_answers", lambda address: True)
+    monkeypatch.setattr(sources, "answers", lambda address: True)
     with pytest.raises(UserError, match="timm has no weights of that tag"):
         sources.choose("resnet18.of_mine", None, True)
 

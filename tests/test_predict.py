@@ -165,7 +165,7 @@ def test_several_runs_are_averaged(finished_run, toy, tmp_path):
 
 
 def test_runs_of_other_classes_are_not_averaged():
-    from vlg_fastai.predict import average
+    from vlg_fastai.predict.known import average
 
     with pytest.raises(UserError, match="different classes"):
         average([(np.eye(2), ["a", "b"]), (np.eye(2), ["a", "c"])])

@@ -12,7 +12,7 @@ from typing import Annotated, get_args, get_origin, get_type_hints
 import tyro
 from typeguard import TypeCheckError, check_type
 
-from vlg_fastai.config import EXCLUSIVE, RECIPES, Is, Limits, UserError
+from vlg_fastai.config import EXCLUSIVE, NEEDS, RECIPES, Is, Limits, UserError
 
 NOT_STORED = {"config", "clear_cache"}  # what a repeat must not do again
 
@@ -98,11 +98,18 @@ def check(cfg):
     for one, other in EXCLUSIVE:
         if getattr(cfg, one, None) and getattr(cfg, other, None):
             raise UserError(f"--{other} {getattr(cfg, other)}: not together with --{one}; give one")
+    for option, others in NEEDS.items():
+        if getattr(cfg, option, None) and not any(getattr(cfg, other) for other in others):
+            raise UserError(f"--{_dashed(option)}: needs --{' or --'.join(map(_dashed, others))}")
     for key, hint in get_type_hints(type(cfg), include_extras=True).items():
         values = getattr(cfg, key)
         for value in values if isinstance(values, tuple) else (values,):
             for problem in filter(None, (_problem(rule, value) for rule in _rules(hint))):
-                raise UserError(f"--{key.replace('_', '-')} {value}: {problem}")
+                raise UserError(f"--{_dashed(key)} {value}: {problem}")
+
+
+def _dashed(key):
+    return key.replace("_", "-")
 
 
 def _problem(rule, value):

@@ -145,27 +145,55 @@ class PredictConfig(Cache, Machine, Chosen):
     sample: File | None = None  # sample submission to follow; absent: looked for in the data folder
     tta: bool = False  # average with the mirrored photo; says whether that helped on validation
     bs: Positive = 64  # photos a batch
+    # how many photos look like no class that was trained on, and the score to expect
+    forecast: bool = True
+    # names of classes that were not trained on, one a line: label, or label: prompt | synonym
+    unseen: File | None = None
+    classes: File | None = None  # the same with the names of all classes, known ones included
+    unseen_frac: Share | None = None  # share of test photos of unseen classes, where it is known
+    transductive: bool = False  # with names: let the test photos correct the naming
+    # with names: open_clip's NAME/TAG, or NAME/FILE of weights; absent: a small one that can be had
+    clip: str | None = None
+    attributes: File | None = None  # with names: table of all classes by attributes, CSV or AwA2's
+    text_encoder: str | None = None  # with names: sentence encoder, folder or name on the hub
+    reject: str | None = None  # label for photos that look like no known class; sheets of these
 
 
 @dataclass(frozen=True)
 class InterpretConfig(Cache, Machine, Chosen):
-    "Draw what a run gets wrong and what it looks at: the reports named, or the first three."
+    "Draw what a run gets wrong and what it looks at: the reports named, or the first four."
 
     confusion: bool = False  # confusion matrix (PNG, CSV), most confused pairs, per-class report
     # sheet of the N held-out photos with the worst loss; 24 where N is left out
     top_losses: tuple[Positive, ...] | None = None
     # Grad-CAM of N held-out photos, the surest of each class in turn; 24 where N is left out
     gradcam: tuple[Positive, ...] | None = None
+    # reliability diagram of the held-out photos, in N bins; 10 where N is left out
+    reliability: tuple[Positive, ...] | None = None
+    # how test photos compare with known and held-out classes, and sheets of the N most unlike ones
+    unlike: tuple[Positive, ...] | None = None
+    # map of training and test photos, N of each side at most; 3,000 where N is left out
+    map: tuple[Positive, ...] | None = None
+    test: Folder | None = None  # test photos for --unlike and --map; absent: `test` in the data
     images: tuple[File, ...] = ()  # Grad-CAM of these photos for their three likeliest classes
     # deletion and insertion of Grad-CAM on N photos; 50 where N is left out, in minutes on a CPU
     faithfulness: tuple[Positive, ...] | None = None
 
 
-EXCLUSIVE = (("mixup", "cutmix"),)  # pairs of which one at most is given
+# pairs of which one at most is given
+EXCLUSIVE = (
+    ("mixup", "cutmix"),
+    ("unseen", "classes"),
+    ("unseen", "reject"),
+    ("classes", "reject"),
+)
+NAMES = ("unseen", "classes")
+WITH_NAMES = ("unseen_frac", "transductive", "clip", "attributes", "text_encoder")
+NEEDS = dict.fromkeys(WITH_NAMES, NAMES)  # option -> those of which one must be given with it
 RECIPES = {  # recipe -> its own defaults for other options
     "original": {},
-    # validation NLL of the fine-tuned net, three seeds: .792 -> .699 on the drawn challenge, .690 ->
-    # .673 on 1,503 photos (benchmarks/recipes.csv); stronger augmentation gained nothing: .725
+    # validation NLL of the fine-tuned net, three seeds: .792 -> .699 on the drawn challenge, .690
+    # -> .673 on 1,503 photos (benchmarks/recipes.csv); stronger augmentation gained nothing: .725
     "strong": {
         "label_smoothing": 0.05,
         "wd": 0.05,

@@ -6,7 +6,6 @@ import pandas as pd
 
 from vlg_fastai.config import UserError
 from vlg_fastai.console import say
-from vlg_fastai.runs import write_csv
 
 PATTERNS = ("*sample*submission*.csv", "*Sample*ubmission*.csv", "sample.csv")
 HEADER = ["Id", "Category"]
@@ -69,32 +68,29 @@ def order(sample, files, folder):
     return at.loc[ids].to_numpy()
 
 
-def check_columns(sample, classes):
-    "UserError where the columns behind the Id are neither one category nor the classes."
+def check_columns(sample, classes, unseen=()):
+    """UserError where the columns behind the Id are neither one category nor the classes.
+
+    unseen: labels of more classes that may have a column each.
+    """
     asked = list(sample.columns)[1:]
-    if len(asked) > 1 and set(asked) != set(classes):
+    if len(asked) > 1 and set(asked) not in (set(classes), {*classes, *unseen}):
         raise UserError(
             f"--sample: its columns {', '.join(asked[:3])}... are neither one category nor the"
             f" classes {', '.join(classes[:3])}...; give another sample"
         )
 
 
-def table(sample, files, probs, classes):
-    "The submission: the sample's columns, or Id and Category, for `files` and their `probs`."
+def table(sample, files, probs, classes, category):
+    """The submission: the sample's columns, or Id and Category, for `files`.
+
+    Where the sample has one column behind the Id it takes `category`, else `probs` (n, classes).
+    """
     columns = list(sample.columns) if sample is not None else HEADER
     ids = list(sample.iloc[:, 0]) if sample is not None else list(files)
     asked = columns[1:] or HEADER[1:]
     if len(asked) == 1:
-        best = [classes[i] for i in probs.argmax(1)]
-        return pd.DataFrame({columns[0]: ids, asked[0]: best})
+        return pd.DataFrame({columns[0]: ids, asked[0]: category})
     filled = pd.DataFrame(probs, columns=classes)[asked]
     filled.insert(0, columns[0], ids)
     return filled
-
-
-def write(out, submission, details):
-    "Write the submission to `out` and the details beside it; the path of the latter."
-    beside = out.with_name("probabilities.csv")
-    write_csv(beside, details)
-    write_csv(out, submission)
-    return beside

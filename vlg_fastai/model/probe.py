@@ -153,10 +153,10 @@ def _logits(fitted, x, classes):
     return full
 
 
-def teller(x, y, strength, classes, factor):
+def teller(x, y, strength, classes, factor, tolerance=TOLERANCE):
     "Fit on features `x` (n, d); a function from features to logits (m, classes)."
     rows = drawn(y)
-    model = LogisticRegression(C=strength, tol=TOLERANCE, max_iter=ROUNDS)
+    model = LogisticRegression(C=strength, tol=tolerance, max_iter=ROUNDS)
     model.fit(_scaled(x[rows], factor), y[rows])
     return lambda asked: _logits(model, _scaled(asked, factor), classes)
 

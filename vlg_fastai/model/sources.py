@@ -110,7 +110,7 @@ def _bundled():
 
 def _on_hub(name):
     "`cache` or `hub`, whichever has the weights of `name`; None where neither does."
-    if not _may_be_cached(name) and not _answers(_endpoint()):
+    if not _may_be_cached(name) and not answers(endpoint()):
         return None
     from timm.models import get_pretrained_cfg
 
@@ -118,9 +118,9 @@ def _on_hub(name):
         repo = get_pretrained_cfg(name).hf_hub_id
     except (RuntimeError, AttributeError):
         raise UserError(f"--arch {name}: timm has no weights of that tag") from None
-    if _cached(repo):
+    if cached(repo):
         return "cache"
-    return "hub" if _answers(f"{_endpoint()}/{repo}/resolve/main/config.json") else None
+    return "hub" if answers(f"{endpoint()}/{repo}/resolve/main/config.json") else None
 
 
 def _may_be_cached(name):
@@ -132,17 +132,18 @@ def _may_be_cached(name):
     return any(base_name(name) in folder or renamed for folder in folders)
 
 
-def _cached(repo):
+def cached(repo, files=HUB_FILES):
+    "Whether the hub's cache holds one of `files` of `repo`."
     from huggingface_hub import try_to_load_from_cache
 
-    return repo and any(isinstance(try_to_load_from_cache(repo, f), str) for f in HUB_FILES)
+    return repo and any(isinstance(try_to_load_from_cache(repo, f), str) for f in files)
 
 
-def _endpoint():
+def endpoint():
     return os.environ.get("HF_ENDPOINT", "https://huggingface.co").rstrip("/")
 
 
-def _answers(address):
+def answers(address):
     "True if `address` can be fetched within `PATIENCE`; in a thread, as DNS knows no time limit."
     if os.environ.get("HF_HUB_OFFLINE", "").lower() in ("1", "true", "yes", "on"):
         return False

@@ -4,10 +4,9 @@ import numpy as np
 
 from vlg_fastai.config import UserError
 from vlg_fastai.console import say
-from vlg_fastai.data import loaders
+from vlg_fastai.data import loaders, sheet
 from vlg_fastai.data.images import readable
 from vlg_fastai.model import inference
-from vlg_fastai.report import sheet
 from vlg_fastai.report.losses import pictures, say_missing
 
 MOST = 24  # photos where no number is given

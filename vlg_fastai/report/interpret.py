@@ -1,19 +1,32 @@
 """Config and runs in, pictures and tables in each run's reports folder out."""
 
 from vlg_fastai import device
+from vlg_fastai.config import UserError
 from vlg_fastai.console import say
-from vlg_fastai.data.folder import of_run
+from vlg_fastai.data import scan
+from vlg_fastai.data.folder import of_run, test_of
 from vlg_fastai.data.store import Store
-from vlg_fastai.report import confusion, examples, faithfulness, losses
+from vlg_fastai.report import (
+    confusion,
+    examples,
+    faithfulness,
+    losses,
+    map,
+    reliability,
+    unlike,
+)
 from vlg_fastai.report.gradcam import Explainer
 from vlg_fastai.report.stored import Given, held_out
 from vlg_fastai.runs import SPLIT, read_csv
+from vlg_fastai.unseen.scene import Scene, UnavailableError
 
 REPORTS = {
-    "confusion": confusion, "top_losses": losses, "gradcam": examples, "faithfulness": faithfulness
+    "confusion": confusion, "top_losses": losses, "gradcam": examples, "reliability": reliability,
+    "unlike": unlike, "map": map, "faithfulness": faithfulness,
 }  # fmt: skip
-WITHOUT_MODEL = {"confusion"}  # made from the stored predictions alone
-ASKED_FOR = {"faithfulness"}  # takes minutes: not among "all"
+WITH_TEST = {"unlike", "map"}  # made from features of training and test photos
+WITHOUT_MODEL = {"confusion", "reliability", *WITH_TEST}
+ASKED_FOR = {"faithfulness", *WITH_TEST}  # take minutes, or test photos: not among "all"
 
 
 def interpret(cfg, chosen):
@@ -30,7 +43,8 @@ def interpret_one(cfg, run, machine):
     explainer = explain(cfg, run, machine) if needed else None
     files = examples.report_images(cfg.images, run.reports, explainer) if cfg.images else []
     if names:
-        given = Given(held_out(run), run.reports, of_run(cfg, run), explainer)
+        scene = before(cfg, run, machine) if WITH_TEST & set(names) else None
+        given = Given(held_out(run), run.reports, of_run(cfg, run), explainer, scene)
         for name in names:
             files += REPORTS[name].report(given, count(cfg, name))
     for path in files:
@@ -43,6 +57,18 @@ def explain(cfg, run, machine):
     photos = read_csv(run.path / SPLIT)
     photos["path"] = [of_run(cfg, run) / file for file in photos["file"]]
     return Explainer.of(run, machine, photos, Store.of(cfg))
+
+
+def before(cfg, run, machine):
+    "The Scene of `run` and its test photos."
+    photos = scan.scan_files(test_of(cfg, run))
+    good = photos[photos["problem"].isna()].reset_index(drop=True)
+    try:
+        scene = Scene.of(run, cfg, good, machine)
+        scene.evidence  # noqa: B018  it may turn out that there are too few photos
+    except UnavailableError as reason:
+        raise UserError(f"--unlike, --map: {reason}") from None
+    return scene
 
 
 def wanted(cfg):

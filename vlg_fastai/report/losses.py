@@ -4,7 +4,7 @@ import numpy as np
 import pandas as pd
 
 from vlg_fastai.console import say
-from vlg_fastai.report import sheet
+from vlg_fastai.data import sheet
 from vlg_fastai.runs import write_csv
 
 MOST = 24  # photos where no number is given

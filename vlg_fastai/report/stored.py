@@ -36,6 +36,7 @@ class Given:
     folder: Path
     data: Path
     explainer: object = None  # a gradcam.Explainer
+    scene: object = None  # an unseen.scene.Scene
 
 
 def held_out(run):

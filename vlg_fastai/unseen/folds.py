@@ -26,7 +26,7 @@ MOST = 10_000  # photos that folds are cut from: memory and time stay flat beyon
 
 @dataclass(frozen=True)
 class Labelled:
-    "Features x (n, d), labels y (n,), near-duplicate groups (n,) and the probe's out-of-fold logits."
+    "Features x (n, d), labels y (n,), near-duplicate groups (n,), the probe's out-of-fold logits."
 
     x: np.ndarray
     y: np.ndarray
@@ -192,7 +192,9 @@ def _judged(labelled, photo_folds, class_folds):
     likeness = np.mean([fold[4] for fold in photo_folds], axis=0)
     certain = np.mean([certainty(fold[3]) for fold in photo_folds], axis=0)
     folds = [
-        ClassFold(**{**vars(fold), "scores": np.column_stack([fold.scores, certainty(fold.logits)])})
+        ClassFold(
+            **{**vars(fold), "scores": np.column_stack([fold.scores, certainty(fold.logits)])}
+        )
         for fold in class_folds
     ]
     test = np.column_stack([likeness, certain])

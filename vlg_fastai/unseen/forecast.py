@@ -29,9 +29,9 @@ class Forecast:
     def in_words(self, validation):
         low, high = self.accuracy_interval
         return (
-            f"validation {validation:.2f}; this test set: {self.accuracy:.2f} expected ({low:.2f} to"
-            f" {high:.2f}): {part(self.share)} of its photos are unlike every class that was trained"
-            " on, or shifted"
+            f"validation {validation:.2f}; this test set: {self.accuracy:.2f} expected"
+            f" ({low:.2f} to {high:.2f}): {part(self.share)} of its photos are unlike every class"
+            " that was trained on, or shifted"
         )
 
     def facts(self):
@@ -42,8 +42,10 @@ def part(share):
     "A share in words: what the data can tell is no finer."
     if share < 0.03:
         return "next to none"
-    words = {0.1: "a tenth", 0.2: "a fifth", 0.25: "a quarter", 0.33: "a third", 0.4: "two fifths",
-             0.5: "half", 0.6: "three fifths", 0.67: "two thirds", 0.75: "three quarters"}  # fmt: skip
+    words = {
+        0.1: "a tenth", 0.2: "a fifth", 0.25: "a quarter", 0.33: "a third", 0.4: "two fifths",
+        0.5: "half", 0.6: "three fifths", 0.67: "two thirds", 0.75: "three quarters",
+    }  # fmt: skip
     near = min(words, key=lambda value: abs(value - share))
     return f"about {words[near]}" if abs(near - share) <= 0.05 else f"about {share:.0%}"
 
@@ -107,10 +109,11 @@ def forecast(evidence, y_of_rows, accuracy, photos, seed=0):
     rng = np.random.default_rng(seed)
     again = np.array([_resampled(both.values(), rng) for _ in range(RESAMPLES)])
     right = rng.binomial(photos, accuracy, RESAMPLES) / max(photos, 1)
+    count = len(evidence.test)
+    scored = rng.binomial(count, (1 - again) * right) / count  # chance moves the test's own score
     result = Forecast(
-        len(evidence.test), share, _interval(again),
-        {score: value for score, (value, _) in found.items()},
-        accuracy, (1 - share) * accuracy, _interval((1 - again) * right),
+        count, share, _interval(again), {score: value for score, (value, _) in found.items()},
+        float(accuracy), float((1 - share) * accuracy), _interval(scored),
     )  # fmt: skip
     return result, np.mean([probs for _, probs in found.values()], axis=0)
 

@@ -26,8 +26,9 @@ class Shift:
 
 
 def measure(x, groups, test, seed=0):
-    """The `Shift` between training features `x` (n, d), with near-duplicate `groups` (n,), and `test`.
+    """The `Shift` between training features `x` (n, d) and `test` (m, d).
 
+    groups (n,): near-duplicates of the training side.
     A linear classifier of the two sides, judged in folds that keep near-duplicates together. A test
     set with classes of its own is told apart by them as well: the figure does not say why.
     """

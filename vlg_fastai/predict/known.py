@@ -1,53 +1,13 @@
-"""Finished runs and a folder of photos in, submission and probabilities out."""
+"""Runs and photos in, calibrated probabilities of the classes that were trained on out."""
 
 import numpy as np
-import pandas as pd
 
-from vlg_fastai import device, runs, submission
+from vlg_fastai import runs
 from vlg_fastai.config import UserError
 from vlg_fastai.console import say
-from vlg_fastai.data import folder, loaders, scan
-from vlg_fastai.data.store import Store
+from vlg_fastai.data import folder, loaders
 from vlg_fastai.model import bundle, inference, scores
 from vlg_fastai.model.features import Frozen
-
-
-def predict(cfg, chosen, test):
-    """Predict every file of the folder `test` with the average of the runs `chosen`.
-
-    Writes the submission and, beside it, the probabilities; returns the path of the former.
-    """
-    machine = device.prepare(cfg)
-    sample, photos, order = questions(cfg, chosen[0], test)
-    store = Store.of(cfg)
-    probs, classes = average([answers(run, photos, cfg, (machine, store)) for run in chosen])
-    rows = photos.iloc[order]
-    answer = submission.table(sample, rows["file"], probs[order], classes)
-    told = details(photos, order, answer, probs, classes)
-    beside = submission.write(cfg.out, answer, told)
-    say(f"{len(answer)} rows written to {cfg.out}, probabilities to {beside}")
-    if (test.parent / folder.DEMO_MARK).exists():
-        say(f"score it: python -m vlg_fastai.score {cfg.out} {test.parent / 'truth/test.csv'}")
-    return cfg.out
-
-
-def questions(cfg, run, test):
-    """(sample or None, table of photos, positions of the rows to submit).
-
-    Said before anything is predicted: what cannot be read, and a sample that does not match.
-    """
-    near = {test, test.parent} if cfg.test else {test, test.parent, folder.of_run(cfg, run)}
-    path = submission.find_sample(cfg.sample, near)
-    sample = None if path is None else submission.read_sample(path)
-    photos = scan.scan_files(test)
-    if photos.empty:
-        raise UserError(f"--test {test}: no photos in it")
-    scan.report_broken(photos)
-    if sample is None:
-        return None, photos, np.arange(len(photos))
-    say(f"header, ids and order of {path}")
-    submission.check_columns(sample, run.facts["classes"])
-    return sample, photos, submission.order(sample, list(photos["file"]), test.name)
 
 
 def answers(run, photos, cfg, means):
@@ -125,19 +85,3 @@ def average(answered):
             raise UserError(f"--run: runs of different classes cannot be averaged, e.g. {odd}")
         aligned.append(probs[:, [names.index(name) for name in classes]])
     return np.mean(aligned, axis=0), classes
-
-
-def details(photos, order, answer, probs, classes):
-    "One row a file, submitted ones first: Id, file, category, p, problem, then every class."
-    rest = np.setdiff1d(np.arange(len(photos)), order)
-    at = np.concatenate([order, rest]).astype(int)
-    told = pd.DataFrame(
-        {
-            "Id": [*answer.iloc[:, 0], *photos["file"].iloc[rest]],
-            "file": photos["file"].to_numpy()[at],
-            "category": [classes[i] for i in probs[at].argmax(1)],
-            "p": probs[at].max(1),
-            "problem": photos["problem"].to_numpy()[at],
-        }
-    )
-    return pd.concat([told, pd.DataFrame(probs[at], columns=classes)], axis=1)

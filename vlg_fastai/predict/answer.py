@@ -1,0 +1,97 @@
+"""What is said of every test photo, and the files it is written to."""
+
+import dataclasses
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+
+from vlg_fastai import submission
+from vlg_fastai.console import say
+from vlg_fastai.runs import write_csv, write_json
+
+
+@dataclass(frozen=True)
+class Answer:
+    """Probabilities (n, labels) of every file, the category that is submitted, the best of the
+    known classes, and how likely it is (n,) that it shows none of them; NaN where nobody can say.
+    """
+
+    photos: pd.DataFrame
+    labels: list[str]
+    probs: np.ndarray
+    category: np.ndarray
+    closed_set: np.ndarray
+    p_unseen: np.ndarray
+
+    @classmethod
+    def closed(cls, photos, probs, classes):
+        "Of the known classes alone."
+        best = np.array(classes, dtype=object)[probs.argmax(1)]
+        return cls(photos, list(classes), probs, best, best, np.full(len(photos), np.nan))
+
+    @property
+    def good(self):
+        "(n,) True where the photo can be read."
+        return self.photos["problem"].isna().to_numpy()
+
+    def judged(self, p_unseen):
+        "With how likely it is (readable photos,) that each is of no known class."
+        return dataclasses.replace(self, p_unseen=self._among(self.p_unseen, p_unseen))
+
+    def named(self, labels, probs):
+        """With probabilities (readable photos, labels) over known and unseen classes.
+
+        Files that cannot be read keep what is known of them: the training prior.
+        """
+        known = len(self.labels)
+        every = np.zeros((len(self.probs), len(labels)))
+        every[:, :known] = self.probs
+        every[self.good] = probs
+        best = np.array(labels, dtype=object)[every.argmax(1)]
+        category = np.where(self.good, best, self.category)
+        p_unseen = self._among(self.p_unseen, probs[:, known:].sum(1))
+        return dataclasses.replace(
+            self, labels=list(labels), probs=every, category=category, p_unseen=p_unseen
+        )
+
+    def rejected(self, label, rows):
+        "With `label` as the category of the readable photos where `rows` is True."
+        category = self._among(self.category, np.where(rows, label, self.category[self.good]))
+        return dataclasses.replace(self, category=category)
+
+    def _among(self, old, new):
+        every = old.copy()
+        every[self.good] = new
+        return every
+
+    def details(self, order, submitted):
+        "One row a file, submitted ones first: what is known of it, then every label."
+        rest = np.setdiff1d(np.arange(len(self.photos)), order)
+        at = np.concatenate([order, rest]).astype(int)
+        files = self.photos["file"].to_numpy()
+        told = {
+            "Id": [*submitted.iloc[:, 0], *files[rest]],
+            "file": files[at],
+            "category": self.category[at],
+            "p": self.probs[at].max(1),
+            "p_unseen": self.p_unseen[at],
+            "closed_set": self.closed_set[at],
+            "problem": self.photos["problem"].to_numpy()[at],
+        }
+        probs = pd.DataFrame(self.probs[at], columns=self.labels)
+        return pd.concat([pd.DataFrame(told), probs], axis=1)
+
+
+def write(cfg, sample, order, answer, facts):
+    "Write the submission, probabilities.csv and, where there are `facts`, forecast.json beside it."
+    rows = answer.photos["file"].iloc[order]
+    table = submission.table(
+        sample, rows, answer.probs[order], answer.labels, answer.category[order]
+    )
+    beside = cfg.out.with_name("probabilities.csv")
+    write_csv(beside, answer.details(order, table))
+    write_csv(cfg.out, table)
+    if facts:
+        write_json(cfg.out.with_name("forecast.json"), facts)
+    say(f"{len(table)} rows written to {cfg.out}, probabilities to {beside}")

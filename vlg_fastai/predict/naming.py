@@ -1,0 +1,137 @@
+"""Names of classes without a training photo in, an answer over known and unseen classes out."""
+
+import dataclasses
+
+import numpy as np
+
+from vlg_fastai.console import say, show, track
+from vlg_fastai.model import probe
+from vlg_fastai.unseen import experts, fusion, names, selftraining
+
+FURTHER = (0.0, 1.0, 2.0)  # added to gamma for self-training, which wins photos back
+NAMED = 5  # names without a photo that are listed
+LONG = 1.5  # a share of names so many times above what the photos show is worth a word
+
+
+def read(cfg, run):
+    "The `Names` that --unseen or --classes gives, or None where there is nothing new among them."
+    for option in ("unseen", "classes"):
+        path = getattr(cfg, option)
+        if path is not None:
+            found = names.read(path, f"--{option}", run.facts["classes"])
+            return found if found.unseen else None
+    return None
+
+
+def name(cfg, answer, view, given):
+    "(answer over all names of `given`, facts); says who told the names, how well, and the counts."
+    scene, count = view.scene, len(given.unseen)
+    expert = experts.find(cfg, scene, given.every)
+    share = expected_share(cfg, view, given)
+    tried = fusion.trials(scene.evidence, scene.labelled.y, len(given.known), count)
+    setting = fusion.choose(tried, scene.labelled.y, expert, share)
+    say(f"naming: {setting.in_words()}")
+    known = answer.probs[answer.good]
+    scores = fused(expert, setting, known, len(given.every))
+    facts = {"expert": expert.words, "plain": setting.facts()}
+    if cfg.transductive:
+        plain = counts(scores, given)
+        scores, setting = self_trained(scene, expert, tried, setting, known, len(given.every))
+        say(f"self-training: {setting.in_words()}")
+        facts["transductive"] = setting.facts()
+        report(given, scores, plain)
+    else:
+        report(given, scores)
+    say_expected(view, setting)
+    warn_of_length(given, view, scores)
+    probs = np.exp(scores - np.logaddexp.reduce(scores, axis=1, keepdims=True))
+    named = answer.named(given.labels, probs)
+    return named, {**facts, "share": share, "counts": _by_label(given, counts(scores, given))}
+
+
+def fused(expert, setting, known, columns):
+    q = expert.of_test(np.arange(columns), setting.tau)
+    return fusion.scores(known, q, setting.gamma)
+
+
+def expected_share(cfg, view, given):
+    """Share of unseen photos that gamma is chosen for: the user's, or half-way between what the
+    names say (all classes equally frequent) and what the photos do (which counts shifted ones)."""
+    if cfg.unseen_frac is not None:
+        return cfg.unseen_frac
+    by_names = len(given.unseen) / len(given.every)
+    return by_names if view.forecast is None else (by_names + view.forecast[0].share) / 2
+
+
+def self_trained(scene, expert, tried, setting, known, columns):
+    "(scores, setting) of self-training, with the gamma that does best on held-out classes."
+    temperature, labelled = scene.evidence.temperature, scene.labelled
+    options = [dataclasses.replace(setting, gamma=setting.gamma + more) for more in FURTHER]
+    jobs = [(option, trial) for option in options for trial in tried]
+
+    def rate(job):
+        option, trial = job
+        return selftraining.rates(trial, labelled, option, expert, option.share, temperature)
+
+    with probe.solver():
+        done = list(track(map(rate, jobs), "self-training, held-out classes", len(jobs)))
+        rates = np.array(done).reshape(len(options), len(tried), 2).mean(1)
+        settled = [_settled(*pair) for pair in zip(options, rates, strict=True)]
+        best = max(settled, key=lambda option: option.accuracy)
+        scores = fused(expert, best, known, columns)
+        fit = labelled.fold.strength, temperature, labelled.factor
+        return selftraining.transduced(scores, known.shape[1], scene.known, scene.test, fit), best
+
+
+def _settled(option, rates):
+    known, unseen = map(float, rates)
+    accuracy = (1 - option.share) * known + option.share * unseen
+    return dataclasses.replace(option, known=known, unseen=unseen, accuracy=accuracy)
+
+
+def counts(scores, given):
+    return np.bincount(scores.argmax(1), minlength=len(given.every))
+
+
+def _by_label(given, found):
+    return dict(zip(given.labels, found.tolist(), strict=True))
+
+
+def report(given, scores, plain=None):
+    "Say how many photos each unseen class got, and all known ones together."
+    first, found = len(given.known), counts(scores, given)
+    columns = ["class", "photos"] + ([] if plain is None else ["before self-training"])
+    rows = [(n.label, found[first + i]) for i, n in enumerate(given.unseen)]
+    rows.append(("known classes together", found[:first].sum()))
+    if plain is not None:
+        before = [*plain[first:], plain[:first].sum()]
+        rows = [(*row, old) for row, old in zip(rows, before, strict=True)]
+    show("photos by class", columns, rows)
+
+
+def say_expected(view, setting):
+    "The score to expect now that unseen classes have names."
+    if view.forecast is None:
+        return
+    ends = [view.forecast[0].share, *view.forecast[0].share_interval]
+    middle, *rest = [(1 - share) * setting.known + share * setting.unseen for share in ends]
+    say(f"with names {middle:.2f} is expected ({min(rest):.2f} to {max(rest):.2f})")
+
+
+def warn_of_length(given, view, scores):
+    "Say so where many names seem to have no photo: each draws some away from those that have."
+    found = counts(scores, given)[len(given.known) :]
+    empty = int((found <= max(1, len(scores) / len(given.every) / 8)).sum())
+    by_names = len(given.unseen) / len(given.every)
+    if view.forecast and by_names > LONG * view.forecast[0].share_interval[1]:
+        say(
+            f"{len(given.unseen)} names are many: they are {by_names:.0%} of all classes, but only"
+            f" about {view.forecast[0].share:.0%} of the photos look unlike the known ones"
+        )
+    elif empty:
+        rare = [given.unseen[i].label for i in np.argsort(found, kind="stable")[:empty]]
+        told = ", ".join(rare[:NAMED]) + (", ..." if empty > NAMED else "")
+        say(
+            f"next to no photo is called {told}: there is none, or other words would help"
+            " (`label: prompt | synonym`)"
+        )

@@ -1,0 +1,53 @@
+"""Photos that look like no known class in, their label and sheets of look-alikes out."""
+
+import numpy as np
+import pandas as pd
+
+from vlg_fastai.console import say
+from vlg_fastai.data import sheet
+from vlg_fastai.runs import write_csv
+from vlg_fastai.unseen import groups
+from vlg_fastai.unseen.likeness import unit
+
+SHOWN = 24  # photos on a sheet
+KEPT = 0.05  # share of known photos that the threshold gives up
+
+
+def reject(cfg, answer, view):
+    """(answer with the label of --reject on photos below the threshold, facts).
+
+    Writes unknown/unknown-1.png, ... and unknown/unknown.csv beside the submission, so that a
+    person can name them for --unseen.
+    """
+    evidence = view.scene.evidence
+    odd = evidence.test[:, 0] < evidence.threshold(KEPT)
+    say(
+        f"{odd.sum()} of {len(odd)} photos are below the threshold and get {cfg.reject!r}; of known"
+        f" photos {KEPT:.0%} are, of classes held out in turn {1 - evidence.missed():.0%}"
+    )
+    folder = cfg.out.with_name("unknown")
+    written = draw(view.scene, odd, folder) if odd.any() else []
+    for path in written:
+        say(f"written: {path}")
+    facts = {"label": cfg.reject, "photos": int(odd.sum()), "missed": evidence.missed()}
+    return answer.rejected(cfg.reject, odd), facts
+
+
+def draw(scene, odd, folder):
+    "One sheet a group of look-alikes, those nearest to its middle first; the paths."
+    photos = scene.asked[odd].reset_index(drop=True)
+    found, distance = groups.alike(unit(scene.test[odd]))
+    for old in folder.glob("unknown-*.png"):
+        old.unlink()
+    table = pd.DataFrame({"file": photos["file"], "group": [f"unknown-{g + 1}" for g in found]})
+    write_csv(folder / "unknown.csv", table)
+    paths = [folder / "unknown.csv"]
+    for group in np.unique(found):
+        rows = np.flatnonzero(found == group)
+        rows = rows[np.argsort(distance[rows], kind="stable")]
+        cells = [sheet.Cell([sheet.thumbnail(photos["path"][i])], [photos["file"][i]])
+                 for i in rows[:SHOWN]]  # fmt: skip
+        paths.append(folder / f"unknown-{group + 1}.png")
+        title = f"unknown-{group + 1}: {len(rows)} photos alike"
+        sheet.draw(cells, paths[-1], title=title)
+    return paths

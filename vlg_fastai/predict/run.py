@@ -1,0 +1,57 @@
+"""Finished runs and a folder of photos in, submission and all that is known of each photo out."""
+
+import numpy as np
+
+from vlg_fastai import device, submission
+from vlg_fastai.config import UserError
+from vlg_fastai.console import say
+from vlg_fastai.data import folder, scan
+from vlg_fastai.data.store import Store
+from vlg_fastai.predict import known, naming, outlook, rejecting
+from vlg_fastai.predict.answer import Answer, write
+
+
+def predict(cfg, chosen, test):
+    """Predict every file of the folder `test` with the average of the runs `chosen`.
+
+    Writes the submission and, beside it, probabilities and forecast; returns the path of the first.
+    """
+    names = naming.read(cfg, chosen[0])
+    machine, store = device.prepare(cfg), Store.of(cfg)
+    sample, photos, order = questions(cfg, chosen[0], test, names)
+    probs, classes = known.average(
+        [known.answers(run, photos, cfg, (machine, store)) for run in chosen]
+    )
+    answer = Answer.closed(photos, probs, classes)
+    view = outlook.of(cfg, chosen, photos, (machine, store), required=names or cfg.reject)
+    facts = {}
+    if view:
+        answer, facts = outlook.told(cfg, chosen, view, answer)
+    if names:
+        answer, facts["names"] = naming.name(cfg, answer, view, names)
+    if cfg.reject:
+        answer, facts["reject"] = rejecting.reject(cfg, answer, view)
+    write(cfg, sample, order, answer, facts)
+    if (test.parent / folder.DEMO_MARK).exists():
+        say(f"score it: python -m vlg_fastai.score {cfg.out} {test.parent / 'truth/test.csv'}")
+    return cfg.out
+
+
+def questions(cfg, run, test, names):
+    """(sample or None, table of photos, positions of the rows to submit).
+
+    Said before anything is predicted: what cannot be read, and a sample that does not match.
+    """
+    near = {test, test.parent} if cfg.test else {test, test.parent, folder.of_run(cfg, run)}
+    path = submission.find_sample(cfg.sample, near)
+    sample = None if path is None else submission.read_sample(path)
+    photos = scan.scan_files(test)
+    if photos.empty:
+        raise UserError(f"--test {test}: no photos in it")
+    scan.report_broken(photos)
+    if sample is None:
+        return None, photos, np.arange(len(photos))
+    say(f"header, ids and order of {path}")
+    unseen = [name.label for name in names.unseen] if names else ()
+    submission.check_columns(sample, run.facts["classes"], unseen)
+    return sample, photos, submission.order(sample, list(photos["file"]), test.name)

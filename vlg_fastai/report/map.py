@@ -1,0 +1,75 @@
+"""A scene in, a map on which photos that the backbone finds alike lie side by side out."""
+
+import numpy as np
+import pandas as pd
+from matplotlib import colormaps
+from matplotlib.figure import Figure
+from matplotlib.patheffects import withStroke
+from sklearn.decomposition import PCA
+from sklearn.manifold import TSNE
+
+from vlg_fastai.console import printable, say
+from vlg_fastai.runs import replacing, write_csv
+from vlg_fastai.unseen.likeness import unit
+
+MOST = 3_000  # photos of each side
+AXES, PERPLEXITY = 50, 30  # principal components that are laid out; neighbours that count
+SHORT = 18  # characters of a class name
+
+
+def report(given, count):
+    "Write map.png and map.csv with at most `count` photos of each side; their paths."
+    scene = given.scene
+    rng = np.random.default_rng(scene.seed)
+    sides = [np.sort(rng.permutation(len(x))[:count]) for x in (scene.labelled.x, scene.test)]
+    x = np.concatenate([scene.labelled.x[sides[0]], scene.test[sides[1]]])
+    say(f"laying out {len(x)} photos")
+    places = lay_out(unit(x), scene.seed)
+    unlike = scene.evidence.test[sides[1], 0] < scene.evidence.threshold()
+    table = pd.DataFrame(
+        {
+            "file": [*scene.shown["file"].iloc[sides[0]], *scene.asked["file"].iloc[sides[1]]],
+            "side": ["train"] * len(sides[0]) + ["test"] * len(sides[1]),
+            "label": [*scene.shown["label"].iloc[sides[0]], *np.where(unlike, "unlike", "")],
+            "x": places[:, 0],
+            "y": places[:, 1],
+        }
+    )
+    write_csv(given.folder / "map.csv", table)
+    draw(table, given.folder / "map.png")
+    return [given.folder / "map.png", given.folder / "map.csv"]
+
+
+def lay_out(x, seed=0):
+    "(n, 2) places of features `x` (n, d): t-SNE (van der Maaten & Hinton, 2008) of the first axes."
+    flat = PCA(min(AXES, *x.shape), random_state=seed).fit_transform(x)
+    near = min(PERPLEXITY, (len(x) - 1) / 3)
+    return TSNE(perplexity=near, init="pca", random_state=seed).fit_transform(flat)
+
+
+def draw(table, path):
+    "Training photos in the colour of their class, its name at their middle; test photos on top."
+    figure = Figure(figsize=(12, 12), dpi=110, layout="constrained")
+    axes = figure.add_subplot()
+    train, test = (table[table["side"] == side] for side in ("train", "test"))
+    labels = sorted(train["label"].unique())
+    colour = dict(zip(labels, colormaps["hsv"](np.linspace(0, 0.95, len(labels))), strict=True))
+    axes.scatter(train["x"], train["y"], s=9, alpha=0.55, linewidths=0,
+                 color=[colour[label] for label in train["label"]])  # fmt: skip
+    for unlike, face, words in ((False, "none", "test"), (True, "black", "test, unlike all")):
+        part = test[(test["label"] == "unlike") == unlike]
+        axes.scatter(part["x"], part["y"], s=13, facecolors=face, edgecolors="black",
+                     linewidths=0.5, alpha=0.8, label=f"{words} ({len(part)})")  # fmt: skip
+    for label in labels:
+        place = train.loc[train["label"] == label, ["x", "y"]].median()
+        name = printable(label)
+        name = name if len(name) <= SHORT else name[: SHORT - 1] + "…"
+        axes.text(*place, name, ha="center", va="center", fontsize=10, weight="bold",
+                  color=0.55 * np.array(colour[label][:3]), parse_math=False,
+                  path_effects=[withStroke(linewidth=3, foreground="white")])  # fmt: skip
+    axes.set(xticks=[], yticks=[])
+    axes.set_title(f"{len(train)} training photos (dots) and {len(test)} test photos (circles), as"
+                   " alike as the frozen backbone finds them")  # fmt: skip
+    axes.legend(loc="lower right")
+    with replacing(path) as beside:
+        figure.savefig(beside)

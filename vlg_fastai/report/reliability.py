@@ -1,0 +1,49 @@
+"""Held-out predictions in, a picture of whether their confidence can be believed out."""
+
+import numpy as np
+import pandas as pd
+from matplotlib.figure import Figure
+
+from vlg_fastai.model.scores import ece
+from vlg_fastai.runs import replacing, write_csv
+
+MOST = 10  # bins of confidence
+BLUE, GREY = "#0072B2", "#8c8c8c"
+
+
+def report(given, count):
+    "Write reliability.png and reliability.csv: accuracy by confidence, in bins; their paths."
+    held = given.held
+    table = binned(held.probs.max(1), held.guess == held.y, count)
+    picture, listing = (given.folder / f"reliability.{kind}" for kind in ("png", "csv"))
+    write_csv(listing, table)
+    draw(table, len(held.y), ece(held.probs, held.y), picture)
+    return [picture, listing]
+
+
+def binned(confidence, right, bins):
+    "One row a bin of equal width that has photos: its edges, photos, confidence and accuracy."
+    at = np.minimum((confidence * bins).astype(int), bins - 1)
+    rows = []
+    for i in np.unique(at):
+        inside = at == i
+        share = right[inside].mean()
+        rows.append((i / bins, (i + 1) / bins, inside.sum(), confidence[inside].mean(), share))
+    return pd.DataFrame(rows, columns=["from", "to", "photos", "confidence", "accuracy"])
+
+
+def draw(table, photos, error, path):
+    "Accuracy over confidence with one standard error, above how many photos there are of each."
+    figure = Figure(figsize=(5.5, 6), dpi=110, layout="constrained")
+    upper, lower = figure.subplots(2, 1, height_ratios=(3, 1), sharex=True)
+    upper.plot([0, 1], [0, 1], color=GREY, linewidth=1, linestyle="--")
+    upper.text(0.02, 0.95, "above the line: too shy\nbelow: too sure", va="top", color="#555555")
+    spread = np.sqrt(table["accuracy"] * (1 - table["accuracy"]) / table["photos"])
+    upper.errorbar(table["confidence"], table["accuracy"], spread, fmt="o-", color=BLUE, capsize=3)
+    upper.set(xlim=(0, 1), ylim=(0, 1.02), ylabel="accuracy")
+    upper.set_title(f"{photos} held-out photos, calibration error {error:.3f}", fontsize=11)
+    width = (table["to"] - table["from"]) * 0.9
+    lower.bar(table["from"], table["photos"], width, align="edge", color=BLUE, alpha=0.6)
+    lower.set(xlabel="confidence", ylabel="photos")
+    with replacing(path) as beside:
+        figure.savefig(beside)

@@ -1,0 +1,93 @@
+"""A scene in, pictures of how test photos compare with known and held-out classes out."""
+
+import numpy as np
+import pandas as pd
+from matplotlib.figure import Figure
+
+from vlg_fastai.console import printable
+from vlg_fastai.data import sheet
+from vlg_fastai.runs import replacing, write_csv
+from vlg_fastai.unseen.folds import SCORES
+from vlg_fastai.unseen.likeness import unit
+
+MOST = 18  # photos where no number is given
+NEAREST = 2  # training photos beside each
+BINS = 32
+WORDS = {
+    "likeness": "likeness to the nearest class (relative Mahalanobis)",
+    "certainty": "certainty of the probe (calibrated maximum probability)",
+}
+SIDES = (("#0072B2", "-"), ("#D55E00", "--"), ("#222222", "-"))  # known, held-out classes, test
+
+
+def report(given, count):
+    "Write unlike.png (histograms), unlike_photos.png and unlike.csv; their paths."
+    scene, folder = given.scene, given.folder
+    histograms, pictures = folder / "unlike.png", folder / "unlike_photos.png"
+    draw(scene.evidence, histograms)
+    table, nearest = most_unlike(scene, count)
+    write_csv(folder / "unlike.csv", table)
+    cells = [cell(scene, row, near) for row, near in zip(table.itertuples(), nearest, strict=True)]
+    sheet.draw(cells, pictures, title="the most unlike test photos | nearest training photos")
+    return [histograms, pictures, folder / "unlike.csv"]
+
+
+def draw(evidence, path):
+    "Each score of known photos out of fold, of classes held out in turn, and of the test photos."
+    figure = Figure(figsize=(11, 4.2), dpi=110, layout="constrained")
+    for i, (score, axes) in enumerate(zip(SCORES, figure.subplots(1, 2), strict=True)):
+        sides = [evidence.known[:, i], evidence.pseudo[:, i], evidence.test[:, i]]
+        low, high = np.quantile(np.concatenate(sides), (0.002, 0.998))
+        edges = np.linspace(low, high, BINS)
+        names = ("known classes, out of fold", "classes held out in turn", "test")
+        for values, name, (colour, line) in zip(sides, names, SIDES, strict=True):
+            inside, label = np.clip(values, low, high), f"{name} ({len(values)})"
+            style = {"color": colour, "linestyle": line, "linewidth": 1.6}
+            axes.hist(inside, edges, density=True, histtype="step", label=label, **style)
+        found = np.mean(evidence.auroc(score))
+        axes.set_title(f"AUROC on held-out classes {found:.3f}", fontsize=11)
+        axes.set(xlabel=WORDS[score], ylabel="density")
+        if score == "certainty":
+            axes.set_yscale("log")  # nearly all known photos are in the last bin
+        else:
+            axes.axvline(evidence.threshold(), color="#8c8c8c", linewidth=1)
+            axes.set_ylim(top=1.12 * axes.get_ylim()[1])
+            axes.annotate(" 95 % of known photos", (evidence.threshold(), axes.get_ylim()[1]),
+                          va="top", fontsize=8, color="#555555")  # fmt: skip
+    figure.legend(*axes.get_legend_handles_labels(), loc="outside lower center", ncols=3)
+    with replacing(path) as beside:
+        figure.savefig(beside)
+
+
+def most_unlike(scene, count):
+    "(table of the `count` least likely test photos, rows (count, NEAREST) of labelled photos)."
+    likeness, certainty = scene.evidence.test.T
+    worst = np.argsort(likeness, kind="stable")[:count]
+    near = unit(scene.test[worst]) @ unit(scene.labelled.x).T
+    order, groups = np.argsort(-near, axis=1, kind="stable"), scene.labelled.groups
+    nearest = np.stack([different(row, groups) for row in order])
+    labels = scene.shown["label"].to_numpy()[nearest]
+    table = pd.DataFrame(
+        {
+            "file": scene.asked["file"].to_numpy()[worst],
+            "likeness": likeness[worst],
+            "certainty": certainty[worst],
+            "nearest": [", ".join(row) for row in labels],
+            "path": scene.asked["path"].to_numpy()[worst],
+        }
+    )
+    return table, nearest
+
+
+def different(rows, groups):
+    "The first `NEAREST` of `rows` that are no near-duplicates of each other."
+    few = rows[: 20 * NEAREST]
+    first = np.sort(np.unique(groups[few], return_index=True)[1])
+    return np.resize(few[first], NEAREST)
+
+
+def cell(scene, row, nearest):
+    "The test photo beside its nearest training photos."
+    photos = [row.path, *scene.shown["path"].iloc[nearest]]
+    lines = [row.file, f"likeness {row.likeness:.1f}", f"nearest: {printable(row.nearest)}"]
+    return sheet.Cell([sheet.thumbnail(path) for path in photos], lines)

@@ -1,0 +1,156 @@
+"""CLIP by name and tag, or by name and a file of weights, in; an expert on any names out."""
+
+import difflib
+from dataclasses import dataclass
+from importlib.util import find_spec
+from pathlib import Path
+
+import numpy as np
+import torch
+from scipy.special import softmax
+
+from vlg_fastai.config import UserError
+from vlg_fastai.data.loaders import View
+from vlg_fastai.model import sources
+from vlg_fastai.model.features import Frozen
+from vlg_fastai.model.inference import fit_temperature
+from vlg_fastai.unseen.scene import UnavailableError
+
+DEFAULT = "ViT-B-32/datacomp_xl_s13b_b90k"  # open weights, 69.2 % of ImageNet without training
+MOST = 2_000  # training photos that its temperature is fitted on
+TEMPLATES = (  # the plain ones, and the seven that OpenAI's notebook found to matter
+    "{}", "a photo of a {}.", "itap of a {}.", "a bad photo of the {}.", "a origami {}.",
+    "a photo of the large {}.", "a {} in a video game.", "art of the {}.",
+    "a photo of the small {}.",
+)  # fmt: skip
+
+
+@dataclass(frozen=True)
+class ClipExpert:
+    "Logits (n, names) of labelled and of test photos; tau is fitted on the known classes."
+
+    labelled: np.ndarray
+    test: np.ndarray
+    taus: tuple[float, ...]
+    words: str
+
+    def of_labelled(self, rows, columns, tau, train=None):
+        return softmax(self.labelled[np.ix_(rows, columns)] / tau, axis=1)
+
+    def of_test(self, columns, tau):
+        return softmax(self.test[:, columns] / tau, axis=1)
+
+    @classmethod
+    def of(cls, shown, asked, texts, labelled, words, scale=100.0):
+        """From embeddings of length one: photos (n, d) and (m, d), names (names, d).
+
+        shown holds all labelled photos; only those without doubt need to be embedded.
+        """
+        logits = [scale * side @ texts.T for side in (shown, asked)]
+        rows = np.random.default_rng(labelled.seed).permutation(labelled.sound)[:MOST]
+        known = logits[0][rows][:, : labelled.classes]
+        return cls(*logits, (fit_temperature(known, labelled.y[rows]),), words)
+
+
+@dataclass(frozen=True)
+class Tower(Frozen):
+    "The image side of a CLIP as a frozen net: embeddings instead of features, kept in the store."
+
+    @property
+    def width(self):
+        return self._forward(torch.zeros(1, 3, self.view.size, self.view.size,
+                                         device=self.machine.device)).shape[1]  # fmt: skip
+
+    def _forward(self, x):
+        with torch.no_grad():
+            return self.net(x).float()
+
+
+def expert(scene, names, asked):
+    "The ClipExpert for `names`; a UserError where the user `asked` for this one in vain."
+    if find_spec("open_clip") is None:
+        told = "pip install -r requirements-clip.txt"
+        if asked:
+            raise UserError(f"--clip {asked}: {told} first")
+        raise UnavailableError(told)
+    arch, tag = _chosen(asked or DEFAULT, asked is not None)
+    model, tokenizer = _loaded(arch, tag, scene.frozen.machine)
+    shown, test = _embedded(model, scene)
+    texts = _texts(model, tokenizer, names, scene.frozen.machine)
+    scale = float(model.logit_scale.exp())
+    return ClipExpert.of(shown, test, texts, scene.labelled, f"CLIP {arch}/{tag}", scale)
+
+
+def _chosen(asked, named):
+    "(architecture, tag or file) whose weights can be had."
+    import open_clip
+    from open_clip.pretrained import get_pretrained_cfg
+
+    arch, _, tag = asked.partition("/")
+    if arch not in open_clip.list_models():
+        close = difflib.get_close_matches(arch, open_clip.list_models(), n=3)
+        raise UserError(f"--clip {asked}: open_clip has no {arch}; close: {', '.join(close)}")
+    if Path(tag).is_file():
+        return arch, tag
+    facts = get_pretrained_cfg(arch, tag)
+    if not facts:
+        known = ", ".join(open_clip.list_pretrained_tags_by_model(arch)) or "none"
+        raise UserError(
+            f"--clip {asked}: {tag or 'nothing'} is neither a file of weights nor a tag of {arch};"
+            f" tags: {known}"
+        )
+    if not _can_be_had(facts):
+        told = f"the weights of {arch}/{tag} are not in the hub's cache and the hub does not answer"
+        if named:
+            raise UserError(f"--clip {asked}: {told}; give --clip {arch}/FILE")
+        raise UnavailableError(told)
+    return arch, tag
+
+
+def _can_be_had(facts):
+    repo = (facts.get("hf_hub") or "").strip("/")
+    if repo:
+        names = ("open_clip_model.safetensors", "open_clip_pytorch_model.bin")
+        return sources.cached(repo, names) or sources.answers(f"{sources.endpoint()}/{repo}")
+    return sources.answers(facts.get("url", ""))
+
+
+def _loaded(arch, tag, machine):
+    import open_clip
+
+    try:
+        model = open_clip.create_model(arch, pretrained=tag, device=machine.device)
+    except Exception as error:  # a damaged file, another net's weights, the hub: many words
+        reason = " ".join(str(error).split())[:200]
+        raise UserError(f"--clip {arch}/{tag}: cannot be loaded ({reason})") from None
+    return model.eval(), open_clip.get_tokenizer(arch)
+
+
+def _embedded(model, scene):
+    "Embeddings of length one of the labelled photos without doubt (others are 0), and of the test."
+    facts = model.visual.preprocess_cfg
+    size = facts["size"] if isinstance(facts["size"], int) else facts["size"][0]
+    view = View(size, tuple(facts["mean"]), tuple(facts["std"]), facts["interpolation"], 1.0)
+    frozen = scene.frozen
+    tower = Tower(model.visual, view, frozen.machine, frozen.store)
+    sound = scene.labelled.sound
+    found = [_unit(tower.features(side)) for side in (scene.shown.iloc[sound], scene.asked)]
+    shown = np.zeros((len(scene.shown), found[1].shape[1]), np.float32)
+    shown[sound] = found[0]
+    return shown, found[1]
+
+
+def _texts(model, tokenizer, names, machine):
+    "(names, d): the mean direction of each name's prompts in all templates."
+    made = []
+    for name in names:
+        said = [template.format(prompt) for prompt in name.prompts for template in TEMPLATES]
+        with torch.inference_mode():
+            rows = model.encode_text(tokenizer(said).to(machine.device)).float().cpu().numpy()
+        made.append(_unit(_unit(rows).mean(0, keepdims=True))[0])
+    return np.stack(made)
+
+
+def _unit(rows):
+    rows = rows.astype(np.float32)
+    return rows / np.maximum(np.linalg.norm(rows, axis=1, keepdims=True), 1e-9)

@@ -1,0 +1,44 @@
+"""Options, scene and names in, the first expert that can be had out.
+
+An expert has `words` (what it is), `taus` (temperatures worth trying) and gives probabilities over
+any columns of the names: `of_labelled(rows, columns, tau, train)` for labelled photos, from what
+photos `train` alone taught it, and `of_test(columns, tau)`.
+"""
+
+from vlg_fastai.config import UserError
+from vlg_fastai.console import say
+from vlg_fastai.unseen import clip, imagenet
+from vlg_fastai.unseen.attributes import AttributesExpert
+from vlg_fastai.unseen.scene import UnavailableError
+
+WAYS = (
+    "pip install -r requirements-clip.txt (CLIP, with weights of the hub or --clip NAME/FILE),"
+    " --attributes TABLE, or pip install -r requirements-text.txt (sentences for the backbone's own"
+    " ImageNet classifier)"
+)
+
+
+def find(cfg, scene, names):
+    "CLIP, the table of attributes, or ImageNet's names; what an option asks for goes first."
+    makers = {
+        "clip": lambda: clip.expert(scene, names, cfg.clip),
+        "attributes": lambda: _by_attributes(cfg, scene, names),
+        "text_encoder": lambda: imagenet.expert(scene, names, cfg.text_encoder),
+    }
+    asked = [name for name in makers if getattr(cfg, name)]
+    reasons = []
+    for name in [*asked, *(name for name in makers if name not in asked)]:
+        try:
+            expert = makers[name]()
+        except UnavailableError as reason:
+            reasons.append(str(reason))
+            continue
+        say(f"names are told by {expert.words}")
+        return expert
+    raise UserError(f"--unseen: nothing here knows names ({'; '.join(reasons)}). Ways: {WAYS}")
+
+
+def _by_attributes(cfg, scene, names):
+    if cfg.attributes is None:
+        raise UnavailableError("no --attributes")
+    return AttributesExpert.of(scene.labelled, scene.test, scene.evidence, names, cfg.attributes)

@@ -1,0 +1,27 @@
+"""Features of photos nobody has named in, groups of look-alikes out."""
+
+import numpy as np
+from sklearn.cluster import KMeans
+from sklearn.decomposition import PCA
+from sklearn.metrics import silhouette_score
+
+MOST, FEWEST = 15, 4  # groups; photos a group should have
+AXES = 32  # principal components that are clustered: in all 1,280 everything is equally far
+
+
+def alike(x, seed=0):
+    """(group (n,), closest-knit first; distance (n,) to its middle) of features `x` of length one.
+
+    k-means; the number of groups is that of the best silhouette (Rousseeuw, 1987).
+    """
+    n = len(x)
+    most = min(MOST, n // FEWEST)
+    if most < 2:
+        return np.zeros(n, int), np.zeros(n)
+    flat = PCA(min(AXES, n, x.shape[1]), random_state=seed).fit_transform(x)
+    tried = [KMeans(k, n_init=4, random_state=seed).fit(flat) for k in range(2, most + 1)]
+    best = max(tried, key=lambda made: silhouette_score(flat, made.labels_))
+    distance = best.transform(flat).min(1)
+    spread = np.bincount(best.labels_, distance) / np.bincount(best.labels_)
+    rank = np.argsort(np.argsort(spread, kind="stable"))
+    return rank[best.labels_], distance

@@ -1,0 +1,105 @@
+"""A run and a folder of test photos in, what its frozen backbone makes of both sides out."""
+
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from vlg_fastai import runs
+from vlg_fastai.config import UserError
+from vlg_fastai.data import folder
+from vlg_fastai.data.store import Store
+from vlg_fastai.model import probe, sources
+from vlg_fastai.model.bundle import Card
+from vlg_fastai.model.features import Frozen
+from vlg_fastai.unseen.folds import Labelled, gather
+
+
+class UnavailableError(Exception):
+    "Why something cannot be told or had here."
+
+
+@dataclass(frozen=True)
+class Scene:
+    """Labelled photos (`shown`) and test photos (`asked`) as tables of path and content, and the
+    backbone that the run started from: fine-tuning has seen every class, so it is no judge."""
+
+    card: Card
+    frozen: Frozen
+    shown: pd.DataFrame
+    asked: pd.DataFrame
+    seed: int
+
+    @classmethod
+    def of(cls, run, cfg, asked, machine, store=None):
+        "The Scene of `run`, or UnavailableError with the reason."
+        store = store or Store.of(cfg)
+        card = Card.of(run)
+        frozen = Frozen.of(_source(run, card), card.view, machine, store)
+        split = runs.read_csv(run.path / runs.SPLIT)
+        shown = split[split["split"] != "unused"].reset_index(drop=True)
+        data = folder.of_run(cfg, run)
+        shown["path"] = [data / file for file in shown["file"]]
+        absent = set(frozen.shelves[0].missing(shown["content"]))
+        gone = [p for p, c in zip(shown["path"], shown["content"], strict=True)
+                if c in absent and not p.is_file()]  # fmt: skip
+        if gone:
+            raise UnavailableError(f"{len(gone)} of the run's photos are not in {data}; see --data")
+        return cls(card, frozen, shown, asked, run.config["seed"])
+
+    @cached_property
+    def labelled(self):
+        "The `Labelled` photos; their out-of-fold logits are those that the run kept, if it did."
+        pixels = self.card.view.pixels(self.shown, self.frozen.store, now=False)
+        x = self.frozen.features(self.shown, pixels)
+        numbers = {label: i for i, label in enumerate(self.card.classes)}
+        y = self.shown["label"].map(numbers).to_numpy(int)
+        groups = self.shown["group"].to_numpy()
+        fold = probe.out_of_fold(x, y, groups, len(self.card.classes), self.frozen.store, self.seed)
+        return Labelled(x, y, groups, fold, self.seed)
+
+    @cached_property
+    def test(self):
+        "(m, d) features of the test photos."
+        pixels = self.card.view.pixels(self.asked, self.frozen.store)
+        return self.frozen.features(self.asked, pixels)
+
+    @cached_property
+    def evidence(self):
+        "What folds say of known, pseudo-unseen and test photos; an error for too few photos."
+        if not self.labelled.enough or not len(self.asked):
+            raise UnavailableError("too few photos or classes to tell by")
+        return gather(self.labelled, self.test)
+
+    @cached_property
+    def own_logits(self):
+        "Logits of the backbone's own classifier for (labelled, test) photos."
+        return tuple(self.frozen.own_logits(side) for side in (self.shown, self.asked))
+
+    @cached_property
+    def known(self):
+        "(features, labels) of the labelled photos without doubt."
+        rows = self.labelled.sound
+        return self.labelled.x[rows], self.labelled.y[rows]
+
+
+def _source(run, card):
+    "Where the weights come from that the run started with."
+    weights = run.facts["weights"]
+    if weights["from"] == "nothing":
+        raise UnavailableError("the run started from no trained weights")
+    asked = run.config.get("weights")
+    if weights["from"] == "file" and not Path(asked).is_file():
+        raise UnavailableError(f"the weights it started from, {asked}, are not there any more")
+    try:
+        file = Path(asked) if weights["from"] == "file" else None
+        return sources.choose(card.arch, file, True)
+    except UserError as error:
+        raise UnavailableError(str(error)) from None
+
+
+def rows_of(table, wanted):
+    "The photos of `table` where `wanted`, with an index of their own."
+    return table[np.asarray(wanted)].reset_index(drop=True)
