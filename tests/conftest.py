@@ -87,6 +87,20 @@ def finished_run(toy, tmp_path_factory):
     return run_training(dataclasses.replace(cfg, pretrained=True, epochs=6, **FINE_TUNED))
 
 
+@pytest.fixture(scope="session")
+def toy_scene(finished_run, toy):
+    "What the frozen backbone makes of the toy photos."
+    import torch
+
+    from vlg_fastai.data import scan
+    from vlg_fastai.device import Machine
+    from vlg_fastai.unseen.scene import Scene
+
+    asked = scan.scan_files(toy / "test")
+    machine = Machine(torch.device("cpu"), "fp32", 0)
+    return Scene.of(finished_run, PredictConfig(), asked, machine)
+
+
 @pytest.fixture
 def in_empty_folder(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)

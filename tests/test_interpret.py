@@ -23,16 +23,18 @@ def made(run, **options):
 CONFUSION = {"confusion.png", "confusion.csv", "confused_pairs.csv", "per_class.csv"}
 LOSSES = {"top_losses.png", "top_losses.csv"}
 MAPS = {"gradcam.png"}
+RELIABILITY = {"reliability.png", "reliability.csv"}
 
 
 def test_without_a_choice_every_report_is_made(finished_run):
-    assert made(finished_run) == CONFUSION | LOSSES | MAPS
+    assert made(finished_run) == CONFUSION | LOSSES | MAPS | RELIABILITY
 
 
 def test_a_named_report_is_the_only_one(finished_run):
     assert made(finished_run, confusion=True) == CONFUSION
     assert made(finished_run, top_losses=()) == LOSSES
     assert made(finished_run, gradcam=(5,)) == MAPS
+    assert made(finished_run, reliability=(5,)) == RELIABILITY
 
 
 def test_the_number_of_top_losses_is_taken(finished_run):

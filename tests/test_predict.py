@@ -43,7 +43,7 @@ def test_predicting_twice_gives_the_same_bytes(finished_run, tmp_path):
         run_prediction(finished_run, tmp_path / name / "submission.csv")
         files.append([path.read_bytes() for path in sorted((tmp_path / name).iterdir())])
     assert files[0] == files[1]
-    assert len(files[0]) == 2
+    assert len(files[0]) == 3
 
 
 def test_validation_photos_are_predicted_as_they_were_in_training(finished_run, toy, tmp_path):

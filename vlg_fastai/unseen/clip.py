@@ -77,7 +77,7 @@ def expert(scene, names, asked):
     model, tokenizer = _loaded(arch, tag, scene.frozen.machine)
     shown, test = _embedded(model, scene)
     texts = _texts(model, tokenizer, names, scene.frozen.machine)
-    scale = float(model.logit_scale.exp())
+    scale = float(model.logit_scale.detach().exp())
     return ClipExpert.of(shown, test, texts, scene.labelled, f"CLIP {arch}/{tag}", scale)
 
 

