@@ -144,6 +144,8 @@ def test_a_forecast_says_what_it_cannot_tell_apart():
     assert told.startswith("validation 0.91; this test set: 0.6")
     assert "unlike every class that was trained on, or shifted" in told
     assert "about a third" in told
+    assert found.accuracy < found.if_known < 1
+    assert "nothing in the photos tells these two apart" in found.doubt_in_words()
 
 
 @pytest.mark.parametrize(

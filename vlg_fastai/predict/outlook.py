@@ -91,6 +91,7 @@ def told(cfg, chosen, view, answer):
         return answer.judged(unlike), {**facts, "forecast": expected.facts()}
     validation = chosen[0].facts["accuracy"]
     say(expected.in_words(validation if validation is not None else view.accuracy))
+    say(expected.doubt_in_words())
     rows = gap.rows(chosen[0].facts, view)
     show("from validation to this test", gap.COLUMNS, [row.told() for row in rows])
     say(_quality(evidence))

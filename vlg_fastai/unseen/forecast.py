@@ -16,7 +16,8 @@ FEW = 20  # test photos below which nothing is forecast
 @dataclass(frozen=True)
 class Forecast:
     """Share of test photos that look like no known class, and the accuracy to expect, with 95 %
-    intervals; `shares` by each score alone."""
+    intervals; `shares` by each score alone. The accuracy holds if the unlike photos are of other
+    classes; `if_known` is what it would be if they were of known ones, only taken otherwise."""
 
     photos: int
     share: float
@@ -25,6 +26,7 @@ class Forecast:
     known_accuracy: float
     accuracy: float
     accuracy_interval: tuple[float, float]
+    if_known: float
 
     def in_words(self, validation):
         low, high = self.accuracy_interval
@@ -32,6 +34,12 @@ class Forecast:
             f"validation {validation:.2f}; this test set: {self.accuracy:.2f} expected"
             f" ({low:.2f} to {high:.2f}): {part(self.share)} of its photos are unlike every class"
             " that was trained on, or shifted"
+        )
+
+    def doubt_in_words(self):
+        return (
+            f"nothing in the photos tells these two apart: {self.accuracy:.2f} if the unlike ones"
+            f" are of other classes, up to {self.if_known:.2f} if of known ones, taken otherwise"
         )
 
     def facts(self):
@@ -106,6 +114,7 @@ def forecast(evidence, y_of_rows, accuracy, photos, seed=0):
     both = {score: Histograms.of(evidence, score, kinds) for score in SCORES}
     found = {score: one.unlike() for score, one in both.items()}
     share = float(np.mean([value for value, _ in found.values()]))
+    unlike = np.mean([probs for _, probs in found.values()], axis=0)
     rng = np.random.default_rng(seed)
     again = np.array([_resampled(both.values(), rng) for _ in range(RESAMPLES)])
     right = rng.binomial(photos, accuracy, RESAMPLES) / max(photos, 1)
@@ -114,8 +123,9 @@ def forecast(evidence, y_of_rows, accuracy, photos, seed=0):
     result = Forecast(
         count, share, _interval(again), {score: value for score, (value, _) in found.items()},
         float(accuracy), float((1 - share) * accuracy), _interval(scored),
+        float((1 - share) * accuracy + (unlike * evidence.test[:, 1]).mean()),
     )  # fmt: skip
-    return result, np.mean([probs for _, probs in found.values()], axis=0)
+    return result, unlike
 
 
 def _by_class(evidence, y):
