@@ -215,7 +215,7 @@ def test_a_clip_that_is_not_there_is_told(toy_scene, monkeypatch, tiny_clip):
                          (f"{tiny_clip[0]}/{__file__}", "cannot be loaded")):  # fmt: skip
         with pytest.raises(UserError, match=words):
             clip.expert(toy_scene, [], asked)
-    with pytest.raises(UnavailableError, match="hub does not answer"):
+    with pytest.raises(UnavailableError, match="nor is the hub"):
         clip.expert(toy_scene, [], None)
 
 

@@ -17,6 +17,7 @@ from vlg_fastai.model.inference import fit_temperature
 from vlg_fastai.unseen.scene import UnavailableError
 
 DEFAULT = "ViT-B-32/datacomp_xl_s13b_b90k"  # open weights, 69.2 % of ImageNet without training
+HUB = "laion/CLIP-ViT-B-32-DataComp.XL-s13B-b90K"  # where they are: asked before open_clip loads
 MOST = 2_000  # training photos that its temperature is fitted on
 TEMPLATES = (  # the plain ones, and the seven that OpenAI's notebook found to matter
     "{}", "a photo of a {}.", "itap of a {}.", "a bad photo of the {}.", "a origami {}.",
@@ -73,7 +74,11 @@ def expert(scene, names, asked):
         if asked:
             raise UserError(f"--clip {asked}: {told} first")
         raise UnavailableError(told)
-    arch, tag = _chosen(asked or DEFAULT, asked is not None)
+    if not (asked or _can_be_had({"hf_hub": HUB})):
+        raise UnavailableError(
+            f"the weights of {DEFAULT} are not in the hub's cache, nor is the hub"
+        )
+    arch, tag = _chosen(asked or DEFAULT)
     model, tokenizer = _loaded(arch, tag, scene.frozen.machine)
     shown, test = _embedded(model, scene)
     texts = _texts(model, tokenizer, names, scene.frozen.machine)
@@ -81,7 +86,7 @@ def expert(scene, names, asked):
     return ClipExpert.of(shown, test, texts, scene.labelled, f"CLIP {arch}/{tag}", scale)
 
 
-def _chosen(asked, named):
+def _chosen(asked):
     "(architecture, tag or file) whose weights can be had."
     import open_clip
     from open_clip.pretrained import get_pretrained_cfg
@@ -100,10 +105,10 @@ def _chosen(asked, named):
             f" tags: {known}"
         )
     if not _can_be_had(facts):
-        told = f"the weights of {arch}/{tag} are not in the hub's cache and the hub does not answer"
-        if named:
-            raise UserError(f"--clip {asked}: {told}; give --clip {arch}/FILE")
-        raise UnavailableError(told)
+        raise UserError(
+            f"--clip {asked}: its weights are not in the hub's cache and the hub does not answer;"
+            f" give --clip {arch}/FILE"
+        )
     return arch, tag
 
 

@@ -1,0 +1,120 @@
+"""What a person decided about photos and labels: in and out of decisions.csv, and onto a table.
+
+A decision belongs to a photo's content in a class folder, so it outlives renames, and a copy in
+another folder has one of its own. Photos themselves are never touched.
+"""
+
+import csv
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+from vlg_fastai.config import UserError
+from vlg_fastai.console import say
+
+NAME = "decisions.csv"
+COLUMNS = ("content", "label", "action", "new_label", "file")
+ACTIONS = ("keep", "relabel", "drop", "undo")  # undo: as if nothing had been decided
+DROPPED = "dropped by decision"
+
+
+@dataclass(frozen=True)
+class Decision:
+    "keep, relabel (to `new_label`) or drop."
+
+    action: str
+    new_label: str = ""
+
+
+@dataclass(frozen=True)
+class Decisions:
+    "{(content, class folder): Decision} and the file they are kept in."
+
+    path: Path
+    made: dict
+
+    def __len__(self):
+        return len(self.made)
+
+    def replayed(self, table):
+        """`table` (columns content, label, problem) as decided: labels changed, photos dropped.
+
+        The column `folder` keeps the label that the class folder gives. A label that no photo of
+        the table has cannot be given; it is said, and the photo stays as it is.
+        """
+        table = table.assign(folder=table["label"])
+        known, odd = set(table["label"]), []
+        for place, row in enumerate(zip(table["content"], table["label"], strict=True)):
+            decision = self.made.get(row)
+            if decision is None or decision.action == "keep":
+                continue
+            at = table.index[place]
+            if decision.action == "drop":
+                table.loc[at, "problem"] = DROPPED
+            elif decision.new_label in known:
+                table.loc[at, "label"] = decision.new_label
+            else:
+                odd.append(decision.new_label)
+        if odd:
+            say(f"{self.path}: {len(odd)} labels are no class here, e.g. {odd[0]!r}: left as it is")
+        return table
+
+    def report(self, table):
+        "Say how many decisions were found for the replayed `table`, and where they are kept."
+        if not len(self):
+            say(f"decisions: none yet in {self.path}")
+            return
+        keys = zip(table["content"], table["folder"], strict=True)
+        found = [self.made[key].action for key in keys if key in self.made]
+        told = ", ".join(f"{found.count(a)} {a}" for a in ACTIONS if a in found) or "none applies"
+        say(f"decisions: {told} ({len(self)} in {self.path})")
+
+
+def find(asked, data):
+    "The file of decisions: the one `asked` for, else in the data folder, else in this one."
+    if asked is not None:
+        return asked
+    beside = data / NAME
+    return beside if beside.exists() or os.access(data, os.W_OK) else Path(NAME)
+
+
+def read(path):
+    "The `Decisions` in `path`, the last one about a photo; none where there is no such file."
+    if not path.exists():
+        return Decisions(path, {})
+    try:
+        with path.open(newline="", encoding="utf-8-sig", errors="surrogateescape") as file:
+            rows = list(csv.DictReader(file))
+    except csv.Error as error:
+        raise UserError(f"--decisions {path}: cannot be read as CSV ({error})") from None
+    made = {}
+    for number, row in enumerate(rows, 2):
+        key, decision = _checked(path, number, row)
+        made.pop(key, None)
+        if decision.action != "undo":
+            made[key] = decision
+    return Decisions(path, made)
+
+
+def _checked(path, number, row):
+    lacking = [name for name in COLUMNS[:3] if not row.get(name)]
+    if lacking:
+        raise UserError(f"--decisions {path}: line {number} has no {lacking[0]}")
+    if row["action"] not in ACTIONS:
+        known = ", ".join(ACTIONS)
+        raise UserError(f"--decisions {path}: line {number}: {row['action']!r} is none of {known}")
+    new = row.get("new_label") or ""
+    if row["action"] == "relabel" and not new:
+        raise UserError(f"--decisions {path}: line {number}: relabel needs a new_label")
+    return (row["content"], row["label"]), Decision(row["action"], new)
+
+
+def append(path, rows):
+    "Add `rows` (dicts of `COLUMNS`) to the file at `path`; what is there stays."
+    new = not path.exists()
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("a", newline="", encoding="utf-8", errors="surrogateescape") as file:
+        writer = csv.DictWriter(file, COLUMNS)
+        if new:
+            writer.writeheader()
+        writer.writerows(rows)

@@ -1,0 +1,56 @@
+"""Features in, pairs of photos that lie close together out; no step compares all with all."""
+
+import numpy as np
+from scipy.sparse.linalg import svds
+from usearch.index import Index
+
+FEW = 8_000  # photos up to which all pairs are compared: a second or two
+AXES = 128  # that the index looks at: enough to find a pair, whose cosine is then computed in full
+NEIGHBOURS = 16  # of each photo that are looked at; a larger heap of copies is chained
+SLACK = 0.05  # how much lower the cosine of a pair may be in the axes that the index looks at
+BLOCK = 1_000
+
+
+def pairs(x, least):
+    """(a, b, cosine) of pairs a < b of features `x` (n, d) whose cosine is `least` or more."""
+    unit = _unit(x)
+    a, b = _all_pairs(unit, least) if len(x) <= FEW else _near_pairs(unit, least)
+    cosine = np.concatenate(
+        [np.zeros(0, np.float32)]
+        + [np.einsum("ij,ij->i", unit[a[i : i + BLOCK]], unit[b[i : i + BLOCK]])
+           for i in range(0, len(a), BLOCK)]
+    )  # fmt: skip
+    kept = cosine >= least
+    return a[kept], b[kept], cosine[kept]
+
+
+def _unit(x):
+    x = np.asarray(x, np.float32)
+    return x / np.maximum(np.linalg.norm(x, axis=1, keepdims=True), 1e-9)
+
+
+def _all_pairs(unit, least):
+    found = [np.zeros((0, 2), int)]
+    for start in range(0, len(unit), BLOCK):
+        near = unit[start : start + BLOCK] @ unit[start:].T >= least - 1e-4
+        found.append(np.argwhere(np.triu(near, k=1)) + start)
+    return np.concatenate(found).T
+
+
+def _near_pairs(unit, least):
+    "Of each photo's nearest by an index of small worlds (HNSW, Malkov & Yashunin, 2018)."
+    small = _unit(unit @ _axes(unit))
+    index = Index(ndim=small.shape[1], metric="cos", dtype="f16")
+    index.add(np.arange(len(small)), small)
+    found = index.search(small, NEIGHBOURS)
+    rows = np.repeat(np.arange(len(small)), found.keys.shape[1])
+    keys, distance = found.keys.ravel().astype(int), found.distances.ravel()
+    near = (distance <= 1 - least + SLACK) & (keys != rows)
+    both = np.unique(np.sort(np.column_stack([rows[near], keys[near]]), axis=1), axis=0)
+    return both.T
+
+
+def _axes(unit):
+    "(d, AXES) directions in which a sample of the features spreads most."
+    sample = unit[np.random.default_rng(0).permutation(len(unit))[:4_000]]
+    return svds(sample, k=min(AXES, min(sample.shape) - 1), random_state=0)[2].T
