@@ -9,10 +9,15 @@ from types import UnionType
 from typing import Literal, get_args, get_origin, get_type_hints
 
 sys.path.insert(0, str(Path(__file__).parents[1]))  # run by hand, the package need not be installed
-from vlg_fastai.config import InterpretConfig, PredictConfig, TrainConfig
+from vlg_fastai.config import AuditConfig, InterpretConfig, PredictConfig, TrainConfig
 
 README = Path(__file__).parents[1] / "README.md"
-COMMANDS = {"train": TrainConfig, "predict": PredictConfig, "interpret": InterpretConfig}
+COMMANDS = {
+    "train": TrainConfig,
+    "predict": PredictConfig,
+    "audit": AuditConfig,
+    "interpret": InterpretConfig,
+}
 FIELD = re.compile(r"((?:^    #.*\n)*)^    (\w+): (?:[^#\n]*?)(?:  # (.*))?$", re.MULTILINE)
 
 

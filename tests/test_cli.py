@@ -6,6 +6,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from readme_tables import COMMANDS as SCRIPTS
 from readme_tables import helps
 
 from vlg_fastai import cli, config
@@ -13,7 +14,6 @@ from vlg_fastai.cli import as_json, parse
 from vlg_fastai.config import InterpretConfig, PredictConfig, TrainConfig, UserError
 
 ROOT = Path(__file__).parents[1]
-SCRIPTS = {"train": TrainConfig, "predict": PredictConfig, "interpret": InterpretConfig}
 LOADED = "import sys; sys.path.insert(0, '.'); sys.argv[0] = sys.argv[1]; del sys.argv[1]\n" + (
     "import atexit, importlib; atexit.register(lambda: print('LOADED', *sys.modules))\n"
     "importlib.import_module(sys.argv[0].removesuffix('.py')).main()"
@@ -55,6 +55,9 @@ def test_help_answers_without_torch_and_names_every_option(script):
         (("predict.py", "--out", "tests"), "error: --out tests: is no file"),
         (("train.py", "--weights", "no.pth"), "error: --weights no.pth: no such file"),
         (("train.py", "--runs", "README.md"), "error: --runs README.md: is no folder"),
+        (("audit.py", "--data", "no/data"), "error: --data no/data: no such folder"),
+        (("predict.py", "--transductive"), "error: --transductive: needs --unseen or --classes"),
+        (("predict.py", "--reject", "x", "--unseen", "README.md"), "not together with --unseen"),
         (("interpret.py", "--data", "no/data"), "error: --data no/data: no such folder"),
         (("interpret.py", "--runs", "no/runs"), "error: --runs no/runs: no usable run"),
     ],

@@ -54,6 +54,31 @@ def test_a_list_with_nothing_new_says_that_nothing_changes(tmp_path, capsys, tex
     assert "nothing changes" in capsys.readouterr().out
 
 
+def test_numbers_that_are_part_of_a_name_stay(tmp_path):
+    found = listed(tmp_path, "3 toed sloth\n10 cent coin\n")
+    assert [name.label for name in found.unseen] == ["10 cent coin", "3 toed sloth"]
+    path = tmp_path / "all.txt"
+    path.write_text("01 apple\n02 pear\n03 plum\n")
+    found = names.read(path, "--classes", ["01 apple", "02 pear"])
+    assert [name.label for name in found.unseen] == ["03 plum"]
+
+
+def test_a_known_class_may_have_a_colon_in_its_name(tmp_path):
+    path = tmp_path / "names.txt"
+    path.write_text("a:b\nfox\n")
+    assert [n.label for n in names.read(path, "--unseen", ["a:b", "c"]).unseen] == ["fox"]
+
+
+def test_the_order_of_the_file_does_not_matter(tmp_path):
+    assert listed(tmp_path, "fox\nbat\n") == listed(tmp_path, "bat\nfox\n")
+
+
+@pytest.mark.parametrize("text", ["red+fox\nred fox\n", "fox\nFox\n", ": some words\n"])
+def test_one_name_in_two_spellings_and_no_name_are_told(tmp_path, text):
+    with pytest.raises(UserError, match="there twice|no label"):
+        listed(tmp_path, text)
+
+
 def test_a_name_that_comes_twice_and_a_file_that_is_no_text_are_told(tmp_path):
     with pytest.raises(UserError, match="'fox' is there twice"):
         listed(tmp_path, "fox\nfox: red fox\n")
@@ -93,6 +118,23 @@ def test_a_matrix_of_numbers_takes_its_classes_from_the_list_beside_it(tmp_path)
 def test_a_table_that_cannot_be_read_is_told(tmp_path, text):
     path = tmp_path / "table.csv"
     path.write_text(text)
+    with pytest.raises(UserError, match="--attributes"):
+        attributes.read(path)
+
+
+def test_blank_cells_and_negative_numbers_are_taken_as_meant(tmp_path):
+    path = tmp_path / "table.csv"
+    path.write_text("class,z,n\na,-1.5,2\nb,-0.3,\nc,1.5,4\n")
+    table = attributes.read(path)
+    assert [table[k] for k in "abc"] == [
+        pytest.approx([0, 0.5]), pytest.approx([0.4, 0]), pytest.approx([1, 1])
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize("content", [b"class,a\nb\xe4r,1\n", b"class,a\nx,nan\ny,1\n"])
+def test_a_table_of_other_letters_or_without_numbers_is_told(tmp_path, content):
+    path = tmp_path / "table.csv"
+    path.write_bytes(content)
     with pytest.raises(UserError, match="--attributes"):
         attributes.read(path)
 

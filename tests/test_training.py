@@ -73,6 +73,8 @@ TESTED_ELSEWHERE = {
     "weights": "test_models.py::test_weights_of_a_file_are_taken",
     "pretrained": "test_trained_weights_are_used_unless_told_otherwise",
     "device": "test_device.py",
+    "decisions": "test_decisions.py::"
+    "test_training_and_prediction_replay_decisions_and_leave_every_photo",
     "recipe": "test_cli.py::test_a_recipe_sets_defaults_that_options_override",
 }  # fmt: skip
 

@@ -5,9 +5,9 @@ import random
 
 import numpy as np
 import pytest
-from PIL import Image, ImageDraw, ImageEnhance
+from PIL import Image, ImageDraw, ImageEnhance, ImageOps
 
-from vlg_fastai.data import twins
+from vlg_fastai.data import neighbours, twins
 
 
 def groups(images, content=None):
@@ -66,5 +66,27 @@ def test_plain_surfaces_and_strokes_on_white_are_nobodys_twins():
 def test_pairs_are_the_same_in_blocks_as_at_once(monkeypatch):
     images = [scene(1), scene(2), EDITS["paler"](scene(1)), scene(3), recoded(scene(2))]
     at_once = groups(images)
-    monkeypatch.setattr(twins, "MOST_AT_ONCE", 300)
+    monkeypatch.setattr(twins, "AT_ONCE", 1)
+    monkeypatch.setattr(neighbours, "BLOCK", 2)
     assert groups(images) == at_once == [0, 1, 0, 2, 1]
+
+
+def test_a_mirrored_copy_is_found_as_such_and_joins_no_group():
+    images = [scene(1), scene(2), ImageOps.mirror(scene(1))]
+    hashes, grey = (np.stack(side) for side in zip(*map(twins.fingerprint, images), strict=True))
+    assert groups(images) == [0, 1, 2]
+    assert [list(side) for side in twins.mirrored_pairs(hashes, grey)] == [[0], [2]]
+
+
+def test_features_join_what_hashes_do_not_unless_they_join_everything(capsys):
+    images = [scene(seed) for seed in range(30)]
+    hashes, grey = (np.stack(side) for side in zip(*map(twins.fingerprint, images), strict=True))
+    names = [str(i) for i in range(30)]
+    x = np.random.default_rng(0).normal(size=(30, 40))
+    x[7] = x[3] + 0.01
+    found = twins.groups(names, hashes, grey, x)
+    assert found[7] == found[3]
+    assert len(set(found)) == 29
+    alike = twins.groups(names, hashes, grey, np.ones((30, 40)))
+    assert len(set(alike)) == 30
+    assert "too many photos alike" in capsys.readouterr().out

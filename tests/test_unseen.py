@@ -105,6 +105,32 @@ def test_too_few_photos_or_classes_are_not_enough():
     assert not small.enough
 
 
+@pytest.mark.parametrize(
+    ("counts", "told"),
+    [((1,) * 45, True), ((50, 3, 3), True), ((20, 20, 1), True), ((20,) * 3, False)],
+)
+def test_photos_that_folds_can_tell_nothing_of_are_a_reason_and_no_error(counts, told):
+    y = np.repeat(np.arange(len(counts)), counts)
+    x = (np.random.default_rng(0).normal(size=(len(y), 8)) + 9 * np.eye(64)[y, :8]).astype(
+        np.float16
+    )
+    kin = np.where(y == 1, 1000, np.arange(len(y)))  # all of class 1 are copies of one photo
+    fold = probe.out_of_fold(x, y, kin, len(counts), Store())
+    small = Labelled(x, y, kin, fold)
+    if told:
+        with pytest.raises(folds.UnavailableError):
+            folds.gather(small, x[:5])
+    else:
+        assert np.isfinite(folds.gather(small, x[:5]).tests).all()
+
+
+def test_the_test_is_scored_by_the_models_that_scored_the_known_photos(scene):
+    _, x, _, evidence = scene
+    assert evidence.tests.shape == (5, len(x), 2)
+    assert np.allclose(evidence.test, evidence.tests.mean(0))
+    assert (evidence.tests[:, :, 0].std(0) > 0).all()
+
+
 def mixture(share, n=600, seed=0):
     "Evidence with normal scores: pseudo-unseen ones lie three deviations lower."
     rng = np.random.default_rng(seed)
@@ -122,7 +148,7 @@ def mixture(share, n=600, seed=0):
     unseen = round(share * n)
     test = np.concatenate([draw(n - unseen, 0), draw(unseen, 1)])
     known = draw(400, 0)
-    return Evidence(known, np.arange(400) % 20 > 0, parts, test, 1.0), np.repeat([0, 4], 100)
+    return Evidence(known, np.arange(400) % 20 > 0, parts, test[None], 1.0), np.repeat([0, 4], 100)
 
 
 @pytest.mark.parametrize("share", [0.0, 0.1, 0.3, 0.5])
@@ -140,7 +166,7 @@ def test_a_planted_share_of_unlike_photos_is_found(share):
 
 def test_a_forecast_says_what_it_cannot_tell_apart():
     found, _ = forecast.forecast(*mixture(0.33), 0.95, 400)
-    told = found.in_words(0.91)
+    told = found.in_words("validation, as printed", 0.91)
     assert told.startswith("validation 0.91; this test set: 0.6")
     assert "unlike every class that was trained on, or shifted" in told
     assert "about a third" in told
@@ -159,10 +185,10 @@ def test_shares_are_told_no_finer_than_they_are_known(share, words):
 def test_a_shift_between_training_and_test_photos_is_measured():
     x, _ = photos(20)
     kin = np.arange(len(x))
-    same = shift.measure(x, kin, photos(20, seed=1)[0])
+    same = shift.measure(x, kin, photos(20, seed=1)[0], kin)
     moved = photos(20, seed=1)[0]
     moved[:40] += 2
-    other = shift.measure(x, kin, moved)
+    other = shift.measure(x, kin, moved, kin)
     assert 0.4 < same.auc < 0.6
     assert other.auc > same.auc + 0.05
     assert (other.most(20) < 40).mean() > 0.9
@@ -172,9 +198,11 @@ def test_copies_of_a_photo_on_one_side_do_not_make_a_shift():
     rng = np.random.default_rng(0)
     x = np.repeat(rng.normal(size=(40, 64)).astype(np.float32), 4, axis=0)
     test = rng.normal(size=(160, 64)).astype(np.float32)
-    grouped = shift.measure(x, np.repeat(np.arange(40), 4), test)
-    loose = shift.measure(x, np.arange(160), test)
-    assert grouped.auc < loose.auc - 0.1
+    copies, alone = np.repeat(np.arange(40), 4), np.arange(160)
+    for one, other, by_copies in ((x, test, (copies, alone)), (test, x, (alone, copies))):
+        grouped = shift.measure(one, by_copies[0], other, by_copies[1])
+        loose = shift.measure(one, alone, other, alone)
+        assert grouped.auc < loose.auc - 0.1
 
 
 def test_fusion_without_favour_changes_no_answer():
@@ -277,6 +305,10 @@ def test_look_alikes_are_grouped_the_closest_knit_first():
     assert [len(np.unique(found[i : i + 12])) for i in (0, 12, 24)] == [1, 1, 1]
     assert found[12] == 0
     assert (distance >= 0).all()
+
+
+def test_copies_of_one_picture_are_one_group():
+    assert (groups.alike(np.ones((12, 8)))[0] == 0).all()
 
 
 @pytest.mark.parametrize("count", [1, 2, 7])

@@ -50,6 +50,8 @@ def parse(config_class, argv=None, adapt=None):
     stored = stored_config(asked.config, config_class) if getattr(asked, "config", None) else {}
     first = _read(config_class, argv, stored)
     defaults = {**(adapt(first) if adapt else {}), **RECIPES.get(getattr(first, "recipe", ""), {})}
+    fields = config_class.__dataclass_fields__  # a command need not have all that is adapted
+    defaults = {key: value for key, value in defaults.items() if key in fields}
     cfg = _read(config_class, argv, {**defaults, **stored}) if defaults else first
     check(cfg)
     return cfg
@@ -99,7 +101,8 @@ def check(cfg):
         if getattr(cfg, one, None) and getattr(cfg, other, None):
             raise UserError(f"--{other} {getattr(cfg, other)}: not together with --{one}; give one")
     for option, others in NEEDS.items():
-        if getattr(cfg, option, None) and not any(getattr(cfg, other) for other in others):
+        given = getattr(cfg, option, None) not in (None, False)
+        if given and not any(getattr(cfg, other) for other in others):
             raise UserError(f"--{_dashed(option)}: needs --{' or --'.join(map(_dashed, others))}")
     for key, hint in get_type_hints(type(cfg), include_extras=True).items():
         values = getattr(cfg, key)

@@ -71,6 +71,14 @@ class Chosen(Place):
 
 
 @dataclass(frozen=True)
+class Decided:
+    "What a person decided about labels and photos."
+
+    # file of decisions; absent: decisions.csv in the data folder, or here where that is read-only
+    decisions: NewFile | None = None
+
+
+@dataclass(frozen=True)
 class Machine:
     "What to compute on."
 
@@ -90,7 +98,7 @@ class Cache:
 
 
 @dataclass(frozen=True)
-class TrainConfig(Cache, Machine, Place):
+class TrainConfig(Cache, Machine, Decided, Place):
     "Train a classifier on a folder of photos and keep all of it in a run folder."
 
     data: Folder | None = None  # image folder; absent: `data`, or a drawn challenge in `data/demo`
@@ -137,7 +145,7 @@ class TrainConfig(Cache, Machine, Place):
 
 
 @dataclass(frozen=True)
-class PredictConfig(Cache, Machine, Chosen):
+class PredictConfig(Cache, Machine, Decided, Chosen):
     "Predict the test photos with one run, or the average of several, and write a submission."
 
     test: Folder | None = None  # folder of photos to predict; absent: `test` in the data folder
@@ -160,7 +168,21 @@ class PredictConfig(Cache, Machine, Chosen):
 
 
 @dataclass(frozen=True)
-class InterpretConfig(Cache, Machine, Chosen):
+class AuditConfig(Cache, Machine, Decided):
+    "Find repeated photos, doubtful labels, broken and odd files, and decide about them by looking."
+
+    data: Folder | None = None  # image folder; absent: `data`, or a drawn challenge in `data/demo`
+    out: NewFolder = Path("audit")  # folder for issues.csv and the page
+    arch: str | None = None  # backbone whose features are compared; absent: as train.py
+    weights: File | None = None  # .safetensors or .pth file of its weights, instead of the hub's
+    size: Annotated[int, Limits(32, 2048)] = 224  # side in pixels of what the backbone sees
+    auto: bool = False  # decide what is nearly certain: labels that held-out models doubt twice
+    compare: bool = False  # only: the probe with and without the decisions made so far
+    seed: Seed = 42  # of the folds that judge labels
+
+
+@dataclass(frozen=True)
+class InterpretConfig(Cache, Machine, Decided, Chosen):
     "Draw what a run gets wrong and what it looks at: the reports named, or the first four."
 
     confusion: bool = False  # confusion matrix (PNG, CSV), most confused pairs, per-class report

@@ -176,7 +176,7 @@ def read_csv(path):
     "A table that `write_csv` wrote; text stays text, for a class may be called `nan` or `007`."
     import pandas as pd  # here: the commands look for runs before anything heavy is loaded
 
-    text = dict.fromkeys(("file", "label", "content", "split", "problem"), str)
+    text = dict.fromkeys(("file", "label", "folder", "content", "split", "problem"), str)
     try:
         return pd.read_csv(
             path, dtype=text, keep_default_na=False, encoding_errors="surrogateescape"

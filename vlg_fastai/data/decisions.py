@@ -14,13 +14,14 @@ from vlg_fastai.console import say
 
 NAME = "decisions.csv"
 COLUMNS = ("content", "label", "action", "new_label", "file")
-ACTIONS = ("keep", "relabel", "drop", "undo")  # undo: as if nothing had been decided
+# once: of equal files in one folder all but the first are dropped; undo: nothing was decided
+ACTIONS = ("keep", "relabel", "drop", "once", "undo")
 DROPPED = "dropped by decision"
 
 
 @dataclass(frozen=True)
 class Decision:
-    "keep, relabel (to `new_label`) or drop."
+    "One of `ACTIONS`; `new_label` where it is relabel."
 
     action: str
     new_label: str = ""
@@ -43,14 +44,17 @@ class Decisions:
         the table has cannot be given; it is said, and the photo stays as it is.
         """
         table = table.assign(folder=table["label"])
-        known, odd = set(table["label"]), []
-        for place, row in enumerate(zip(table["content"], table["label"], strict=True)):
+        known, odd, seen = set(table["label"]), [], set()
+        for at, row in zip(
+            table.index, zip(table["content"], table["label"], strict=True), strict=True
+        ):
             decision = self.made.get(row)
             if decision is None or decision.action == "keep":
                 continue
-            at = table.index[place]
-            if decision.action == "drop":
+            if decision.action == "drop" or (decision.action == "once" and row in seen):
                 table.loc[at, "problem"] = DROPPED
+            elif decision.action == "once":
+                seen.add(row)
             elif decision.new_label in known:
                 table.loc[at, "label"] = decision.new_label
             else:

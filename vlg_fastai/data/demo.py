@@ -12,7 +12,7 @@ from PIL import Image, ImageEnhance, ImageFilter
 
 from vlg_fastai.console import say, track
 from vlg_fastai.data.animals import Species, picture
-from vlg_fastai.data.folder import DEMO_MARK
+from vlg_fastai.data.folder import DEMO_FOLDER, DEMO_MARK, choose, layout
 
 FEWEST, MOST = 12, 30  # training pictures of a kind: as uneven as real collections are
 TESTS, UNSEEN_SHARE, DEGRADED_SHARE = 160, 0.3, 0.33
@@ -55,6 +55,14 @@ UNSEEN = {
     "zebra": Species("stout", "stripes", "pointed", "thin", "none", "long", "cream"),
 }
 EVERY = {**SEEN, **UNSEEN}
+
+
+def layout_of(asked):
+    "The layout of the folder that --data means; the drawn challenge is drawn where it is missing."
+    data = choose(asked)
+    if data == DEMO_FOLDER and not data.exists():
+        draw(data)
+    return layout(data)
 
 
 def draw(folder, seed=0):

@@ -1,4 +1,4 @@
-"""Features in, pairs of photos that lie close together out; no step compares all with all."""
+"""Features or hashes in, pairs that lie close together out; many are never all compared."""
 
 import numpy as np
 from scipy.sparse.linalg import svds
@@ -42,12 +42,28 @@ def _near_pairs(unit, least):
     small = _unit(unit @ _axes(unit))
     index = Index(ndim=small.shape[1], metric="cos", dtype="f16")
     index.add(np.arange(len(small)), small)
-    found = index.search(small, NEIGHBOURS)
-    rows = np.repeat(np.arange(len(small)), found.keys.shape[1])
-    keys, distance = found.keys.ravel().astype(int), found.distances.ravel()
-    near = (distance <= 1 - least + SLACK) & (keys != rows)
-    both = np.unique(np.sort(np.column_stack([rows[near], keys[near]]), axis=1), axis=0)
-    return both.T
+    return _within(index.search(small, NEIGHBOURS), 1 - least + SLACK)
+
+
+def near_hashes(hashes, most):
+    "(a, b), a < b, of `hashes` (n,) uint64 that differ in `most` bits at the most."
+    if len(hashes) <= FEW:
+        found = [np.zeros((0, 2), int)]
+        for start in range(0, len(hashes), BLOCK):
+            bits = np.bitwise_count(hashes[start : start + BLOCK, None] ^ hashes[None, start:])
+            found.append(np.argwhere(np.triu(bits <= most, k=1)) + start)
+        return np.concatenate(found).T
+    index, rows = Index(ndim=64, metric="hamming", dtype="b1"), hashes.view(np.uint8).reshape(-1, 8)
+    index.add(np.arange(len(hashes)), rows)
+    return _within(index.search(rows, 2 * NEIGHBOURS), most)
+
+
+def _within(found, furthest):
+    "Pairs (a, b), a < b, each once, of what an index found."
+    rows = np.repeat(np.arange(len(found.keys)), found.keys.shape[1])
+    keys = found.keys.ravel().astype(int)
+    near = (found.distances.ravel() <= furthest) & (keys != rows)
+    return np.unique(np.sort(np.column_stack([rows[near], keys[near]]), axis=1), axis=0).T
 
 
 def _axes(unit):

@@ -8,16 +8,19 @@ from vlg_fastai.console import say, show
 from vlg_fastai.data import twins
 from vlg_fastai.runs import write_csv
 
-KEPT = ["file", "label", "content", "group", "split", "problem"]  # the columns of split.csv
+# the columns of split.csv; folder: the label that the class folder gives
+KEPT = ["file", "label", "folder", "content", "group", "split", "problem"]
 
 
-def assign(table, valid_pct, seed):
+def assign(table, valid_pct, seed, x=None):
     """Add the columns `group` (int) and `split` (train, valid or unused) to the scan `table`.
+
+    x: (readable photos, d) features of a frozen backbone, by which copies are found as well.
 
     A photo and its near-duplicates always land on the same side, otherwise the validation score
     counts what was learnt by heart. A folder that brings its own valid side keeps it.
     """
-    good = _grouped(table[table["problem"].isna()])
+    good = _grouped(table[table["problem"].isna()], x)
     if (good["side"] == "valid").any():
         good = _given(good)
     else:
@@ -27,10 +30,10 @@ def assign(table, valid_pct, seed):
     return everything.fillna({"group": -1, "split": "unused"}).astype({"group": int})
 
 
-def _grouped(good):
+def _grouped(good, x):
     grey = np.stack([np.frombuffer(copy, dtype=np.uint8) for copy in good["grey"]])
     dhash = good["dhash"].to_numpy(np.uint64)
-    return good.assign(group=twins.groups(good["content"], dhash, grey))
+    return good.assign(group=twins.groups(good["content"], dhash, grey, x))
 
 
 def _given(table):
@@ -118,4 +121,4 @@ def report(table):
 
 def save(table, path):
     "Write split.csv: every file of the scan; what could not be used is there with its problem."
-    write_csv(path, table[KEPT])
+    write_csv(path, table.assign(folder=table.get("folder", table["label"]))[KEPT])

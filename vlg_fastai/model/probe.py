@@ -92,14 +92,15 @@ def folds(y, groups, seed):
         return list(cut.split(y, y, groups))
 
 
-def drawn(y, seed=0):
-    "Rows of labels `y` (n,) for a fit: all, or `MOST`, of each class the same share."
-    if len(y) <= MOST:
+def drawn(y, seed=0, most=None):
+    "Rows of labels `y` (n,) for a fit: all, or `most` (`MOST`), of each class the same share."
+    most = most or MOST
+    if len(y) <= most:
         return np.arange(len(y))
     order = np.random.default_rng(seed).permutation(len(y))
     counts = np.bincount(y)
     turn = pd.Series(y[order]).groupby(y[order]).cumcount().to_numpy() / counts[y[order]]
-    return np.sort(order[np.argsort(turn, kind="stable")[:MOST]])
+    return np.sort(order[np.argsort(turn, kind="stable")[:most]])
 
 
 def _scaled(x, factor):
@@ -158,7 +159,12 @@ def teller(x, y, strength, classes, factor, tolerance=TOLERANCE):
     rows = drawn(y)
     model = LogisticRegression(C=strength, tol=tolerance, max_iter=ROUNDS)
     model.fit(_scaled(x[rows], factor), y[rows])
-    return lambda asked: _logits(model, _scaled(asked, factor), classes)
+
+    def tell(asked):
+        parts = [asked[i : i + MOST] for i in range(0, max(len(asked), 1), MOST)]
+        return np.concatenate([_logits(model, _scaled(part, factor), classes) for part in parts])
+
+    return tell
 
 
 def fit(x, y, strength, classes):

@@ -92,6 +92,9 @@ def write(cfg, sample, order, answer, facts):
     beside = cfg.out.with_name("probabilities.csv")
     write_csv(beside, answer.details(order, table))
     write_csv(cfg.out, table)
+    told = cfg.out.with_name("forecast.json")
     if facts:
-        write_json(cfg.out.with_name("forecast.json"), facts)
+        write_json(told, facts)
+    else:
+        told.unlink(missing_ok=True)  # an earlier one tells of another submission
     say(f"{len(table)} rows written to {cfg.out}, probabilities to {beside}")

@@ -20,8 +20,17 @@ class Outlook:
     "A Scene and what it tells of the test photos."
 
     scene: Scene
-    accuracy: float  # of the model on labelled photos without doubt that it did not see
-    photos: int  # how many these are
+    judged: list["Judged"]  # one a run
+
+    @property
+    def accuracy(self):
+        "Mean accuracy of the runs on labelled photos without doubt that they did not see."
+        return float(np.mean([judged.accuracy for judged in self.judged]))
+
+    @property
+    def photos(self):
+        "How many these are at least."
+        return min(len(judged.final) for judged in self.judged)
 
     @cached_property
     def forecast(self):
@@ -34,7 +43,43 @@ class Outlook:
     @cached_property
     def shift(self):
         labelled = self.scene.labelled
-        return shift.measure(labelled.x, labelled.groups, self.scene.test, labelled.seed)
+        return shift.measure(
+            labelled.x, labelled.groups, self.scene.test, self.scene.kin, labelled.seed
+        )
+
+
+@dataclass(frozen=True)
+class Judged:
+    """Whether a run is right about its held-out photos (n,); which of them have no near-duplicate
+    in training, and no doubtful label either; for a probe also about all photos, out of fold."""
+
+    right: np.ndarray
+    own: np.ndarray
+    sure: np.ndarray
+    out_of_fold: np.ndarray | None
+
+    @property
+    def final(self):
+        "The answers that tell best how good it is: (n,) bool."
+        if self.out_of_fold is not None:
+            return self.out_of_fold
+        return self.right[self.sure] if self.sure.any() else self.right
+
+    @property
+    def accuracy(self):
+        return float(self.final.mean()) if len(self.final) else 0.0
+
+    def steps(self):
+        "[(words, accuracy)] from the printed figure to the one that the forecast starts from."
+        if not self.sure.any():
+            return [("known classes, out of fold", self.accuracy)]
+        found = [("validation, as printed", self.right.mean())]
+        if not self.own.all():
+            found.append(("repeated photos in it", self.right[self.own].mean()))
+        found.append(("wrong labels in it", self.right[self.sure].mean()))
+        if self.out_of_fold is not None:
+            found.append(("all photos judged, not those alone", self.accuracy))
+        return [(words, float(value)) for words, value in found]
 
 
 def of(cfg, chosen, photos, means, required):
@@ -54,26 +99,22 @@ def of(cfg, chosen, photos, means, required):
             raise UserError(f"--run {chosen[0].path}: unseen classes need it: {reason}") from None
         say(f"no forecast of the score: {reason}")
         return None
-    return Outlook(scene, *known_accuracy(chosen, scene))
+    return Outlook(scene, [judge(run, scene) for run in chosen])
 
 
-def known_accuracy(chosen, scene):
-    "(mean accuracy of the runs on photos without doubt that they did not see, how many at least)."
-    found = [_accuracy(run, scene) for run in chosen]
-    return float(np.mean([share for share, _ in found])), min(count for _, count in found)
-
-
-def _accuracy(run, scene):
-    right = scene.evidence.right
-    if run.facts.get("model") == "probe":
-        return float(right.mean()), len(right)
+def judge(run, scene):
+    "The `Judged` accuracy of `run` on photos of known classes that it did not see."
+    labelled, evidence = scene.labelled, scene.evidence
     valid = runs.read_csv(run.path / runs.VALID)
-    sure = set(scene.shown["file"][~scene.labelled.doubtful])
-    valid = valid[valid["file"].isin(sure)]
-    if valid.empty:
-        return float(right.mean()), len(right)
-    hits = valid.drop(columns=["file", "label"]).idxmax(axis=1) == valid["label"]
-    return float(hits.mean()), len(hits)
+    classes, place = list(valid.columns[2:]), {f: i for i, f in enumerate(scene.shown["file"])}
+    valid = valid[valid.iloc[:, 0].isin(place)]
+    rows = valid.iloc[:, 0].map(place).to_numpy(int)
+    best = valid.iloc[:, 2:].to_numpy(float).argmax(1) if len(valid) else np.zeros(0, int)
+    right = np.array(classes, dtype=object)[best] == valid.iloc[:, 1].to_numpy()
+    taught = np.delete(labelled.groups, rows) if run.facts.get("model") != "probe" else []
+    own = ~np.isin(labelled.groups[rows], taught)
+    sure = own & ~labelled.doubtful[rows]
+    return Judged(right, own, sure, evidence.right if run.facts.get("model") == "probe" else None)
 
 
 def told(cfg, chosen, view, answer):
@@ -89,10 +130,10 @@ def told(cfg, chosen, view, answer):
     expected, unlike = view.forecast
     if not cfg.forecast:
         return answer.judged(unlike), {**facts, "forecast": expected.facts()}
-    validation = chosen[0].facts["accuracy"]
-    say(expected.in_words(validation if validation is not None else view.accuracy))
+    steps = view.judged[0].steps()
+    say(expected.in_words(*steps[0]))
     say(expected.doubt_in_words())
-    rows = gap.rows(chosen[0].facts, view)
+    rows = gap.rows(view, steps)
     show("from validation to this test", gap.COLUMNS, [row.told() for row in rows])
     say(_quality(evidence))
     say(_shifted(view))
@@ -106,7 +147,7 @@ def _quality(evidence):
     found = evidence.auroc("likeness")
     return (
         f"how well unlike photos are told, on classes held out in turn: AUROC {np.mean(found):.3f}"
-        f" ({min(found):.3f} to {max(found):.3f})"
+        f" ({min(found):.3f} to {max(found):.3f}), if test photos were taken as those of training"
     )
 
 

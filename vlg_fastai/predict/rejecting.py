@@ -26,6 +26,8 @@ def reject(cfg, answer, view):
         f" photos {KEPT:.0%} are, of classes held out in turn {1 - evidence.missed():.0%}"
     )
     folder = cfg.out.with_name("unknown")
+    for old in folder.glob("unknown*.*"):
+        old.unlink()
     written = draw(view.scene, odd, folder) if odd.any() else []
     for path in written:
         say(f"written: {path}")
@@ -37,8 +39,6 @@ def draw(scene, odd, folder):
     "One sheet a group of look-alikes, those nearest to its middle first; the paths."
     photos = scene.asked[odd].reset_index(drop=True)
     found, distance = groups.alike(unit(scene.test[odd]))
-    for old in folder.glob("unknown-*.png"):
-        old.unlink()
     table = pd.DataFrame({"file": photos["file"], "group": [f"unknown-{g + 1}" for g in found]})
     write_csv(folder / "unknown.csv", table)
     paths = [folder / "unknown.csv"]

@@ -54,4 +54,6 @@ def questions(cfg, run, test, names):
     say(f"header, ids and order of {path}")
     unseen = [name.label for name in names.unseen] if names else ()
     submission.check_columns(sample, run.facts["classes"], unseen)
+    if cfg.reject and len(sample.columns) > 2:
+        raise UserError(f"--reject {cfg.reject}: {path} asks for probabilities, not for a label")
     return sample, photos, submission.order(sample, list(photos["file"]), test.name)

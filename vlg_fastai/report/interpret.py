@@ -44,7 +44,8 @@ def interpret_one(cfg, run, machine):
     files = examples.report_images(cfg.images, run.reports, explainer) if cfg.images else []
     if names:
         scene = before(cfg, run, machine) if WITH_TEST & set(names) else None
-        given = Given(held_out(run), run.reports, of_run(cfg, run), explainer, scene)
+        held = held_out(run) if set(names) - WITH_TEST else None
+        given = Given(held, run.reports, of_run(cfg, run), explainer, scene)
         for name in names:
             files += REPORTS[name].report(given, count(cfg, name))
     for path in files:
@@ -62,6 +63,7 @@ def explain(cfg, run, machine):
 def before(cfg, run, machine):
     "The Scene of `run` and its test photos."
     photos = scan.scan_files(test_of(cfg, run))
+    scan.report_broken(photos)
     good = photos[photos["problem"].isna()].reset_index(drop=True)
     try:
         scene = Scene.of(run, cfg, good, machine)

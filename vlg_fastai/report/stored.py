@@ -32,7 +32,7 @@ class HeldOut:
 class Given:
     "What a report is made from: held-out predictions, where to write, the photos, the model."
 
-    held: HeldOut
+    held: HeldOut | None
     folder: Path
     data: Path
     explainer: object = None  # a gradcam.Explainer

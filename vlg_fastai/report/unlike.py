@@ -11,6 +11,7 @@ from vlg_fastai.unseen.folds import SCORES
 from vlg_fastai.unseen.likeness import unit
 
 MOST = 18  # photos where no number is given
+LARGEST = 300  # a higher picture no viewer opens
 NEAREST = 2  # training photos beside each
 BINS = 32
 WORDS = {
@@ -25,7 +26,7 @@ def report(given, count):
     scene, folder = given.scene, given.folder
     histograms, pictures = folder / "unlike.png", folder / "unlike_photos.png"
     draw(scene.evidence, histograms)
-    table, nearest = most_unlike(scene, count)
+    table, nearest = most_unlike(scene, min(count, LARGEST))
     write_csv(folder / "unlike.csv", table)
     cells = [cell(scene, row, near) for row, near in zip(table.itertuples(), nearest, strict=True)]
     sheet.draw(cells, pictures, title="the most unlike test photos | nearest training photos")

@@ -24,7 +24,7 @@ def train(cfg, source):
     cfg, table = photos(cfg, source)
     work = prepare(cfg, source, table, machine)
     learn = build(work, source) if cfg.epochs else None
-    run = open_run(cfg, source, table)
+    run = open_run(work, source)
     say(f"{run.path}: {source.arch} ({weights_in_words(source)}), {words(work)}")
     found, facts = contest(work, learn, run)
     kept, rows = candidates.best(found, work.labels[work.held])
@@ -38,11 +38,11 @@ def train(cfg, source):
     return run
 
 
-def open_run(cfg, source, table):
+def open_run(work, source):
     "The new run folder, with what was asked and how the photos were split."
-    run = runs.create(cfg.runs, cfg.name or sources.base_name(source.arch))
-    runs.write_json(run.path / runs.CONFIG, as_json(cfg))
-    split.save(table, run.path / runs.SPLIT)
+    run = runs.create(work.cfg.runs, work.cfg.name or sources.base_name(source.arch))
+    runs.write_json(run.path / runs.CONFIG, as_json(work.cfg))
+    split.save(work.every, run.path / runs.SPLIT)
     return run
 
 

@@ -7,7 +7,7 @@ import pandas as pd
 
 from vlg_fastai.config import TrainConfig
 from vlg_fastai.console import say
-from vlg_fastai.data import demo, folder, scan, split
+from vlg_fastai.data import decisions, demo, scan, split
 from vlg_fastai.data.pixels import Pixels
 from vlg_fastai.data.store import Store
 from vlg_fastai.device import Machine
@@ -19,11 +19,13 @@ FEW = 8  # classes, and photos of each, that a dry run takes
 
 @dataclass(frozen=True)
 class Work:
-    "What a run works on: `table` of the photos in use; `frozen` None where nothing is trained."
+    """What a run works on: `table` of the photos in use, `every` file; `frozen` is None where no
+    trained weights are."""
 
     cfg: TrainConfig
     machine: Machine
     store: Store
+    every: pd.DataFrame
     table: pd.DataFrame
     card: bundle.Card
     pixels: Pixels
@@ -42,34 +44,35 @@ class Work:
 
 
 def photos(cfg, source):
-    "(cfg with data and arch settled, table of all files with label, group and split)."
-    data = folder.choose(cfg.data)
-    if data == folder.DEMO_FOLDER and not data.exists():
-        demo.draw(data)
-    layout = folder.layout(data)
+    "(cfg with data and arch settled, table of all files, labelled as decided)."
+    layout = demo.layout_of(cfg.data)
     if layout.is_demo:
         say(
-            f"using the drawn challenge in {data}, with --arch {source.arch} --size {cfg.size}"
-            f" --epochs {cfg.epochs}; no hub is asked"
+            f"using the drawn challenge in {layout.root}, with --arch {source.arch}"
+            f" --size {cfg.size} --epochs {cfg.epochs}; no hub is asked"
         )
-    scanned = scan.scan_classes(layout, FEW if cfg.dry_run else None)
+    made = decisions.read(decisions.find(cfg.decisions, layout.root))
+    scanned = made.replayed(scan.scan_classes(layout, FEW if cfg.dry_run else None))
+    made.report(scanned)
     scan.check(scanned)
     scan.report(scanned)
-    table = split.assign(scanned, cfg.valid_pct, cfg.seed)
-    split.report(table)
-    return dataclasses.replace(cfg, data=layout.root.resolve(), arch=source.arch), table
+    return dataclasses.replace(cfg, data=layout.root.resolve(), arch=source.arch), scanned
 
 
-def prepare(cfg, source, table, machine):
-    "The Work on `table`: trained backbone loaded, photos decoded."
-    store = Store.of(cfg)
-    used = table[table["split"] != "unused"].reset_index(drop=True)
-    card = describe(cfg, source, used)
-    pixels = card.view.pixels(used, store)
-    frozen = Frozen.of(source, card.view, machine, store) if uses_features(cfg, source) else None
+def prepare(cfg, source, scanned, machine):
+    "The Work on the table `scanned`: photos decoded, trained backbone loaded, split drawn."
+    store, view = Store.of(cfg), backbone.view(source.arch, cfg.size, cfg.crop_pct)
+    good = scanned[scanned["problem"].isna()]
+    pixels = view.pixels(good, store)
+    frozen = Frozen.of(source, view, machine, store) if uses_features(cfg, source) else None
     if frozen:  # all of it now: loaders draw random numbers, and a run must not depend on its cache
-        frozen.look(used, pixels, mirrored=cfg.epochs and cfg.warm_start)
-    return Work(cfg, machine, store, used, card, pixels, frozen)
+        frozen.look(good, pixels, mirrored=cfg.epochs and cfg.warm_start)
+    x = frozen.features(good, pixels) if frozen else None
+    every = split.assign(scanned, cfg.valid_pct, cfg.seed, x)
+    split.report(every)
+    used = every[every["split"] != "unused"].reset_index(drop=True)
+    card = describe(cfg, source, view, used)
+    return Work(cfg, machine, store, every, used, card, pixels, frozen)
 
 
 def uses_features(cfg, source):
@@ -77,9 +80,8 @@ def uses_features(cfg, source):
     return not cfg.epochs or (source.kind != "nothing" and (cfg.probe or cfg.warm_start))
 
 
-def describe(cfg, source, used):
+def describe(cfg, source, view, used):
     "The card of the model to be trained."
     labels = used.loc[used["split"] == "train", "label"]
     shares = labels.value_counts(normalize=True).sort_index()
-    view = backbone.view(source.arch, cfg.size, cfg.crop_pct)
     return bundle.Card(source.arch, cfg.head, list(shares.index), view, shares.tolist())

@@ -9,9 +9,10 @@ from scipy.special import softmax
 
 from vlg_fastai.config import UserError
 from vlg_fastai.unseen.likeness import unit
-from vlg_fastai.unseen.names import NUMBERED, words
+from vlg_fastai.unseen.names import unnumbered, words
 
 STRENGTHS = tuple(10.0**power for power in range(-3, 4))  # tried for both penalties
+PENALTIES = [(g, l2) for g in STRENGTHS for l2 in STRENGTHS]
 TAUS = (0.2, 0.3, 0.5, 0.7, 1.0, 1.5, 2.0)
 
 
@@ -21,12 +22,17 @@ def read(path):
     A CSV with the class in its first column, or a matrix of numbers as AwA2's, whose classes are
     listed in classes.txt beside it. Words are turned into one column each, numbers lie in 0 to 1.
     """
-    rows = _csv(path) if path.suffix.lower() == ".csv" else _matrix(path)
+    try:
+        rows = _csv(path) if path.suffix.lower() == ".csv" else _matrix(path)
+    except (UnicodeDecodeError, csv.Error) as error:
+        raise UserError(f"--attributes {path}: cannot be read as UTF-8 text ({error})") from None
     names = [words(row[0]).lower() for row in rows]
     if len(set(names)) < len(names):
         twice = next(name for name in names if names.count(name) > 1)
         raise UserError(f"--attributes {path}: the class {twice!r} is there twice")
     columns = [_column(values) for values in zip(*(row[1:] for row in rows), strict=True)]
+    if not all(np.isfinite(column).all() for column in columns):
+        raise UserError(f"--attributes {path}: holds numbers that are none (nan, inf)")
     return dict(zip(names, np.concatenate(columns, axis=1), strict=True))
 
 
@@ -44,7 +50,7 @@ def _matrix(path):
         raise UserError(f"--attributes {path}: no {listed} beside it says which class a line means")
     lines = [line.split() for line in path.read_text(encoding="utf-8").splitlines() if line.strip()]
     names = [n.strip() for n in listed.read_text(encoding="utf-8").splitlines() if n.strip()]
-    names = [NUMBERED.sub("", name) for name in names]
+    names = unnumbered(names)
     if len(lines) != len(names) or len({len(line) for line in lines}) > 1:
         raise UserError(
             f"--attributes {path}: {len(lines)} lines, but {len(names)} classes in {listed}, or"
@@ -54,13 +60,19 @@ def _matrix(path):
 
 
 def _column(values):
-    "One attribute as columns of numbers between 0 and 1; AwA2 writes -1 where nobody knows."
+    """One attribute as columns of numbers between 0 and 1.
+
+    A blank cell is 0, and so is -1 where all else is positive: AwA2 writes it where nobody knows.
+    """
     try:
-        numbers = np.maximum(np.array(values, float), 0)
-        return (numbers / max(numbers.max(), 1e-9))[:, None]
+        numbers = np.array([value.strip() or "0" for value in values], float)
     except ValueError:
-        kinds = sorted(set(values))
+        kinds = sorted({value for value in values if value.strip()})
         return np.array([[float(value == kind) for kind in kinds] for value in values])
+    if (numbers[numbers != -1] >= 0).all():
+        numbers = np.where(numbers == -1, 0, numbers)
+    low = min(numbers.min(), 0)
+    return ((numbers - low) / max(numbers.max() - low, 1e-9))[:, None]
 
 
 def signatures(table, names, path):
@@ -100,10 +112,14 @@ class AttributesExpert:
         x = unit(labelled.x)
         maps = {fold.train.tobytes(): Bilinear.of(x, labelled.y, fold.train, a)
                 for fold in evidence.folds}  # fmt: skip
-        penalties = _best(maps, evidence.folds, x, labelled.y)
-        fits = {key: made.scores(x, penalties) for key, made in maps.items()}
+        rates = _rates(maps, evidence.folds, x, labelled.y)
+        fits = {  # its own held-out photos have no say in a fold's penalties
+            key: made.scores(x, PENALTIES[np.delete(rates, i, axis=1).mean(1).argmax()])
+            for i, (key, made) in enumerate(maps.items())
+        }
         whole = Bilinear.of(x, labelled.y, labelled.sound, a)
-        return cls(fits, whole.scores(unit(test), penalties), f"the attributes in {path}")
+        scores = whole.scores(unit(test), PENALTIES[rates.mean(1).argmax()])
+        return cls(fits, scores, f"the attributes in {path}")
 
     def of_labelled(self, rows, columns, tau, train):
         return softmax(self.fits[train.tobytes()][np.ix_(rows, columns)] / tau, axis=1)
@@ -142,14 +158,11 @@ class Bilinear:
         return (x @ weight) / max(float((self.shown @ weight).std()), 1e-9)
 
 
-def _best(maps, folds, x, y):
-    "The pair of penalties by which held-out photos are named best among the held-out classes."
+def _rates(maps, folds, x, y):
+    "(penalties, folds) how often held-out photos are named right among the held-out classes."
     asked = [(maps[f.train.tobytes()], x[f.rows[f.new]], f.held, y[f.rows[f.new]]) for f in folds]
-
-    def rate(pair):
-        return np.mean([
-            (held[made.scores(photos, pair)[:, held].argmax(1)] == truth).mean()
-            for made, photos, held, truth in asked
-        ])  # fmt: skip
-
-    return max(((g, l2) for g in STRENGTHS for l2 in STRENGTHS), key=rate)
+    return np.array([
+        [(held[made.scores(photos, pair)[:, held].argmax(1)] == truth).mean()
+         for made, photos, held, truth in asked]
+        for pair in PENALTIES
+    ])  # fmt: skip

@@ -45,7 +45,8 @@ class ClipExpert:
     def of(cls, shown, asked, texts, labelled, words, scale=100.0):
         """From embeddings of length one: photos (n, d) and (m, d), names (names, d).
 
-        shown holds all labelled photos; only those without doubt need to be embedded.
+        shown holds all labelled photos; only those without doubt need to be embedded. The one
+        temperature is fitted on all known classes, those that a fold holds out included.
         """
         logits = [scale * side @ texts.T for side in (shown, asked)]
         rows = np.random.default_rng(labelled.seed).permutation(labelled.sound)[:MOST]
@@ -64,16 +65,21 @@ class Tower(Frozen):
 
     def _forward(self, x):
         with torch.no_grad():
-            return self.net(x).float()
+            made = self.net(x)  # of some nets the pooled output and the tokens
+            return (made[0] if isinstance(made, tuple) else made).float()
+
+
+def check(asked):
+    "UserError where the CLIP that is `asked` for cannot be had."
+    if find_spec("open_clip") is None:
+        raise UserError(f"--clip {asked}: pip install -r requirements-clip.txt first")
+    _chosen(asked)
 
 
 def expert(scene, names, asked):
     "The ClipExpert for `names`; a UserError where the user `asked` for this one in vain."
     if find_spec("open_clip") is None:
-        told = "pip install -r requirements-clip.txt"
-        if asked:
-            raise UserError(f"--clip {asked}: {told} first")
-        raise UnavailableError(told)
+        raise UnavailableError("pip install -r requirements-clip.txt")
     if not (asked or _can_be_had({"hf_hub": HUB})):
         raise UnavailableError(
             f"the weights of {DEFAULT} are not in the hub's cache, nor is the hub"
@@ -125,10 +131,11 @@ def _loaded(arch, tag, machine):
 
     try:
         model = open_clip.create_model(arch, pretrained=tag, device=machine.device)
+        tokenizer = open_clip.get_tokenizer(arch)
     except Exception as error:  # a damaged file, another net's weights, the hub: many words
         reason = " ".join(str(error).split())[:200]
         raise UserError(f"--clip {arch}/{tag}: cannot be loaded ({reason})") from None
-    return model.eval(), open_clip.get_tokenizer(arch)
+    return model.eval(), tokenizer
 
 
 def _embedded(model, scene):
@@ -139,6 +146,13 @@ def _embedded(model, scene):
     frozen = scene.frozen
     tower = Tower(model.visual, view, frozen.machine, frozen.store)
     sound = scene.labelled.sound
+    absent = set(tower.shelves[0].missing(scene.shown["content"].iloc[sound]))
+    known = scene.shown.iloc[sound]
+    if any(
+        c in absent and not p.is_file()
+        for p, c in zip(known["path"], known["content"], strict=True)
+    ):
+        raise UnavailableError("the run's photos are not there any more; see --data")
     found = [_unit(tower.features(side)) for side in (scene.shown.iloc[sound], scene.asked)]
     shown = np.zeros((len(scene.shown), found[1].shape[1]), np.float32)
     shown[sound] = found[0]

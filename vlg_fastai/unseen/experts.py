@@ -7,7 +7,8 @@ photos `train` alone taught it, and `of_test(columns, tau)`.
 
 from vlg_fastai.config import UserError
 from vlg_fastai.console import say
-from vlg_fastai.unseen import clip, imagenet
+from vlg_fastai.data.store import Store
+from vlg_fastai.unseen import attributes, clip, imagenet
 from vlg_fastai.unseen.attributes import AttributesExpert
 from vlg_fastai.unseen.scene import UnavailableError
 
@@ -16,6 +17,16 @@ WAYS = (
     " --attributes TABLE, or pip install -r requirements-text.txt (sentences for the backbone's own"
     " ImageNet classifier)"
 )
+
+
+def check(cfg, names):
+    "UserError for what can be known to fail before anything is computed."
+    if cfg.attributes is not None:
+        attributes.signatures(attributes.read(cfg.attributes), names, cfg.attributes)
+    if cfg.text_encoder is not None:
+        imagenet.Encoder.of(cfg.text_encoder, Store())
+    if cfg.clip is not None:
+        clip.check(cfg.clip)
 
 
 def find(cfg, scene, names):
@@ -32,6 +43,8 @@ def find(cfg, scene, names):
             expert = makers[name]()
         except UnavailableError as reason:
             reasons.append(str(reason))
+            if name in asked:
+                say(f"--{name.replace('_', '-')}: {reason}")
             continue
         say(f"names are told by {expert.words}")
         return expert

@@ -4,6 +4,7 @@ Folds over photos say how photos of known classes score that a model never saw; 
 say how photos of classes score that it never saw. Both are the yardstick for the test photos.
 """
 
+import warnings
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cached_property
@@ -22,6 +23,10 @@ SCORES = ("likeness", "certainty")  # relative Mahalanobis; calibrated maximum p
 CLASS_FOLDS = 5
 FEWEST_PHOTOS, FEWEST_CLASSES = 40, 3  # below them folds tell nothing
 MOST = 10_000  # photos that folds are cut from: memory and time stay flat beyond
+
+
+class UnavailableError(Exception):
+    "Why something cannot be told or had here."
 
 
 @dataclass(frozen=True)
@@ -48,14 +53,19 @@ class Labelled:
         "(n,) True where the label is doubted by class and by noise rate (confident learning)."
         if len(np.unique(self.y)) < self.classes:  # cleanlab wants every class to be there
             return np.zeros(len(self.y), bool)
-        return find_label_issues(self.y, self.probs, filter_by="both", n_jobs=1)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # it has a word on every class of few photos
+            return find_label_issues(self.y, self.probs, filter_by="both", n_jobs=1)
 
     @cached_property
     def sound(self):
-        "Rows without a doubtful label, `MOST` of them."
+        """Rows without a doubtful label; of more than `MOST` a draw, of each class the same share.
+
+        The doubt is that of a probe which knew all classes, so held-out photos are a little cleaner
+        than those of a test.
+        """
         rows = np.flatnonzero(~self.doubtful)
-        order = np.random.default_rng(self.seed).permutation(rows)
-        return np.sort(order[:MOST])
+        return rows[probe.drawn(self.y[rows], self.seed, MOST)]
 
     @cached_property
     def factor(self):
@@ -87,7 +97,8 @@ class ClassFold:
 
 @dataclass(frozen=True)
 class Evidence:
-    """Scores (n, 2) of known photos out of fold, of pseudo-unseen ones fold by fold, of test ones.
+    """Scores (n, 2) of known photos out of fold, of pseudo-unseen ones fold by fold, and of test
+    photos (folds, m, 2) by each of the models that scored the known ones.
 
     right (n,): whether the probe was right about the known photo; temperature: of its logits.
     """
@@ -95,8 +106,13 @@ class Evidence:
     known: np.ndarray
     right: np.ndarray
     folds: list[ClassFold]
-    test: np.ndarray
+    tests: np.ndarray
     temperature: float
+
+    @property
+    def test(self):
+        "(m, 2) means over the folds."
+        return self.tests.mean(0)
 
     @property
     def pseudo(self):
@@ -118,10 +134,14 @@ class Evidence:
 
 
 def gather(labelled, test):
-    "The `Evidence` of `labelled` photos and of `test` features (m, d)."
+    "The `Evidence` of `labelled` photos and `test` features (m, d); UnavailableError for too few."
+    if not labelled.enough:
+        raise UnavailableError("too few photos or classes to tell by")
     photo_folds = probe.folds(labelled.y[labelled.sound], _groups(labelled), labelled.seed)
     class_folds = _held_out_classes(labelled)
     jobs = [*((True, cut) for cut in photo_folds), *((False, held) for held in class_folds)]
+    if not photo_folds:
+        raise UnavailableError("no class has two photos that are no copies of each other")
 
     def work(job):
         over_photos, cut = job
@@ -157,7 +177,10 @@ def _class_fold(labelled, held):
     sound, y = labelled.sound, labelled.y
     new = np.isin(y[sound], held)
     rest, left_out = sound[~new], sound[new]
-    train, known = (rest[rows] for rows in probe.folds(y[rest], labelled.groups[rest], 0)[0])
+    cuts = probe.folds(y[rest], labelled.groups[rest], 0)
+    if not cuts:
+        raise UnavailableError("without one class no other has two photos that are no copies")
+    train, known = (rest[rows] for rows in cuts[0])
     tell, like = _models(labelled, train)
     rows = np.concatenate([known, left_out])
     scores = like(unit(labelled.x[rows]))
@@ -170,6 +193,8 @@ def _class_fold(labelled, held):
 
 def _models(labelled, train):
     x, y = labelled.x[train], labelled.y[train]
+    if len(np.unique(y)) < 2:
+        raise UnavailableError("photos of one class alone are left to learn from")
     tell = probe.teller(x, y, labelled.fold.strength, labelled.classes, labelled.factor)
     return tell, Likeness.fit(unit(x), y)
 
@@ -189,13 +214,11 @@ def _judged(labelled, photo_folds, class_folds):
         return probabilities(z, temperature).max(-1)
 
     known = np.column_stack([np.concatenate([fold[2] for fold in photo_folds]), certainty(logits)])
-    likeness = np.mean([fold[4] for fold in photo_folds], axis=0)
-    certain = np.mean([certainty(fold[3]) for fold in photo_folds], axis=0)
+    tests = np.stack([np.column_stack([fold[4], certainty(fold[3])]) for fold in photo_folds])
     folds = [
         ClassFold(
             **{**vars(fold), "scores": np.column_stack([fold.scores, certainty(fold.logits)])}
         )
         for fold in class_folds
     ]
-    test = np.column_stack([likeness, certain])
-    return Evidence(known, logits.argmax(1) == y, folds, test, temperature)
+    return Evidence(known, logits.argmax(1) == y, folds, tests, temperature)

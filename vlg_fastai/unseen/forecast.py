@@ -28,10 +28,11 @@ class Forecast:
     accuracy_interval: tuple[float, float]
     if_known: float
 
-    def in_words(self, validation):
+    def in_words(self, source, before):
+        "The forecast beside the accuracy `before` on known classes, which `source` says."
         low, high = self.accuracy_interval
         return (
-            f"validation {validation:.2f}; this test set: {self.accuracy:.2f} expected"
+            f"{source.split(',')[0]} {before:.2f}; this test set: {self.accuracy:.2f} expected"
             f" ({low:.2f} to {high:.2f}): {part(self.share)} of its photos are unlike every class"
             " that was trained on, or shifted"
         )
@@ -64,12 +65,12 @@ class Histograms:
 
     known: np.ndarray
     pseudo: list[np.ndarray]  # one array a held-out class
-    test: np.ndarray
+    test: np.ndarray  # (folds, photos): by each of the models that scored the known ones
 
     @classmethod
     def of(cls, evidence, score, kinds):
         i = SCORES.index(score)
-        known, test = evidence.known[:, i], evidence.test[:, i]
+        known, test = evidence.known[:, i], evidence.tests[:, :, i]
         pseudo = [scores[:, i] for scores in kinds]
         reference = np.concatenate([known, *pseudo])
         edges = np.quantile(reference, np.linspace(0, 1, BINS + 1)[1:-1])
@@ -87,12 +88,13 @@ class Histograms:
         kinds = range(len(self.pseudo)) if kinds is None else kinds
         like = _density(self.known[known])
         odd = _density(np.concatenate([self.pseudo[kind] for kind in kinds]))
-        counts = np.bincount(self.test[test], minlength=BINS)
+        places = self.test[:, test]
+        counts = np.bincount(places.ravel(), minlength=BINS)
         share = 0.3
         for _ in range(ROUNDS):
             of_bin = share * odd / (share * odd + (1 - share) * like)
             share = float((counts * of_bin).sum() / counts.sum())
-        return share, of_bin[self.test]
+        return share, of_bin[places].mean(0)
 
 
 def _density(places):
@@ -118,7 +120,7 @@ def forecast(evidence, y_of_rows, accuracy, photos, seed=0):
     rng = np.random.default_rng(seed)
     again = np.array([_resampled(both.values(), rng) for _ in range(RESAMPLES)])
     right = rng.binomial(photos, accuracy, RESAMPLES) / max(photos, 1)
-    count = len(evidence.test)
+    count = evidence.tests.shape[1]
     scored = rng.binomial(count, (1 - again) * right) / count  # chance moves the test's own score
     result = Forecast(
         count, share, _interval(again), {score: value for score, (value, _) in found.items()},
@@ -140,10 +142,8 @@ def _by_class(evidence, y):
 def _resampled(histograms, rng):
     "The share that a resample of photos and of held-out classes gives."
     first = next(iter(histograms))
-    rows, kinds, test = (
-        rng.integers(0, len(values), len(values))
-        for values in (first.known, first.pseudo, first.test)
-    )
+    sizes = len(first.known), len(first.pseudo), first.test.shape[1]
+    rows, kinds, test = (rng.integers(0, size, size) for size in sizes)
     return np.mean([one.unlike(rows, kinds, test)[0] for one in histograms])
 
 

@@ -29,11 +29,11 @@ class Setting:
     accuracy: float
     known: float
     unseen: float
+    rates: tuple[tuple[float, float], ...] = ()  # the same trial by trial
 
-    def in_words(self, extra=0):
-        more = f", {extra} of them names that no photo has" if extra else ""
+    def in_words(self):
         return (
-            f"tau {self.tau:g}, gamma {self.gamma:+.1f}, chosen on held-out classes{more}: accuracy"
+            f"tau {self.tau:g}, gamma {self.gamma:+.1f}, chosen on held-out classes: accuracy"
             f" {self.known:.3f} on known and {self.unseen:.3f} on unseen ones, for"
             f" {self.share:.0%} unseen photos"
         )
@@ -92,11 +92,13 @@ def choose(tried, y, expert, share):
     "The `Setting` of best accuracy over the trials, weighted to the expected `share` of unseen."
     found = []
     for tau in expert.taus:
-        known, unseen = np.mean([_rates(trial, y, expert, tau) for trial in tried], axis=0)
+        each = np.array([_rates(trial, y, expert, tau) for trial in tried])
+        known, unseen = each.mean(0)
         accuracy = (1 - share) * known + share * unseen
         best = int(accuracy.argmax())
         values = (GAMMAS[best], share, accuracy[best], known[best], unseen[best])
-        found.append(Setting(tau, *map(float, values)))
+        rates = tuple(map(tuple, each[:, :, best].tolist()))
+        found.append(Setting(tau, *map(float, values), rates))
     return max(found, key=lambda setting: setting.accuracy)
 
 

@@ -28,25 +28,33 @@ class Row:
         )
 
 
-def rows(facts, view):
-    """From the validation accuracy in the `facts` of a run to the forecast of `view` (an Outlook).
+def rows(view, steps):
+    """From the validation accuracy to the forecast of `view` (an Outlook); `steps` as its first run
+    was judged: (words, accuracy), each without what the next words name.
 
-    The first rows add up to the last; what follows it is told beside, not added.
+    The rows up to the forecast add up to it; what follows is told beside, not added.
     """
     expected, unlike = view.forecast
-    printed = facts["accuracy"] if facts["accuracy"] is not None else view.accuracy
     doubtful = int(view.scene.labelled.doubtful.sum())
+    sources = {
+        "repeated photos in it": "the same without near-duplicates of training photos",
+        "wrong labels in it": f"the same without doubtful labels; {doubtful} photos have one",
+        "all photos judged, not those alone": "out of fold, without doubtful labels",
+        "the other runs": "their mean, by the same steps",
+    }
+    if len(view.judged) > 1:
+        steps = [*steps, ("the other runs", view.accuracy)]
+    pairs = zip(steps[1:], steps, strict=False)
     return [
-        Row("validation, as printed", printed, "held-out photos", total=True),
-        Row("wrong labels in it", view.accuracy - printed,
-            f"the same without doubtful labels; {doubtful} photos have one"),
+        Row(steps[0][0], steps[0][1], "held-out photos", total=True),
+        *(Row(words, after - before, sources[words]) for (words, after), (_, before) in pairs),
         Row("photos unlike every class, or shifted", expected.accuracy - view.accuracy,
             f"{expected.share:.0%} of the test, all counted as wrong"),
         Row("expected on this test", expected.accuracy,
             "95 %: {:.3f} to {:.3f}".format(*expected.accuracy_interval), total=True),
-        Row("not in it: repeated photos", _twins(view.scene),
-            "what a split through near-duplicates would add to validation"),
-        Row("not in it: shift of known classes", _doubt(view, unlike),
+        Row("kept out: repeated photos", _twins(view.scene),
+            "what a split through near-duplicates would add to the probe out of fold"),
+        Row("told apart: shift of known classes", _doubt(view, unlike),
             "how much less sure of test photos that look known; part of the row on unlike photos"),
     ]  # fmt: skip
 

@@ -6,6 +6,7 @@ from sklearn.decomposition import PCA
 from sklearn.metrics import silhouette_score
 
 MOST, FEWEST = 15, 4  # groups; photos a group should have
+SAMPLE = 4_000  # photos that a silhouette is computed on: it compares all with all
 AXES = 32  # principal components that are clustered: in all 1,280 everything is equally far
 
 
@@ -15,12 +16,13 @@ def alike(x, seed=0):
     k-means; the number of groups is that of the best silhouette (Rousseeuw, 1987).
     """
     n = len(x)
-    most = min(MOST, n // FEWEST)
+    most = min(MOST, n // FEWEST, len(np.unique(x, axis=0)) - 1)
     if most < 2:
         return np.zeros(n, int), np.zeros(n)
     flat = PCA(min(AXES, n, x.shape[1]), random_state=seed).fit_transform(x)
+    few = {"sample_size": min(n, SAMPLE), "random_state": seed}
     tried = [KMeans(k, n_init=4, random_state=seed).fit(flat) for k in range(2, most + 1)]
-    best = max(tried, key=lambda made: silhouette_score(flat, made.labels_))
+    best = max(tried, key=lambda made: silhouette_score(flat, made.labels_, **few))
     distance = best.transform(flat).min(1)
     spread = np.bincount(best.labels_, distance) / np.bincount(best.labels_)
     rank = np.argsort(np.argsort(spread, kind="stable"))

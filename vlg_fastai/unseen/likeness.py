@@ -6,6 +6,8 @@ import numpy as np
 from scipy.linalg import cholesky, solve_triangular
 from sklearn.covariance import ledoit_wolf_shrinkage
 
+BLOCK = 10_000  # photos scored at a time
+
 
 def unit(x):
     "Features (n, d) of length one, float32."
@@ -40,7 +42,10 @@ class Likeness:
 
     def __call__(self, x):
         "(n,) likeness of features `x` (n, d) of length one."
-        return _square(self.total, x - self.middle) - self.distances(x).min(1)
+        parts = (x[i : i + BLOCK] for i in range(0, max(len(x), 1), BLOCK))
+        return np.concatenate([
+            _square(self.total, part - self.middle) - self.distances(part).min(1) for part in parts
+        ])  # fmt: skip
 
     def distances(self, x):
         "(n, classes) squared Mahalanobis distances to the means of the classes."

@@ -48,15 +48,17 @@ def read(path, option, classes):
     A line is `label`, or `label: prompt | synonym`. The lines of known classes give their prompts,
     and are otherwise not needed. UserError where the file is no text or a label comes twice.
     """
-    found = {}
-    for name in map(_name, _lines(path, option)):
-        if name.label in found:
-            raise UserError(f"{option} {path}: {name.label!r} is there twice")
-        found[name.label] = name
-    meant = {_key(label): label for label in classes}
-    old = {meant[_key(label)]: n for label, n in found.items() if _key(label) in meant}
+    meant, found = {_key(label): label for label in classes}, {}
+    for name in (_name(line, meant) for line in _lines(path, option, meant)):
+        key = _key(name.label)
+        if not key or key in found:
+            what = "a line has no label" if not key else f"{name.label!r} is there twice"
+            raise UserError(f"{option} {path}: {what}")
+        found[key] = name
+    old = {meant[key]: name for key, name in found.items() if key in meant}
     known = tuple(Name(c, old[c].prompts) if c in old else Name.of(c) for c in classes)
-    unseen = tuple(name for label, name in found.items() if _key(label) not in meant)
+    # in an order of their own: that of the file must not matter
+    unseen = tuple(found[key] for key in sorted(found.keys() - meant.keys()))
     _report(option, path, old, unseen, classes)
     return Names(known, unseen)
 
@@ -65,16 +67,26 @@ def _key(label):
     return words(label).lower()
 
 
-def _lines(path, option):
+def _lines(path, option, meant):
     try:
         text = path.read_text(encoding="utf-8-sig")
     except UnicodeDecodeError:
         raise UserError(f"{option} {path}: is no text in UTF-8; one name a line") from None
-    return [line.strip() for line in text.splitlines() if line.strip()]
+    lines = [line.strip() for line in text.splitlines() if line.strip()]
+    return lines if any(_key(line) in meant for line in lines) else unnumbered(lines)
 
 
-def _name(line):
-    label, _, told = NUMBERED.sub("", line).partition(":")
+def unnumbered(lines):
+    "`lines` without the numbers in front of them, where these only count the lines."
+    numbers = [NUMBERED.match(line) for line in lines]
+    counted = all(numbers) and [int(n.group()) for n in numbers] == [*range(1, len(lines) + 1)]
+    return [NUMBERED.sub("", line) for line in lines] if counted else lines
+
+
+def _name(line, meant):
+    if _key(line) in meant:  # a known class may have a colon in its name
+        return Name.of(line)
+    label, _, told = line.partition(":")
     prompts = tuple(words(part) for part in told.split("|") if part.strip())
     return Name(label.strip(), prompts or (words(label),))
 

@@ -9,16 +9,13 @@ import pandas as pd
 
 from vlg_fastai import runs
 from vlg_fastai.config import UserError
-from vlg_fastai.data import folder
+from vlg_fastai.console import say
+from vlg_fastai.data import decisions, folder, twins
 from vlg_fastai.data.store import Store
 from vlg_fastai.model import probe, sources
 from vlg_fastai.model.bundle import Card
 from vlg_fastai.model.features import Frozen
-from vlg_fastai.unseen.folds import Labelled, gather
-
-
-class UnavailableError(Exception):
-    "Why something cannot be told or had here."
+from vlg_fastai.unseen.folds import Labelled, UnavailableError, gather
 
 
 @dataclass(frozen=True)
@@ -37,10 +34,9 @@ class Scene:
         "The Scene of `run`, or UnavailableError with the reason."
         store = store or Store.of(cfg)
         card = Card.of(run)
-        frozen = Frozen.of(_source(run, card), card.view, machine, store)
-        split = runs.read_csv(run.path / runs.SPLIT)
-        shown = split[split["split"] != "unused"].reset_index(drop=True)
+        frozen = _frozen(_source(run, card), card.view, machine, store)
         data = folder.of_run(cfg, run)
+        shown = _decided(runs.read_csv(run.path / runs.SPLIT), cfg.decisions, data)
         shown["path"] = [data / file for file in shown["file"]]
         absent = set(frozen.shelves[0].missing(shown["content"]))
         gone = [p for p, c in zip(shown["path"], shown["content"], strict=True)
@@ -69,9 +65,15 @@ class Scene:
     @cached_property
     def evidence(self):
         "What folds say of known, pseudo-unseen and test photos; an error for too few photos."
-        if not self.labelled.enough or not len(self.asked):
-            raise UnavailableError("too few photos or classes to tell by")
+        if not len(self.asked):
+            raise UnavailableError("no test photo can be read")
         return gather(self.labelled, self.test)
+
+    @cached_property
+    def kin(self):
+        "(m,) near-duplicate groups of the test photos among themselves."
+        grey = np.stack([np.frombuffer(copy, np.uint8) for copy in self.asked["grey"]])
+        return twins.groups(self.asked["content"], self.asked["dhash"].to_numpy(np.uint64), grey)
 
     @cached_property
     def own_logits(self):
@@ -83,6 +85,28 @@ class Scene:
         "(features, labels) of the labelled photos without doubt."
         rows = self.labelled.sound
         return self.labelled.x[rows], self.labelled.y[rows]
+
+
+def _decided(split, asked, data):
+    "The photos in use, labelled as decided by now; said where that is not what the run was taught."
+    used = split[split["split"] != "unused"].reset_index(drop=True)
+    made = decisions.read(decisions.find(asked, data))
+    again = made.replayed(used.assign(label=used["folder"]))
+    made.report(again)
+    dropped = again["problem"] == decisions.DROPPED
+    changed = int(dropped.sum() + (again["label"] != used["label"])[~dropped].sum())
+    if changed:
+        say(f"{changed} of these decisions are other than when the run was trained: train again")
+    kept = again[~dropped & again["label"].isin(used["label"])]
+    return kept.reset_index(drop=True)
+
+
+def _frozen(source, view, machine, store):
+    "The frozen backbone; what its weights have against it is a reason here, no mistake."
+    try:
+        return Frozen.of(source, view, machine, store)
+    except UserError as error:
+        raise UnavailableError(str(error)) from None
 
 
 def _source(run, card):
@@ -98,8 +122,3 @@ def _source(run, card):
         return sources.choose(card.arch, file, True)
     except UserError as error:
         raise UnavailableError(str(error)) from None
-
-
-def rows_of(table, wanted):
-    "The photos of `table` where `wanted`, with an index of their own."
-    return table[np.asarray(wanted)].reset_index(drop=True)

@@ -25,10 +25,10 @@ class Shift:
         return order[:count]
 
 
-def measure(x, groups, test, seed=0):
+def measure(x, groups, test, kin, seed=0):
     """The `Shift` between training features `x` (n, d) and `test` (m, d).
 
-    groups (n,): near-duplicates of the training side.
+    groups (n,), kin (m,): near-duplicates among each of the sides.
     A linear classifier of the two sides, judged in folds that keep near-duplicates together. A test
     set with classes of its own is told apart by them as well: the figure does not say why.
     """
@@ -36,7 +36,7 @@ def measure(x, groups, test, seed=0):
     ours, theirs = (np.sort(rng.permutation(len(part))[:MOST]) for part in (x, test))
     both = np.concatenate([x[ours], test[theirs]])
     side = np.repeat([0, 1], [len(ours), len(theirs)])
-    kin = np.concatenate([groups[ours], groups.max() + 1 + np.arange(len(theirs))])
+    kin = np.concatenate([groups[ours], groups.max() + 1 + kin[theirs]])
     told = np.full(len(both), 0.5)
     factor = probe.scale(both)
     with probe.solver():

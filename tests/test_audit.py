@@ -1,0 +1,229 @@
+"""The audit finds what was planted, says each pair once, and its page decides without a server."""
+
+import csv
+import json
+import re
+import shutil
+
+import numpy as np
+import pandas as pd
+import pytest
+from conftest import draw_folder, run_training, toy_config
+from PIL import Image, ImageFilter, ImageOps
+
+from vlg_fastai.audit import issues
+from vlg_fastai.audit.run import audit
+from vlg_fastai.config import AuditConfig
+from vlg_fastai.data import decisions, neighbours
+from vlg_fastai.model.sources import choose
+
+COUNTS = {"blue+whale": 22, "frog": 24, "höhlen bär": 26}
+
+
+@pytest.fixture(scope="module")
+def planted(tmp_path_factory):
+    "A folder with twins of every kind, wrong labels, odd and broken files."
+    data = draw_folder(tmp_path_factory.mktemp("a") / "data", COUNTS, tests=24, seed=3)
+    train, test = data / "train", data / "test"
+    frog, whale = train / "frog", train / "blue+whale"
+    shutil.copy(frog / "00.png", frog / "exact.png")
+    shutil.copy(frog / "01.png", whale / "across.png")
+    shutil.copy(frog / "02.png", test / "leaked.png")
+    ImageOps.mirror(Image.open(frog / "03.png")).save(frog / "mirror.png")
+    small = Image.open(frog / "04.png").resize((120, 96))
+    small.convert("RGB").save(frog / "near.jpg", quality=70)
+    (whale / "05.png").rename(frog / "wrong.png")
+    (frog / "06.png").rename(whale / "wrong.png")
+    Image.new("RGB", (60, 48), (90, 90, 90)).save(whale / "flat.png")
+    Image.open(frog / "07.png").resize((300, 40)).save(frog / "long.png")
+    Image.open(frog / "08.png").filter(ImageFilter.GaussianBlur(9)).save(frog / "soft.png")
+    (frog / "broken.png").write_bytes(b"nothing")
+    return data
+
+
+def looked(planted, out, **options):
+    machine = {"device": "cpu", "precision": "fp32", "workers": 0, "size": 64}
+    given = {"data": planted, "out": out, "arch": "tf_efficientnet_lite0"}
+    cfg = AuditConfig(**{**machine, **given, "decisions": out / "decisions.csv", **options})
+    return audit(cfg, choose(cfg.arch, None, True))
+
+
+@pytest.fixture(scope="module")
+def found(planted, tmp_path_factory):
+    out = tmp_path_factory.mktemp("out")
+    return pd.read_csv(looked(planted, out), keep_default_na=False), out
+
+
+def of(table, issue):
+    return table[table["issue"] == issue]
+
+
+def pairs(table, issue):
+    rows = of(table, issue)
+    return {frozenset(pair) for pair in zip(rows["file"], rows["twin_of"], strict=True)}
+
+
+def test_the_table_has_the_columns_and_names_that_were_promised(found):
+    table, _ = found
+    assert list(table.columns) == ["file", "issue", "label", "suggested", "score", "twin_of"]
+    assert set(table["issue"]) <= set(issues.ORDER)
+    for _, rows in table.groupby("issue", sort=False):
+        assert list(rows["score"]) == sorted(rows["score"], reverse=True)
+
+
+@pytest.mark.parametrize(
+    ("issue", "pair"),
+    [("exact_twin", ("frog/00.png", "frog/exact.png")),
+     ("cross_class_twin", ("frog/01.png", "blue+whale/across.png")),
+     ("train_test_twin", ("frog/02.png", "test/leaked.png")),
+     ("mirrored_twin", ("frog/03.png", "frog/mirror.png")),
+     ("near_twin", ("frog/04.png", "frog/near.jpg"))],
+)  # fmt: skip
+def test_each_kind_of_twin_is_found_under_its_name_and_once(found, issue, pair):
+    table, _ = found
+    assert frozenset(pair) in pairs(table, issue)
+    twins = table[table["twin_of"] != ""]
+    both = twins[twins["file"].isin(pair) & twins["twin_of"].isin(pair)]
+    assert len(both) == 1
+
+
+def test_wrong_labels_are_doubted_first_with_the_right_one_suggested(found):
+    doubts = of(found[0], "doubtful_label").set_index("file")
+    assert set(doubts.index[:4]) >= {"frog/wrong.png", "blue+whale/wrong.png"}
+    assert doubts.loc["frog/wrong.png", "suggested"] == "blue+whale"
+    assert doubts.loc["blue+whale/wrong.png", "suggested"] == "frog"
+
+
+def test_odd_and_broken_files_are_listed_with_their_reason(found):
+    table, _ = found
+    odd = of(table, "odd").set_index("file")["suggested"]
+    assert "nearly one colour" in odd["blue+whale/flat.png"]
+    assert "7.5 to 1" in odd["frog/long.png"]
+    assert "blurred" in odd["frog/soft.png"]
+    assert list(of(table, "broken")["file"]) == ["frog/broken.png"]
+
+
+def test_what_gives_labels_away_is_told(tmp_path):
+    data = draw_folder(tmp_path / "data", {"frog": 16, "blue+whale": 16, "höhlen bär": 16})
+    for i, folder in enumerate(sorted((data / "train").iterdir())):
+        for path in folder.iterdir():
+            Image.open(path).resize((60 + 40 * i, 48)).save(path)
+    table = pd.read_csv(looked(data, tmp_path / "out"), keep_default_na=False)
+    told = set(of(table, "nuisance")["suggested"])
+    assert any(re.match(r"size tells the label \d\.\d times as often as chance", t) for t in told)
+
+
+def test_what_was_decided_to_be_kept_is_not_asked_again(planted, found, tmp_path):
+    from vlg_fastai.data.images import content_hash
+
+    content = content_hash((planted / "train/frog/wrong.png").read_bytes())
+    row = {"content": content, "label": "frog", "action": "keep"}
+    decisions.append(tmp_path / "decisions.csv", [row])
+    table = pd.read_csv(looked(planted, tmp_path), keep_default_na=False)
+    assert "frog/wrong.png" not in set(of(table, "doubtful_label")["file"])
+
+
+def test_auto_decides_what_is_nearly_certain_and_compare_says_what_it_is_worth(
+    planted, tmp_path, capsys
+):
+    looked(planted, tmp_path, auto=True)
+    assert "everything else is left to you" in capsys.readouterr().out
+    made = decisions.read(tmp_path / "decisions.csv")
+    assert {d.action for d in made.made.values()} == {"relabel"}
+    assert 1 <= len(made) <= 4
+    again = looked(planted, tmp_path, compare=True)
+    assert again is not None
+    assert re.search(r"with \d decisions: [+-]0\.\d+ \(95 %", capsys.readouterr().out)
+
+
+def test_the_page_holds_every_row_and_picture(found):
+    table, out = found
+    text = (out / "index.html").read_text(encoding="utf-8")
+    rows = json.loads(re.search(r"const ROWS = (\[.*?\]), CLASSES", text, re.DOTALL).group(1))
+    assert len(rows) == len(table)
+    assert all((out / row["picture"]).exists() for row in rows if row["issue"] != "broken")
+    assert not re.search(r"(src|href)=.?https?:", text)
+
+
+def test_pairs_by_the_index_are_those_of_comparing_all(monkeypatch):
+    rng = np.random.default_rng(0)
+    x = rng.normal(size=(600, 200)).astype(np.float32)
+    x[300:330] = x[:30] + 0.1 * rng.normal(size=(30, 200))
+    hashes = rng.integers(0, 2**63, 600).astype(np.uint64)
+    hashes[400:430] = hashes[:30] ^ np.uint64(0b1011)
+    exact = neighbours.pairs(x, 0.95)[:2], neighbours.near_hashes(hashes, 4)
+    monkeypatch.setattr(neighbours, "FEW", 10)
+    near = neighbours.pairs(x, 0.95)[:2], neighbours.near_hashes(hashes, 4)
+    for one, other in zip(exact, near, strict=True):
+        assert {*zip(*one, strict=True)} == {*zip(*other, strict=True)}
+        assert len(one[0]) == 30
+
+
+@pytest.fixture(scope="module")
+def browser():
+    "A headless Chromium, or a reason to leave out."
+    api = pytest.importorskip("playwright.sync_api", reason="pip install playwright")
+    chromium = shutil.which("chromium") or shutil.which("chromium-browser")
+    if chromium is None:
+        pytest.skip("no chromium: apt-get install chromium")
+    flags = ["--no-sandbox", "--disable-gpu", "--disable-background-networking"]
+    with api.sync_playwright() as playwright:
+        opened = playwright.chromium.launch(executable_path=chromium, args=flags)
+        yield opened
+        opened.close()
+
+
+def opened(browser, out):
+    "(the page in a tab of its own, what the browser had against it)."
+    page, errors = browser.new_context(accept_downloads=True).new_page(), []
+    page.on("pageerror", lambda error: errors.append(str(error)))
+    page.on("console", lambda m: errors.append(m.text) if m.type == "error" else None)
+    page.goto((out / "index.html").as_uri())
+    return page, errors
+
+
+@pytest.mark.slow
+def test_a_person_decides_by_keyboard_and_trains_on_it(browser, planted, found, tmp_path):
+    table, out = found
+    page, errors = opened(browser, out)
+    page.keyboard.press("ArrowRight")
+    first = page.evaluate("document.activeElement.row.file")
+    assert first == of(table, "doubtful_label")["file"].iloc[0]
+    page.keyboard.press("r")
+    assert page.evaluate("document.activeElement.row.file") != first
+    page.keyboard.press("k")
+    page.locator("[data-issue=exact_twin] .card button.drop").click()
+    page.reload()  # what was decided stays in the browser
+    assert "3 of" in page.locator("#progress").inner_text()
+    with page.expect_download() as download:
+        page.get_by_text("Export decisions.csv").click()
+    path = tmp_path / "decisions.csv"
+    download.value.save_as(path)
+    rows = list(csv.DictReader(path.read_text(encoding="utf-8").splitlines()))
+    assert [row["action"] for row in rows] == ["relabel", "keep", "once"]
+    run = run_training(toy_config(planted, tmp_path / "runs", decisions=path))
+    split = pd.read_csv(run.path / "split.csv").set_index("file")
+    assert split.loc[f"train/{first}", "label"] == rows[0]["new_label"]
+    assert (split["problem"] == decisions.DROPPED).sum() == 1
+    assert errors == []
+    page.context.close()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("width", "scheme"), [(1280, "light"), (390, "dark")])
+def test_the_page_finds_sorts_and_fits_on_a_phone(browser, found, width, scheme):
+    _, out = found
+    context = browser.new_context(viewport={"width": width, "height": 800}, color_scheme=scheme)
+    page = context.new_page()
+    page.goto((out / "index.html").as_uri())
+    assert page.evaluate("document.documentElement.scrollWidth") <= width
+    assert page.evaluate("[...document.images].every(i => i.alt)")
+    page.fill("#find", "wrong.png")
+    assert page.locator("[data-issue=doubtful_label] .card").count() == 2
+    page.fill("#find", "")
+    page.select_option("#sort", "file")
+    names = page.evaluate(
+        "[...document.querySelectorAll('[data-issue=odd] .card')].map(c => c.row.file)"
+    )
+    assert names == sorted(names)
+    context.close()

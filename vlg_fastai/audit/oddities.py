@@ -1,0 +1,121 @@
+"""Table of scanned photos in; what cannot be read, looks odd or gives labels away out."""
+
+import numpy as np
+import pandas as pd
+from sklearn.ensemble import RandomForestClassifier
+from sklearn.metrics import balanced_accuracy_score
+from sklearn.model_selection import StratifiedGroupKFold, cross_val_predict
+
+from vlg_fastai.audit import issues
+from vlg_fastai.console import track
+
+TINY = 48  # pixels of the short side
+LONG = 4.0  # long side over short side
+FLAT, DARK, BRIGHT = 6.0, 25.0, 235.0  # deviation and mean of the small grey copy, of 255
+BLURRED = 2.5  # robust deviations below the median of the log sharpness
+GIVEN_AWAY = 3.0  # times as good as chance
+SHOWN = 12  # photos named for each thing that gives a label away
+
+
+def broken(table):
+    "Files that cannot be read, with the reason as suggestion."
+    bad = table[table["problem"].notna()]
+    rows = [{"file": row.name_, "label": row.label, "suggested": row.problem, "score": 1.0}
+            for row in _named(bad)]  # fmt: skip
+    return issues.table("broken", rows)
+
+
+def odd(table, pixels):
+    """Photos that are tiny, long, dark, bright, flat or blurred; the score is how many of these.
+
+    pixels: the decoded photos, by path, to measure sharpness on.
+    """
+    facts = measured(table).assign(sharpness=_sharpness(table["path"], pixels))
+    rows = []
+    for row, measures in zip(_named(table), facts.itertuples(), strict=True):
+        reasons = _reasons(measures)
+        if reasons:
+            told = {"suggested": ", ".join(reasons), "score": len(reasons)}
+            rows.append({"file": row.name_, "label": row.label, **told})
+    return issues.table("odd", rows)
+
+
+def _named(table):
+    return table.rename(columns={"name": "name_"}).itertuples()
+
+
+def measured(table):
+    "Short side, aspect, mean and deviation of each photo."
+    grey = np.stack([np.frombuffer(copy, np.uint8) for copy in table["grey"]]).astype(float)
+    sides = table[["width", "height"]].to_numpy(float)
+    return pd.DataFrame(
+        {
+            "short": sides.min(1),
+            "aspect": sides.max(1) / np.maximum(sides.min(1), 1),
+            "mean": grey.mean(1),
+            "deviation": grey.std(1),
+        }
+    )
+
+
+def _sharpness(paths, pixels):
+    "Log energy of each photo's Laplacian, as robust deviations from the median."
+    energy = [_edges(np.asarray(pixels(path).convert("L"), np.float32)) for path in
+              track(paths, "measuring sharpness", len(paths))]  # fmt: skip
+    sharp = np.log(np.array(energy) + 1e-3)
+    spread = np.median(np.abs(sharp - np.median(sharp))) * 1.4826
+    return (sharp - np.median(sharp)) / max(spread, 1e-6)
+
+
+def _edges(grey):
+    if min(grey.shape) < 3:
+        return 0.0
+    middle = grey[1:-1, 1:-1]
+    around = grey[:-2, 1:-1] + grey[2:, 1:-1] + grey[1:-1, :-2] + grey[1:-1, 2:]
+    return float((4 * middle - around).var())
+
+
+def _reasons(facts):
+    "What is odd about a photo."
+    checks = {
+        f"{facts.short:.0f} px": facts.short < TINY,
+        f"{facts.aspect:.1f} to 1": facts.aspect > LONG,
+        "nearly one colour": facts.deviation < FLAT,
+        "dark": facts.mean < DARK,
+        "bright": facts.mean > BRIGHT,
+        "blurred": facts.sharpness < -BLURRED,
+    }
+    return [name for name, holds in checks.items() if holds]
+
+
+def nuisance(table, groups):
+    """What tells labels by what is no content: brightness, contrast, size, aspect, file type.
+
+    A forest on each alone, judged on held-out groups of near-duplicates; listed where its balanced
+    accuracy is `GIVEN_AWAY` times that of chance, with some of the photos it got right.
+    """
+    facts = measured(table)
+    kinds = table["name"].str.rsplit(".", n=1).str[-1].str.lower().astype("category").cat.codes
+    columns = {
+        "brightness": facts[["mean", "deviation"]], "size": table[["width", "height"]],
+        "aspect": facts[["aspect"]], "file type": pd.DataFrame({"type": kinds}),
+    }  # fmt: skip
+    y = table["label"].astype("category").cat.codes.to_numpy()
+    if np.bincount(y).min() < 2:
+        return issues.table("nuisance", [])
+    rows = []
+    for name, values in columns.items():
+        guess = _cross_validated(values.to_numpy(float), y, groups)
+        rate = balanced_accuracy_score(y, guess) * len(np.unique(y))
+        if rate >= GIVEN_AWAY:
+            told = f"{name} tells the label {rate:.1f} times as often as chance"
+            some = table[guess == y].drop_duplicates("label").head(SHOWN)
+            rows += [{"file": row.name_, "label": row.label, "suggested": told, "score": rate}
+                     for row in _named(some)]  # fmt: skip
+    return issues.table("nuisance", rows)
+
+
+def _cross_validated(values, y, groups):
+    forest = RandomForestClassifier(60, min_samples_leaf=3, class_weight="balanced", random_state=0)
+    folds = StratifiedGroupKFold(min(5, int(np.bincount(y).min())), shuffle=True, random_state=0)
+    return cross_val_predict(forest, values, y, groups=groups, cv=folds)

@@ -1,0 +1,113 @@
+"""Issues and photos in, a folder with a page to decide by out: no server, no network."""
+
+import json
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+
+import numpy as np
+from jinja2 import Environment, PackageLoader, select_autoescape
+from PIL import Image
+
+from vlg_fastai.audit import issues
+from vlg_fastai.console import printable, track
+from vlg_fastai.data.decisions import COLUMNS
+from vlg_fastai.data.images import BrokenImageError, quiet_decoders, read_image
+from vlg_fastai.device import cpus
+from vlg_fastai.runs import replacing
+
+SIDE = 200  # pixels of a thumbnail's long side
+TYPICAL = 2  # photos shown for a label that a photo may have
+PAGE, PICTURES = "index.html", "pictures"
+LABELLED = ("doubtful_label", "cross_class_twin")  # where a new label may be the answer
+TWINS = tuple(name for name in issues.ORDER if "twin" in name)
+
+
+@dataclass(frozen=True)
+class Shown:
+    "One row of the page: a photo, what is said of it, and the photos beside it."
+
+    row: dict
+    beside: list
+
+
+def write(folder, found, look, made):
+    "Write the page and its thumbnails into `folder`; the path of the page."
+    typical = typical_photos(look)
+    rows = [shown(row, typical) for row in found.to_dict("records")]
+    paths = dict(zip(look.photos["name"], look.photos["path"], strict=True))
+    names = dict.fromkeys(name for row in rows for name in [row.row["file"], *row.beside])
+    pictures = thumbnails([name for name in names if name in paths], paths, folder / PICTURES)
+    content = [as_json(row, pictures) for row in rows]
+    counts = found["issue"].value_counts()
+    sections = [{"name": name, "words": issues.WORDS[name], "count": int(counts[name])}
+                for name in issues.ORDER if name in counts]  # fmt: skip
+    text = template().render(
+        sections=sections, rows=content, classes=sorted(look.photos["label"].unique()),
+        columns=COLUMNS, decisions=printable(made.path), key=str(folder.resolve()),
+    )  # fmt: skip
+    with replacing(folder / PAGE) as beside:
+        beside.write_text(text, encoding="utf-8", errors="backslashreplace")
+    return folder / PAGE
+
+
+def template():
+    loader = PackageLoader("vlg_fastai.audit", "page")
+    made = Environment(loader=loader, autoescape=select_autoescape(["html"]))
+    made.filters["json"] = lambda value: json.dumps(value).replace("</", "<\\/")
+    return made.get_template("index.html")
+
+
+def typical_photos(look):
+    "{label: names of the photos nearest to the middle of its features}."
+    photos, found = look.photos, {}
+    for label in photos.loc[look.labelled, "label"].unique():
+        rows = np.flatnonzero((photos["label"] == label) & look.labelled)
+        x = look.x[rows].astype(np.float32)
+        near = np.argsort(np.linalg.norm(x - x.mean(0), axis=1), kind="stable")[:TYPICAL]
+        found[label] = photos["name"].iloc[rows[near]].tolist()
+    return found
+
+
+def shown(row, typical):
+    "A row with its twin beside it, or with typical photos of the label given and suggested."
+    if row["issue"] in TWINS:
+        return Shown(row, [row["twin_of"]])
+    if row["issue"] == "doubtful_label":
+        return Shown(row, [*typical.get(row["label"], []), *typical.get(row["suggested"], [])])
+    return Shown(row, [])
+
+
+def thumbnails(names, paths, folder):
+    "{name: path of its picture below the page}; small JPEGs, made on all cores."
+    folder.mkdir(parents=True, exist_ok=True)
+    with quiet_decoders(), ThreadPoolExecutor(cpus()) as pool:
+        made = pool.map(lambda job: _thumbnail(paths[job[1]], folder / f"{job[0]}.jpg"),
+                        enumerate(names))  # fmt: skip
+        kept = list(track(made, "thumbnails", len(names)))
+    return {name: f"{PICTURES}/{i}.jpg" for i, name in enumerate(names) if kept[i]}
+
+
+def _thumbnail(path, target):
+    try:
+        photo = read_image(path, SIDE)
+    except BrokenImageError:
+        return False
+    photo.thumbnail((SIDE, SIDE), Image.Resampling.LANCZOS)
+    photo.save(target, quality=82)
+    return True
+
+
+def as_json(shown, pictures):
+    "What the page's script needs of a row."
+    row = {k: "" if v != v or v is None else v for k, v in shown.row.items()}
+    texts = ("file", "issue", "label", "suggested", "twin_of", "folder")
+    beside = [{"name": printable(n), "picture": pictures.get(n, "")} for n in shown.beside]
+    return {
+        **{key: printable(row[key]) for key in texts},
+        "content": row["content"],
+        "score": round(float(row["score"]), 4),
+        "picture": pictures.get(shown.row["file"], ""),
+        "beside": beside,
+        "relabel": row["issue"] in LABELLED,
+        "once": row["issue"] == "exact_twin",
+    }

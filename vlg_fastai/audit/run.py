@@ -1,0 +1,169 @@
+"""Image folder in, issues.csv and a page to decide by out; no run is needed."""
+
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+
+from vlg_fastai import device
+from vlg_fastai.audit import compare, issues, labels, oddities, page, pairs
+from vlg_fastai.config import UserError
+from vlg_fastai.console import say, show
+from vlg_fastai.data import decisions, demo, scan, twins
+from vlg_fastai.data.pixels import Pixels
+from vlg_fastai.data.store import Store
+from vlg_fastai.model import backbone, probe
+from vlg_fastai.model.features import Frozen
+from vlg_fastai.runs import write_csv
+from vlg_fastai.unseen import shift
+from vlg_fastai.unseen.folds import Labelled
+
+SHIFTED = 20  # test photos listed as the most shifted
+CROP = 1.0  # of the short side, as train.py has it
+
+
+@dataclass(frozen=True)
+class Look:
+    "Readable photos (columns of the scan, name, side), their features and what read them."
+
+    photos: pd.DataFrame
+    x: np.ndarray
+    pixels: Pixels
+    store: Store
+
+    @property
+    def labelled(self):
+        "(n,) True where the photo has a label."
+        return (self.photos["side"] != "test").to_numpy()
+
+
+def audit(cfg, source):
+    "Look at every photo of the folder `cfg` names; writes into `cfg.out` and returns issues.csv."
+    machine, layout = device.prepare(cfg), demo.layout_of(cfg.data)
+    made = decisions.read(decisions.find(cfg.decisions, layout.root))
+    table = scanned(layout, made)
+    look = looked(cfg, source, machine, table)
+    known = labelled(look, cfg.seed)
+    if cfg.compare:
+        return compare.report(look, known, made)
+    found, sure = listed(table, look, known)
+    found = undecided(found, made)
+    path = cfg.out / "issues.csv"
+    write_csv(path, found[issues.COLUMNS])
+    summary(found)
+    if cfg.auto:
+        automatic(look, found, sure, made)
+    pictures = page.write(cfg.out, found, look, made)
+    say(f"{len(found)} rows in {path}; decide by looking: {pictures}")
+    return path
+
+
+def scanned(layout, made):
+    "The table of all files, labelled ones as decided; `name` is class/name, or that below test."
+    shown = made.replayed(scan.scan_classes(layout))
+    made.report(shown)
+    scan.check(shown)
+    sides = [side for side in (layout.train, layout.valid) if side and side != layout.root]
+    prefixes = [f"{side.relative_to(layout.root).as_posix()}/" for side in sides]
+    shown["name"] = shown["file"].map(lambda file: _without(file, prefixes))
+    if layout.test is None:
+        return shown
+    asked = scan.scan_files(layout.test)
+    name = asked["file"].map(lambda file: f"{layout.test.name}/{file}")
+    asked = asked.assign(side="test", label="", folder="", name=name)
+    return pd.concat([shown, asked], ignore_index=True)
+
+
+def _without(file, prefixes):
+    return next((file.removeprefix(p) for p in prefixes if file.startswith(p)), file)
+
+
+def looked(cfg, source, machine, table):
+    "The `Look` at what can be read; without trained weights nothing is known of likeness."
+    good = table[table["problem"].isna()].reset_index(drop=True)
+    store, view = Store.of(cfg), backbone.view(source.arch, cfg.size, CROP)
+    if source.kind == "nothing":
+        raise UserError("--no-pretrained: an audit needs a trained backbone")
+    pixels = view.pixels(good, store)
+    frozen = Frozen.of(source, view, machine, store)
+    return Look(good, frozen.features(good, pixels), pixels, store)
+
+
+def labelled(look, seed):
+    "The `Labelled` photos with near-duplicates grouped by hash and by features."
+    rows = look.labelled
+    photos, x = look.photos[rows], look.x[rows]
+    grey = np.stack([np.frombuffer(copy, np.uint8) for copy in photos["grey"]])
+    kin = twins.groups(photos["content"], photos["dhash"].to_numpy(np.uint64), grey, x)
+    y = pd.Categorical(photos["label"]).codes.astype(int)
+    fold = probe.out_of_fold(x, y, kin, int(y.max()) + 1, look.store, seed)
+    return Labelled(x, y, kin, fold, seed)
+
+
+def listed(table, look, known):
+    """(all issues in one table, (n,) True where --auto may act on a label).
+
+    content and folder, by which decisions are kept, are beside the columns of issues.csv.
+    """
+    photos = look.photos[look.labelled].reset_index(drop=True)
+    doubts, sure = labels.find(photos, known)
+    found = issues.joined(
+        [
+            doubts,
+            *pairs.find(look.photos, look.x),
+            oddities.broken(table[table["problem"] != decisions.DROPPED]),
+            oddities.odd(look.photos, look.pixels),
+            oddities.nuisance(photos, known.groups),
+            shifted(look, known),
+        ]
+    )
+    keys = table.drop_duplicates("name").set_index("name")[["content", "folder"]]
+    return found.join(keys, on="file"), sure
+
+
+def shifted(look, known):
+    "The test photos that are most surely told from training photos."
+    test = look.photos[~look.labelled]
+    if test.empty:
+        return issues.table("shift", [])
+    grey = np.stack([np.frombuffer(copy, np.uint8) for copy in test["grey"]])
+    kin = twins.groups(test["content"], test["dhash"].to_numpy(np.uint64), grey)
+    found = shift.measure(known.x, known.groups, look.x[~look.labelled], kin, known.seed)
+    told = f"test and training photos are told apart with AUC {found.auc:.2f}"
+    most = found.most(SHIFTED)
+    rows = [
+        {"file": test["name"].iloc[i], "suggested": told, "score": found.certainty[i]}
+        for i in most
+    ]  # fmt: skip
+    return issues.table("shift", rows)
+
+
+def undecided(found, made):
+    "Without what a person has already decided to keep."
+    kept = {key for key, decision in made.made.items() if decision.action == "keep"}
+    keys = zip(found["content"], found["folder"], strict=True)
+    return found[[key not in kept for key in keys]].reset_index(drop=True)
+
+
+def summary(found):
+    counts = found["issue"].value_counts()
+    there = [name for name in issues.ORDER if name in counts]
+    rows = [(name, int(counts[name]), issues.WORDS[name]) for name in there]
+    show("what was found", ["issue", "rows", "meaning"], rows)
+
+
+def automatic(look, found, sure, made):
+    "Decide what is nearly certain: relabel what held-out models doubt by both filters."
+    photos = look.photos[look.labelled].reset_index(drop=True)[sure]
+    doubts = found[found["issue"] == "doubtful_label"].set_index("file")["suggested"]
+    photos = photos[photos["name"].isin(doubts.index)]
+    rows = [
+        {"content": row.content, "label": row.folder, "action": "relabel",
+         "new_label": doubts[row.name_], "file": row.name_}
+        for row in photos.rename(columns={"name": "name_"}).itertuples()
+    ]  # fmt: skip
+    decisions.append(made.path, rows)
+    say(
+        f"--auto: {len(rows)} labels changed in {made.path}: those that held-out models doubt by"
+        " class and by noise rate; everything else is left to you"
+    )
