@@ -3,7 +3,7 @@
     python benchmarks/growth.py [COUNT ...]
 
 Small files (64 px, 40 classes), scanned, decoded, put through the bundled backbone at 64 px, and a
-probe fitted out of fold: `train.py --epochs 0`, first time and again.
+probe fitted out of fold: `train.py --epochs 0`, first time and again, then `audit.py`.
 """
 
 import json
@@ -34,12 +34,12 @@ def draw(folder, count):
     return folder
 
 
-def run(data, scratch):
-    "(seconds, peak memory of the process in GB) of a run without epochs."
-    options = ["--data", data, "--epochs", 0, "--size", 64, "--arch", "tf_efficientnet_lite0"]
-    options += ["--cache", scratch / "cache", "--runs", scratch / "runs"]
+def run(script, data, scratch, *more):
+    "(seconds, peak memory of all processes so far in GB) of one command."
+    options = ["--data", data, "--size", 64, "--arch", "tf_efficientnet_lite0", *more]
+    options += ["--cache", scratch / "cache"]
     start = time.monotonic()
-    command = [sys.executable, str(HERE.parent / "train.py"), *map(str, options)]
+    command = [sys.executable, str(HERE.parent / script), *map(str, options)]
     subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
     seconds = time.monotonic() - start
     peak = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 1e6
@@ -50,17 +50,21 @@ def measure(count):
     with tempfile.TemporaryDirectory() as name:
         scratch = Path(name)
         data = draw(scratch / "data", count)
-        (first, peak), (again, _) = run(data, scratch), run(data, scratch)
+        train = "train.py", data, scratch, "--epochs", 0, "--runs", scratch / "runs"
+        (first, peak), (again, _) = run(*train), run(*train)
+        audit, audit_peak = run("audit.py", data, scratch, "--out", scratch / "audit")
         kept = {
             kind: sum(f.stat().st_size for f in scratch.glob(f"cache/{kind}-*/*")) / 1e6
             for kind in ("features", "pixels")
         }
-    return {"photos": count, "first": first, "again": again, "peak_gb": peak, **kept}
+    found = {"photos": count, "first": first, "again": again, "peak_gb": peak, **kept}
+    return {**found, "audit": audit, "audit_peak_gb": audit_peak}
 
 
 def main(argv):
-    print("| photos | first time, s | again, s | peak memory, GB | features, MB | pixels, MB |")
-    print("| - | - | - | - | - | - |")
+    columns = ["photos", "first time, s", "again, s", "peak, GB", "features, MB", "pixels, MB"]
+    print("| " + " | ".join([*columns, "audit, s", "peak, GB"]) + " |")
+    print("| - | - | - | - | - | - | - | - |")
     rows = []
     for count in map(int, argv or (1000, 10_000, 100_000)):  # the peak is of all runs so far
         r = measure(count)

@@ -16,6 +16,7 @@ from vlg_fastai.device import cpus
 from vlg_fastai.runs import replacing
 
 SIDE = 200  # pixels of a thumbnail's long side
+MOST = 3_000  # rows of an issue on the page
 TYPICAL = 2  # photos shown for a label that a photo may have
 PAGE, PICTURES = "index.html", "pictures"
 LABELLED = ("doubtful_label", "cross_class_twin")  # where a new label may be the answer
@@ -33,13 +34,15 @@ class Shown:
 def write(folder, found, look, made):
     "Write the page and its thumbnails into `folder`; the path of the page."
     typical = typical_photos(look)
-    rows = [shown(row, typical) for row in found.to_dict("records")]
+    first = found[found.groupby("issue").cumcount() < MOST]
+    rows = [shown(row, typical) for row in first.to_dict("records")]
     paths = dict(zip(look.photos["name"], look.photos["path"], strict=True))
     names = dict.fromkeys(name for row in rows for name in [row.row["file"], *row.beside])
     pictures = thumbnails([name for name in names if name in paths], paths, folder / PICTURES)
     content = [as_json(row, pictures) for row in rows]
     counts = found["issue"].value_counts()
-    sections = [{"name": name, "words": issues.WORDS[name], "count": int(counts[name])}
+    sections = [{"name": name, "words": issues.WORDS[name] + _cut(counts[name]),
+                 "count": int(min(counts[name], MOST))}
                 for name in issues.ORDER if name in counts]  # fmt: skip
     text = template().render(
         sections=sections, rows=content, classes=sorted(look.photos["label"].unique()),
@@ -48,6 +51,10 @@ def write(folder, found, look, made):
     with replacing(folder / PAGE) as beside:
         beside.write_text(text, encoding="utf-8", errors="backslashreplace")
     return folder / PAGE
+
+
+def _cut(count):
+    return f"; the first {MOST} of {count}, all are in issues.csv" if count > MOST else ""
 
 
 def template():

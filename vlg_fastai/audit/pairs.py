@@ -3,7 +3,7 @@
 import numpy as np
 
 from vlg_fastai.audit import issues
-from vlg_fastai.data import neighbours, twins
+from vlg_fastai.data import twins
 
 NEAR, REVIEW = 0.99, 0.95  # cosine of features of twins, and of what a person should look at
 KINDS = ("train_test_twin", "cross_class_twin", "exact_twin", "near_twin", "mirrored_twin",
@@ -39,7 +39,7 @@ def _candidates(photos, x):
     }
     mirrored = twins.mirrored_pairs(dhash, grey)
     if x is not None:
-        a, b, cosine = neighbours.pairs(x, REVIEW)
+        a, b, cosine = twins.feature_pairs(x, REVIEW)
         sure = cosine >= NEAR
         found["near_twin"] = tuple(map(np.concatenate, zip(
             found["near_twin"], (a[sure], b[sure], cosine[sure]), strict=True)))  # fmt: skip

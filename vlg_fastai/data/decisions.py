@@ -68,8 +68,8 @@ class Decisions:
         if not len(self):
             say(f"decisions: none yet in {self.path}")
             return
-        keys = zip(table["content"], table["folder"], strict=True)
-        found = [self.made[key].action for key in keys if key in self.made]
+        keys = set(zip(table["content"], table["folder"], strict=True))
+        found = [decision.action for key, decision in self.made.items() if key in keys]
         told = ", ".join(f"{found.count(a)} {a}" for a in ACTIONS if a in found) or "none applies"
         say(f"decisions: {told} ({len(self)} in {self.path})")
 

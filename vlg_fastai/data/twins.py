@@ -41,25 +41,29 @@ def groups(content, dhash, grey, x=None):
         np.asarray(content, dtype=str), return_index=True, return_inverse=True
     )
     links = pairs(dhash[first], grey[first])
-    found = _linked(len(first), *links)
     if x is not None:
-        near = neighbours.pairs(x[first], FEATURES_ALIKE)[:2]
-        by_both = _linked(len(first), *map(np.concatenate, zip(links, near, strict=True)))
-        if _sound(by_both):
-            found = by_both
-        else:
-            say("this backbone finds too many photos alike: near-duplicates are told by hash alone")
-    return _by_first_appearance(found[same])
+        near = feature_pairs(x[first])[:2]
+        links = map(np.concatenate, zip(links, near, strict=True))
+    return _by_first_appearance(_linked(len(first), *links)[same])
+
+
+def feature_pairs(x, least=None):
+    """(a, b, cosine) of features `x` (n, d) of photos that are alike; none where nearly all are.
+
+    One group that swallows a good part of all photos is no heap of copies: some backbones, and some
+    folders, are like that.
+    """
+    a, b, cosine = neighbours.pairs(x, least or FEATURES_ALIKE)
+    groups = _linked(len(x), a, b)
+    if len(x) and np.bincount(groups).max() > max(MOST_ALIKE, len(x) / 20):
+        say("this backbone finds too many photos alike: near-duplicates are told by hash alone")
+        return a[:0], b[:0], cosine[:0]
+    return a, b, cosine
 
 
 def _linked(count, a, b):
     links = coo_array((np.ones(len(a), dtype=bool), (a, b)), shape=(count, count))
     return connected_components(links, directed=False)[1]
-
-
-def _sound(numbers):
-    "False where one group swallows a good part of all photos: then what links them is no copying."
-    return np.bincount(numbers).max() <= max(MOST_ALIKE, len(numbers) / 20)
 
 
 def pairs(dhash, grey):
