@@ -125,7 +125,7 @@ def sweep(view, words, share, unseen, seen, right):
     for _ in range(RESAMPLES):
         at = np.concatenate([rng.choice(old, int(size * (1 - share)), replace=False),
                              rng.choice(new, int(size * share), replace=False)])  # fmt: skip
-        part = dataclasses.replace(evidence, test=evidence.test[at])
+        part = dataclasses.replace(evidence, tests=evidence.tests[:, at])
         found, _ = forecast(part, y, view.accuracy, view.photos)
         low, high = found.accuracy_interval
         truth = right[at].mean()

@@ -91,7 +91,8 @@ def _decided(split, asked, data):
     "The photos in use, labelled as decided by now; said where that is not what the run was taught."
     used = split[split["split"] != "unused"].reset_index(drop=True)
     made = decisions.read(decisions.find(asked, data))
-    again = made.replayed(used.assign(label=used["folder"]))
+    given = used.get("folder", used["label"])  # runs of before there were decisions have none
+    again = made.replayed(used.assign(label=given))
     made.report(again)
     dropped = again["problem"] == decisions.DROPPED
     changed = int(dropped.sum() + (again["label"] != used["label"])[~dropped].sum())
