@@ -110,7 +110,7 @@ def test_what_gives_labels_away_is_told(tmp_path):
             Image.open(path).resize((60 + 40 * i, 48)).save(path)
     table = pd.read_csv(looked(data, tmp_path / "out"), keep_default_na=False)
     told = set(of(table, "nuisance")["suggested"])
-    assert any(re.match(r"size tells the label \d\.\d times as often as chance", t) for t in told)
+    assert any(re.match(r"size tells the label \d+% of the way from chance", t) for t in told)
 
 
 def test_what_was_decided_to_be_kept_is_not_asked_again(planted, found, tmp_path):
@@ -133,7 +133,9 @@ def test_auto_decides_what_is_nearly_certain_and_compare_says_what_it_is_worth(
     assert 1 <= len(made) <= 4
     again = looked(planted, tmp_path, compare=True)
     assert again is not None
-    assert re.search(r"with \d decisions: [+-]0\.\d+ \(95 %", capsys.readouterr().out)
+    assert re.search(
+        r"with \d changed ones: [+-]0\.\d+ \((95 %|no answer)", capsys.readouterr().out
+    )
 
 
 def test_the_page_holds_every_row_and_picture(found):
@@ -193,8 +195,9 @@ def test_a_person_decides_by_keyboard_and_trains_on_it(browser, planted, found, 
     assert page.evaluate("document.activeElement.row.file") != first
     page.keyboard.press("k")
     page.locator("[data-issue=exact_twin] .card button.drop").click()
+    page.wait_for_timeout(300)
     page.reload()  # what was decided stays in the browser
-    assert "3 of" in page.locator("#progress").inner_text()
+    page.wait_for_function("document.getElementById('progress').textContent.startsWith('3 of')")
     with page.expect_download() as download:
         page.get_by_text("Export decisions.csv").click()
     path = tmp_path / "decisions.csv"

@@ -97,7 +97,7 @@ def test_training_and_prediction_replay_decisions_and_leave_every_photo(tmp_path
     assert split.loc["train/frog/01.png", "problem"] == decisions.DROPPED
     run_prediction(run, tmp_path / "s.csv")
     told = capsys.readouterr().out
-    assert "decisions: 1 relabel (2 in" in told
+    assert "decisions: 1 relabel, 1 drop (2 in" in told
     assert "train again" not in told
     decisions.append(data / "decisions.csv", [{**rows[0], "action": "undo", "new_label": ""}])
     run_prediction(run, tmp_path / "s.csv")

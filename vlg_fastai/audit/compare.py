@@ -6,13 +6,13 @@ from scipy.stats import bootstrap
 
 from vlg_fastai.console import say
 from vlg_fastai.model import probe
+from vlg_fastai.unseen.folds import Labelled
 
 
 def report(look, known, made):
     """Say how the probe does out of fold with and without the decisions `made`; the difference.
 
-    Both are judged on the same photos: those without doubt and without a decision. A probe that was
-    taught the folder's labels is as honest about these as one that was taught the decided ones.
+    Both are judged on the same photos: those without a decision that neither of them doubts.
     """
     photos = look.photos[look.labelled].reset_index(drop=True)
     given = pd.Categorical(photos["folder"], categories=sorted(photos["label"].unique())).codes
@@ -24,20 +24,18 @@ def report(look, known, made):
     )
     decided = np.array([key in made.made for key in
                         zip(photos["content"], photos["folder"], strict=True)])  # fmt: skip
-    sure = ~known.doubtful & ~decided
-    right = [
-        (fold.logits.argmax(1) == known.y)[sure].astype(float) for fold in (before, known.fold)
-    ]
-    gain = right[1] - right[0]
-    found = (
-        bootstrap((gain,), np.mean, method="basic", rng=0).confidence_interval
-        if gain.any()
-        else None
-    )
-    low, high = (found.low, found.high) if found else (0.0, 0.0)
+    arms = [Labelled(known.x, y, known.groups, fold, known.seed)
+            for y, fold in ((given.astype(int), before), (known.y, known.fold))]  # fmt: skip
+    sure = ~arms[0].doubtful & ~arms[1].doubtful & ~decided  # what either doubts judges neither
+    right = [(arm.fold.logits.argmax(1) == known.y)[sure].astype(float) for arm in arms]
+    gain, changed = right[1] - right[0], int((given != known.y).sum())
+    told = "no answer differs"
+    if gain.any():
+        found = bootstrap((gain,), np.mean, method="basic", rng=0, batch=50).confidence_interval
+        told = f"95 %: {found.low:+.4f} to {found.high:+.4f}"
     say(
         f"out of fold on {sure.sum()} photos that nobody doubts: {right[0].mean():.4f} with the"
-        f" folder's labels, {right[1].mean():.4f} with {decided.sum()} decisions:"
-        f" {gain.mean():+.4f} (95 %: {low:+.4f} to {high:+.4f})"
+        f" folder's labels, {right[1].mean():.4f} with {changed} changed ones:"
+        f" {gain.mean():+.4f} ({told}); dropped photos are in neither"
     )
     return float(gain.mean())

@@ -1,5 +1,7 @@
 """Table of scanned photos in; what cannot be read, looks odd or gives labels away out."""
 
+import warnings
+
 import numpy as np
 import pandas as pd
 from sklearn.ensemble import RandomForestClassifier
@@ -8,12 +10,14 @@ from sklearn.model_selection import StratifiedGroupKFold, cross_val_predict
 
 from vlg_fastai.audit import issues
 from vlg_fastai.console import track
+from vlg_fastai.model.probe import drawn
 
 TINY = 48  # pixels of the short side
 LONG = 4.0  # long side over short side
 FLAT, DARK, BRIGHT = 6.0, 25.0, 235.0  # deviation and mean of the small grey copy, of 255
 BLURRED = 2.5  # robust deviations below the median of the log sharpness
-GIVEN_AWAY = 3.0  # times as good as chance
+GIVEN_AWAY = 0.25  # of the way from chance to certainty
+MOST = 10_000  # photos that forests are grown on
 SHOWN = 12  # photos named for each thing that gives a label away
 
 
@@ -92,30 +96,43 @@ def nuisance(table, groups):
     """What tells labels by what is no content: brightness, contrast, size, aspect, file type.
 
     A forest on each alone, judged on held-out groups of near-duplicates; listed where its balanced
-    accuracy is `GIVEN_AWAY` times that of chance, with some of the photos it got right.
+    accuracy is `GIVEN_AWAY` of the way from chance to certainty, with photos that it got right.
     """
+    rows = _usable(table["label"], groups)
+    table, groups = table.iloc[rows].reset_index(drop=True), groups[rows]
+    y = table["label"].astype("category").cat.codes.to_numpy()
+    if len(np.unique(y)) < 2:
+        return issues.table("nuisance", [])
     facts = measured(table)
     kinds = table["name"].str.rsplit(".", n=1).str[-1].str.lower().astype("category").cat.codes
     columns = {
         "brightness": facts[["mean", "deviation"]], "size": table[["width", "height"]],
         "aspect": facts[["aspect"]], "file type": pd.DataFrame({"type": kinds}),
     }  # fmt: skip
-    y = table["label"].astype("category").cat.codes.to_numpy()
-    if np.bincount(y).min() < 2:
-        return issues.table("nuisance", [])
-    rows = []
+    found = []
     for name, values in columns.items():
         guess = _cross_validated(values.to_numpy(float), y, groups)
-        rate = balanced_accuracy_score(y, guess) * len(np.unique(y))
+        rate = balanced_accuracy_score(y, guess, adjusted=True)
         if rate >= GIVEN_AWAY:
-            told = f"{name} tells the label {rate:.1f} times as often as chance"
+            told = f"{name} tells the label {rate:.0%} of the way from chance to certainty"
             some = table[guess == y].drop_duplicates("label").head(SHOWN)
-            rows += [{"file": row.name_, "label": row.label, "suggested": told, "score": rate}
-                     for row in _named(some)]  # fmt: skip
-    return issues.table("nuisance", rows)
+            found += [{"file": row.name_, "label": row.label, "suggested": told, "score": rate}
+                      for row in _named(some)]  # fmt: skip
+    return issues.table("nuisance", found)
+
+
+def _usable(labels, groups):
+    "Rows of classes with two groups of photos at least, `MOST` of them."
+    kin = pd.Series(groups, index=labels.index).groupby(labels).transform("nunique")
+    rows = np.flatnonzero(kin >= 2)
+    codes = labels.iloc[rows].astype("category").cat.codes.to_numpy()
+    return rows[drawn(codes, 0, MOST)] if len(rows) else rows
 
 
 def _cross_validated(values, y, groups):
     forest = RandomForestClassifier(60, min_samples_leaf=3, class_weight="balanced", random_state=0)
-    folds = StratifiedGroupKFold(min(5, int(np.bincount(y).min())), shuffle=True, random_state=0)
-    return cross_val_predict(forest, values, y, groups=groups, cv=folds)
+    count = min(5, int(np.bincount(y).min()), len(np.unique(groups)))
+    folds = StratifiedGroupKFold(count, shuffle=True, random_state=0)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # a class may be on one side of a fold alone
+        return cross_val_predict(forest, values, y, groups=groups, cv=folds)

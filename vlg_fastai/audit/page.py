@@ -45,8 +45,9 @@ def write(folder, found, look, made):
                  "count": int(min(counts[name], MOST))}
                 for name in issues.ORDER if name in counts]  # fmt: skip
     text = template().render(
-        sections=sections, rows=content, classes=sorted(look.photos["label"].unique()),
-        columns=COLUMNS, decisions=printable(made.path), key=str(folder.resolve()),
+        sections=sections, rows=content, given=[given(*pair) for pair in made.made.items()],
+        classes=sorted(look.photos.loc[look.labelled, "label"].unique()), columns=COLUMNS,
+        decisions=printable(made.path), key=printable(made.path.resolve()),
     )  # fmt: skip
     with replacing(folder / PAGE) as beside:
         beside.write_text(text, encoding="utf-8", errors="backslashreplace")
@@ -60,8 +61,13 @@ def _cut(count):
 def template():
     loader = PackageLoader("vlg_fastai.audit", "page")
     made = Environment(loader=loader, autoescape=select_autoescape(["html"]))
-    made.filters["json"] = lambda value: json.dumps(value).replace("</", "<\\/")
+    made.filters["json"] = lambda value: json.dumps(value).replace("<", "\\u003c")
     return made.get_template("index.html")
+
+
+def given(key, decision):
+    "A decision that was made before, as a row of the file."
+    return {"content": key[0], "label": key[1], "file": "", **vars(decision)}
 
 
 def typical_photos(look):
@@ -78,7 +84,7 @@ def typical_photos(look):
 def shown(row, typical):
     "A row with its twin beside it, or with typical photos of the label given and suggested."
     if row["issue"] in TWINS:
-        return Shown(row, [row["twin_of"]])
+        return Shown(row, [row["twin_of"] or row["suggested"]])
     if row["issue"] == "doubtful_label":
         return Shown(row, [*typical.get(row["label"], []), *typical.get(row["suggested"], [])])
     return Shown(row, [])
@@ -105,13 +111,16 @@ def _thumbnail(path, target):
 
 
 def as_json(shown, pictures):
-    "What the page's script needs of a row."
+    """What the page's script needs of a row.
+
+    Keys and labels as they are, names as they can be shown; without content nothing can be decided.
+    """
     row = {k: "" if v != v or v is None else v for k, v in shown.row.items()}
-    texts = ("file", "issue", "label", "suggested", "twin_of", "folder")
     beside = [{"name": printable(n), "picture": pictures.get(n, "")} for n in shown.beside]
     return {
-        **{key: printable(row[key]) for key in texts},
-        "content": row["content"],
+        **{key: printable(row[key]) for key in ("file", "twin_of")},
+        **{key: row[key] for key in ("issue", "label", "suggested", "content")},
+        "folder": row["folder"] if row["content"] else "",
         "score": round(float(row["score"]), 4),
         "picture": pictures.get(shown.row["file"], ""),
         "beside": beside,

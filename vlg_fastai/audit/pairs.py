@@ -13,8 +13,8 @@ KINDS = ("train_test_twin", "cross_class_twin", "exact_twin", "near_twin", "mirr
 def find(photos, x):
     """One table a kind of twin, of the table `photos` and their features `x` (n, d), or None.
 
-    photos: columns name, label ('' for test photos), side (train, valid or test), content, dhash,
-    grey. The score is the cosine of features, or the correlation of the small grey copies.
+    photos: columns name, label ('' for test photos), folder, side (train, valid or test), content,
+    dhash, grey. The score is the cosine of features, or the correlation of the small grey copies.
     """
     found = {}
     for kind, (a, b, score) in _candidates(photos, x).items():
@@ -29,31 +29,44 @@ def find(photos, x):
 
 
 def _candidates(photos, x):
-    "{kind: (a, b, score)}, the surest kind first."
-    dhash = photos["dhash"].to_numpy(np.uint64)
-    grey = np.stack([np.frombuffer(copy, np.uint8) for copy in photos["grey"]])
-    near = twins.pairs(dhash, grey)
+    """{kind: (a, b, score)}, the surest kind first.
+
+    Of equal files one stands for all where others are compared with it: of k copies k pairs.
+    """
+    content = photos["content"].to_numpy(str)
+    first = np.sort(np.unique(content, return_index=True)[1])
+    dhash = photos["dhash"].to_numpy(np.uint64)[first]
+    grey = np.stack([np.frombuffer(copy, np.uint8) for copy in photos["grey"].iloc[first]])
+    near, mirrored = twins.pairs(dhash, grey), twins.mirrored_pairs(dhash, grey)
     found = {
-        "exact_twin": _same(photos["content"].to_numpy(str)),
-        "near_twin": (*near, twins.likeness(grey, *near)),
+        "near_twin": [(*near, twins.likeness(grey, *near))],
+        "mirrored_twin": [(*mirrored, twins.likeness(grey, *mirrored, mirror=True))],
     }
-    mirrored = twins.mirrored_pairs(dhash, grey)
     if x is not None:
-        a, b, cosine = twins.feature_pairs(x, REVIEW)
+        a, b, cosine = twins.feature_pairs(x[first], REVIEW)
         sure = cosine >= NEAR
-        found["near_twin"] = tuple(map(np.concatenate, zip(
-            found["near_twin"], (a[sure], b[sure], cosine[sure]), strict=True)))  # fmt: skip
-        found["review_twin"] = a[~sure], b[~sure], cosine[~sure]
-    found["mirrored_twin"] = (*mirrored, twins.likeness(grey, *mirrored, mirror=True))
-    order = ("exact_twin", "near_twin", "mirrored_twin", "review_twin")
-    return {kind: found[kind] for kind in order if kind in found}
+        found["near_twin"].append((a[sure], b[sure], cosine[sure]))
+        found["review_twin"] = [(a[~sure], b[~sure], cosine[~sure])]
+    joined = {kind: [np.concatenate(side) for side in zip(*parts, strict=True)]
+              for kind, parts in found.items()}  # fmt: skip
+    back = {kind: (first[a], first[b], score) for kind, (a, b, score) in joined.items()}
+    return {"exact_twin": _same(photos), **back}
 
 
-def _same(content):
-    "Pairs of equal contents: each copy with the first."
-    _, first, inverse = np.unique(content, return_index=True, return_inverse=True)
-    copies = np.flatnonzero(first[inverse] != np.arange(len(content)))
-    return first[inverse][copies], copies, np.ones(len(copies))
+def _same(photos):
+    "Pairs of equal files: each with the first of its folder, and the first of each folder in turn."
+    a, b, heads, firsts = [], [], {}, {}
+    keys = zip(photos["content"], photos["side"], photos["folder"], strict=True)
+    for i, key in enumerate(keys):
+        if key in heads:
+            a.append(heads[key])
+            b.append(i)
+        elif key[0] in firsts:
+            a.append(firsts[key[0]])
+            b.append(i)
+        heads.setdefault(key, i)
+        firsts.setdefault(key[0], i)
+    return np.array(a, int), np.array(b, int), np.ones(len(a))
 
 
 def _names(photos, a, b, kind):
@@ -72,9 +85,10 @@ def _names(photos, a, b, kind):
 def _row(photos, a, b, kind, score):
     "The later of the two is the copy; of a pair to review nobody knows which."
     first, second = photos.iloc[a], photos.iloc[b]
-    if first["side"] == "test":
+    if second["side"] == "test":  # about that one nobody has to decide
         first, second = second, first
-    return {
-        "file": second["name"], "label": second["label"], "score": score,
-        "twin_of": first["name"],
-    }  # fmt: skip
+    row = {"file": second["name"], "label": second["label"], "score": score}
+    if kind == "review_twin":
+        return {**row, "suggested": first["name"]}
+    return {**row, "twin_of": first["name"],
+            "suggested": first["label"] if kind == "cross_class_twin" else ""}  # fmt: skip

@@ -40,6 +40,11 @@ class Look:
 def audit(cfg, source):
     "Look at every photo of the folder `cfg` names; writes into `cfg.out` and returns issues.csv."
     machine, layout = device.prepare(cfg), demo.layout_of(cfg.data)
+    if (
+        cfg.out.resolve() == layout.train.resolve()
+        or layout.train.resolve() in cfg.out.resolve().parents
+    ):
+        raise UserError(f"--out {cfg.out}: lies among the photos, and would be taken for a class")
     made = decisions.read(decisions.find(cfg.decisions, layout.root))
     table = scanned(layout, made)
     look = looked(cfg, source, machine, table)
@@ -53,6 +58,7 @@ def audit(cfg, source):
     summary(found)
     if cfg.auto:
         automatic(look, found, sure, made)
+        made = decisions.read(made.path)
     pictures = page.write(cfg.out, found, look, made)
     say(f"{len(found)} rows in {path}; decide by looking: {pictures}")
     return path
@@ -63,19 +69,14 @@ def scanned(layout, made):
     shown = made.replayed(scan.scan_classes(layout))
     made.report(shown)
     scan.check(shown)
-    sides = [side for side in (layout.train, layout.valid) if side and side != layout.root]
-    prefixes = [f"{side.relative_to(layout.root).as_posix()}/" for side in sides]
-    shown["name"] = shown["file"].map(lambda file: _without(file, prefixes))
+    train = layout.train.relative_to(layout.root).as_posix() + "/"  # valid keeps its own
+    shown["name"] = shown["file"].str.removeprefix(train)
     if layout.test is None:
         return shown
     asked = scan.scan_files(layout.test)
     name = asked["file"].map(lambda file: f"{layout.test.name}/{file}")
     asked = asked.assign(side="test", label="", folder="", name=name)
     return pd.concat([shown, asked], ignore_index=True)
-
-
-def _without(file, prefixes):
-    return next((file.removeprefix(p) for p in prefixes if file.startswith(p)), file)
 
 
 def looked(cfg, source, machine, table):
@@ -139,10 +140,12 @@ def shifted(look, known):
 
 
 def undecided(found, made):
-    "Without what a person has already decided to keep."
-    kept = {key for key, decision in made.made.items() if decision.action == "keep"}
-    keys = zip(found["content"], found["folder"], strict=True)
-    return found[[key not in kept for key in keys]].reset_index(drop=True)
+    "Without what was decided to be kept, and without doubts about labels that were decided."
+    actions = {key: decision.action for key, decision in made.made.items()}
+    done = [actions.get(key, "") for key in zip(found["content"], found["folder"], strict=True)]
+    told = found["issue"] == "doubtful_label"
+    settled = pd.Series(done, index=found.index)
+    return found[~((settled == "keep") | (told & (settled == "relabel")))].reset_index(drop=True)
 
 
 def summary(found):
@@ -161,6 +164,7 @@ def automatic(look, found, sure, made):
         {"content": row.content, "label": row.folder, "action": "relabel",
          "new_label": doubts[row.name_], "file": row.name_}
         for row in photos.rename(columns={"name": "name_"}).itertuples()
+        if (row.content, row.folder) not in made.made  # what was decided stays
     ]  # fmt: skip
     decisions.append(made.path, rows)
     say(

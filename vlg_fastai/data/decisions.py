@@ -11,6 +11,7 @@ from pathlib import Path
 
 from vlg_fastai.config import UserError
 from vlg_fastai.console import say
+from vlg_fastai.runs import replacing
 
 NAME = "decisions.csv"
 COLUMNS = ("content", "label", "action", "new_label", "file")
@@ -114,11 +115,17 @@ def _checked(path, number, row):
 
 
 def append(path, rows):
-    "Add `rows` (dicts of `COLUMNS`) to the file at `path`; what is there stays."
-    new = not path.exists()
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with path.open("a", newline="", encoding="utf-8", errors="surrogateescape") as file:
-        writer = csv.DictWriter(file, COLUMNS)
-        if new:
-            writer.writeheader()
-        writer.writerows(rows)
+    "Add `rows` (dicts of `COLUMNS`) to the file at `path`; what is there stays, other columns too."
+    there, columns = [], list(COLUMNS)
+    if path.exists():
+        with path.open(newline="", encoding="utf-8-sig", errors="surrogateescape") as file:
+            reader = csv.DictReader(file)
+            there = list(reader)
+            columns = list(dict.fromkeys([*(reader.fieldnames or []), *COLUMNS]))
+    with (
+        replacing(path) as beside,
+        beside.open("w", newline="", encoding="utf-8", errors="surrogateescape") as file,
+    ):
+        writer = csv.DictWriter(file, columns, restval="", extrasaction="ignore")
+        writer.writeheader()
+        writer.writerows([*there, *rows])

@@ -41,7 +41,7 @@ def _near_pairs(unit, least):
     "Of each photo's nearest by an index of small worlds (HNSW, Malkov & Yashunin, 2018)."
     small = _unit(unit @ _axes(unit))
     index = Index(ndim=small.shape[1], metric="cos", dtype="f16")
-    index.add(np.arange(len(small)), small)
+    index.add(np.arange(len(small)), small, threads=1)  # more would build another one each time
     return _within(index.search(small, NEIGHBOURS), 1 - least + SLACK)
 
 
@@ -54,7 +54,7 @@ def near_hashes(hashes, most):
             found.append(np.argwhere(np.triu(bits <= most, k=1)) + start)
         return np.concatenate(found).T
     index, rows = Index(ndim=64, metric="hamming", dtype="b1"), hashes.view(np.uint8).reshape(-1, 8)
-    index.add(np.arange(len(hashes)), rows)
+    index.add(np.arange(len(hashes)), rows, threads=1)
     return _within(index.search(rows, 2 * NEIGHBOURS), most)
 
 

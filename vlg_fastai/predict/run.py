@@ -9,6 +9,7 @@ from vlg_fastai.data import folder, scan
 from vlg_fastai.data.store import Store
 from vlg_fastai.predict import known, naming, outlook, rejecting
 from vlg_fastai.predict.answer import Answer, write
+from vlg_fastai.unseen.scene import decided
 
 
 def predict(cfg, chosen, test):
@@ -16,7 +17,7 @@ def predict(cfg, chosen, test):
 
     Writes the submission and, beside it, probabilities and forecast; returns the path of the first.
     """
-    names = naming.read(cfg, chosen[0])
+    names, made = naming.read(cfg, chosen[0]), decided(chosen[0], cfg)
     machine, store = device.prepare(cfg), Store.of(cfg)
     sample, photos, order = questions(cfg, chosen[0], test, names)
     probs, classes = known.average(
@@ -25,6 +26,8 @@ def predict(cfg, chosen, test):
     answer = Answer.closed(photos, probs, classes)
     view = outlook.of(cfg, chosen, photos, (machine, store), required=names or cfg.reject)
     facts = {}
+    if not view:
+        say(f"decisions: {len(made)} in {made.path}; without a forecast they play no part")
     if view:
         answer, facts = outlook.told(cfg, chosen, view, answer)
     if names:

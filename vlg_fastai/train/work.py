@@ -55,8 +55,11 @@ def photos(cfg, source):
     scanned = made.replayed(scan.scan_classes(layout, FEW if cfg.dry_run else None))
     made.report(scanned)
     scan.check(scanned)
-    scan.report(scanned)
-    return dataclasses.replace(cfg, data=layout.root.resolve(), arch=source.arch), scanned
+    scan.report(scanned[scanned["problem"] != decisions.DROPPED])
+    settled = {"data": layout.root.resolve(), "arch": source.arch}
+    if len(made):  # a repeat, and predict, must find them from anywhere
+        settled["decisions"] = made.path.resolve()
+    return dataclasses.replace(cfg, **settled), scanned
 
 
 def prepare(cfg, source, scanned, machine):

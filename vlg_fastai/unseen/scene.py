@@ -36,7 +36,7 @@ class Scene:
         card = Card.of(run)
         frozen = _frozen(_source(run, card), card.view, machine, store)
         data = folder.of_run(cfg, run)
-        shown = _decided(runs.read_csv(run.path / runs.SPLIT), cfg.decisions, data)
+        shown = _replayed(runs.read_csv(run.path / runs.SPLIT), decided(run, cfg))
         shown["path"] = [data / file for file in shown["file"]]
         absent = set(frozen.shelves[0].missing(shown["content"]))
         gone = [p for p, c in zip(shown["path"], shown["content"], strict=True)
@@ -87,18 +87,24 @@ class Scene:
         return self.labelled.x[rows], self.labelled.y[rows]
 
 
-def _decided(split, asked, data):
+def decided(run, cfg):
+    "The `Decisions` for the photos of `run`: those asked for, or those it was trained with."
+    asked = cfg.decisions or run.config.get("decisions")
+    return decisions.read(decisions.find(asked and Path(asked), folder.of_run(cfg, run)))
+
+
+def _replayed(split, made):
     "The photos in use, labelled as decided by now; said where that is not what the run was taught."
-    used = split[split["split"] != "unused"].reset_index(drop=True)
-    made = decisions.read(decisions.find(asked, data))
-    given = used.get("folder", used["label"])  # runs of before there were decisions have none
-    again = made.replayed(used.assign(label=given))
+    given = split.get("folder", split["label"])  # runs of before there were decisions have none
+    dropped = split["problem"] == decisions.DROPPED
+    again = made.replayed(split.assign(label=given, problem=split["problem"].mask(dropped, "")))
     made.report(again)
-    dropped = again["problem"] == decisions.DROPPED
-    changed = int(dropped.sum() + (again["label"] != used["label"])[~dropped].sum())
+    now = again["problem"] == decisions.DROPPED
+    used = split["split"] != "unused"
+    changed = int((now != dropped).sum() + (used & ~now & (again["label"] != split["label"])).sum())
     if changed:
         say(f"{changed} of these decisions are other than when the run was trained: train again")
-    kept = again[~dropped & again["label"].isin(used["label"])]
+    kept = again[used & ~now & again["label"].isin(split.loc[used, "label"])]
     return kept.reset_index(drop=True)
 
 
