@@ -230,3 +230,32 @@ def test_the_page_finds_sorts_and_fits_on_a_phone(browser, found, width, scheme)
     )
     assert names == sorted(names)
     context.close()
+
+
+@pytest.mark.slow
+def test_ten_thousand_rows_open_at_once_and_show_more_loses_none(browser, tmp_path):
+    from vlg_fastai.audit import page as pages
+
+    text = {"issue": "odd", "label": "frog", "suggested": "dark", "twin_of": "", "folder": "frog"}
+    rows = [
+        {**text, "file": f"frog/{i}.png", "content": str(i), "score": i / 1e4, "picture": "",
+         "beside": [], "relabel": False, "once": False}
+        for i in range(10_000)
+    ]  # fmt: skip
+    written = pages.template().render(
+        sections=[{"name": "odd", "words": "w", "count": len(rows)}],
+        rows=rows, given=[], classes=["frog", "<!--<script>"], columns=decisions.COLUMNS,
+        decisions="d.csv", key="k",
+    )  # fmt: skip
+    (tmp_path / "index.html").write_text(written, encoding="utf-8")
+    page, errors = opened(browser, tmp_path)
+    assert page.locator(".card").count() == 60
+    page.check("#open")
+    page.locator(".card").first.focus()
+    for _ in range(5):
+        page.keyboard.press("k")
+    page.locator("[data-more=odd]").click()
+    names = page.evaluate("[...document.querySelectorAll('.card')].map(c => c.row.file)")
+    assert names == [f"frog/{9999 - i}.png" for i in range(120)]
+    assert errors == []
+    page.context.close()
