@@ -10,6 +10,7 @@ from sklearn.model_selection import StratifiedGroupKFold, cross_val_predict
 
 from vlg_fastai.audit import issues
 from vlg_fastai.console import track
+from vlg_fastai.data.twins import fingerprints
 from vlg_fastai.model.probe import drawn
 
 TINY = 48  # pixels of the short side
@@ -50,7 +51,7 @@ def _named(table):
 
 def measured(table):
     "Short side, aspect, mean and deviation of each photo."
-    grey = np.stack([np.frombuffer(copy, np.uint8) for copy in table["grey"]]).astype(float)
+    grey = fingerprints(table)[1].astype(float)
     sides = table[["width", "height"]].to_numpy(float)
     return pd.DataFrame(
         {

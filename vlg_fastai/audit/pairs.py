@@ -35,8 +35,7 @@ def _candidates(photos, x):
     """
     content = photos["content"].to_numpy(str)
     first = np.sort(np.unique(content, return_index=True)[1])
-    dhash = photos["dhash"].to_numpy(np.uint64)[first]
-    grey = np.stack([np.frombuffer(copy, np.uint8) for copy in photos["grey"].iloc[first]])
+    dhash, grey = twins.fingerprints(photos.iloc[first])
     near, mirrored = twins.pairs(dhash, grey), twins.mirrored_pairs(dhash, grey)
     found = {
         "near_twin": [(*near, twins.likeness(grey, *near))],

@@ -94,8 +94,7 @@ def labelled(look, seed):
     "The `Labelled` photos with near-duplicates grouped by hash and by features."
     rows = look.labelled
     photos, x = look.photos[rows], look.x[rows]
-    grey = np.stack([np.frombuffer(copy, np.uint8) for copy in photos["grey"]])
-    kin = twins.groups(photos["content"], photos["dhash"].to_numpy(np.uint64), grey, x)
+    kin = twins.groups_of(photos, x)
     y = pd.Categorical(photos["label"]).codes.astype(int)
     fold = probe.out_of_fold(x, y, kin, int(y.max()) + 1, look.store, seed)
     return Labelled(x, y, kin, fold, seed)
@@ -127,8 +126,7 @@ def shifted(look, known):
     test = look.photos[~look.labelled]
     if test.empty:
         return issues.table("shift", [])
-    grey = np.stack([np.frombuffer(copy, np.uint8) for copy in test["grey"]])
-    kin = twins.groups(test["content"], test["dhash"].to_numpy(np.uint64), grey)
+    kin = twins.groups_of(test)
     found = shift.measure(known.x, known.groups, look.x[~look.labelled], kin, known.seed)
     told = f"test and training photos are told apart with AUC {found.auc:.2f}"
     most = found.most(SHIFTED)

@@ -31,9 +31,7 @@ def assign(table, valid_pct, seed, x=None):
 
 
 def _grouped(good, x):
-    grey = np.stack([np.frombuffer(copy, dtype=np.uint8) for copy in good["grey"]])
-    dhash = good["dhash"].to_numpy(np.uint64)
-    return good.assign(group=twins.groups(good["content"], dhash, grey, x))
+    return good.assign(group=twins.groups_of(good, x))
 
 
 def _given(table):

@@ -31,6 +31,17 @@ def fingerprint(image):
     return bits.view(np.uint64)[0], copy.ravel()
 
 
+def fingerprints(table):
+    "(dHash (n,), grey copies (n, 256)) of a scanned table."
+    grey = np.stack([np.frombuffer(copy, dtype=np.uint8) for copy in table["grey"]])
+    return table["dhash"].to_numpy(np.uint64), grey
+
+
+def groups_of(table, x=None):
+    "`groups` of a scanned table (columns content, dhash, grey) and its features."
+    return groups(table["content"], *fingerprints(table), x)
+
+
 def groups(content, dhash, grey, x=None):
     """Number of the near-duplicate group of each photo, (n,) int, counted by first appearance.
 

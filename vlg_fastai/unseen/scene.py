@@ -4,7 +4,6 @@ from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
-import numpy as np
 import pandas as pd
 
 from vlg_fastai import runs
@@ -72,8 +71,7 @@ class Scene:
     @cached_property
     def kin(self):
         "(m,) near-duplicate groups of the test photos among themselves."
-        grey = np.stack([np.frombuffer(copy, np.uint8) for copy in self.asked["grey"]])
-        return twins.groups(self.asked["content"], self.asked["dhash"].to_numpy(np.uint64), grey)
+        return twins.groups_of(self.asked)
 
     @cached_property
     def own_logits(self):
