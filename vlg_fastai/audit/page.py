@@ -5,6 +5,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 import numpy as np
+import pandas as pd
 from jinja2 import Environment, PackageLoader, select_autoescape
 from PIL import Image
 
@@ -34,16 +35,19 @@ class Shown:
 def write(folder, found, look, made):
     "Write the page and its thumbnails into `folder`; the path of the page."
     typical = typical_photos(look)
-    first = found[found.groupby("issue").cumcount() < MOST]
+    first = both_ways(found[found.groupby("issue").cumcount() < MOST], look)
     rows = [shown(row, typical) for row in first.to_dict("records")]
     paths = dict(zip(look.photos["name"], look.photos["path"], strict=True))
     names = dict.fromkeys(name for row in rows for name in [row.row["file"], *row.beside])
     pictures = thumbnails([name for name in names if name in paths], paths, folder / PICTURES)
     content = [as_json(row, pictures) for row in rows]
-    counts = found["issue"].value_counts()
-    sections = [{"name": name, "words": issues.WORDS[name] + _cut(counts[name]),
-                 "count": int(min(counts[name], MOST))}
-                for name in issues.ORDER if name in counts]  # fmt: skip
+    counts = first["issue"].value_counts()
+    listed = found["issue"].value_counts()
+    sections = [
+        {"name": name, "words": issues.WORDS[name] + _cut(listed[name]), "count": int(counts[name])}
+        for name in issues.ORDER
+        if name in counts
+    ]
     text = template().render(
         sections=sections, rows=content, given=[given(*pair) for pair in made.made.items()],
         classes=sorted(look.photos.loc[look.labelled, "label"].unique()), columns=COLUMNS,
@@ -63,6 +67,18 @@ def template():
     made = Environment(loader=loader, autoescape=select_autoescape(["html"]))
     made.filters["json"] = lambda value: json.dumps(value).replace("<", "\\u003c")
     return made.get_template("index.html")
+
+
+def both_ways(found, look):
+    "`found` with each pair across classes turned as well: either photo may be the wrong one."
+    across = found[found["issue"] == "cross_class_twin"]
+    facts = look.photos.drop_duplicates("name").set_index("name")
+    twins = facts.loc[across["twin_of"], ["label", "content", "folder"]].reset_index(drop=True)
+    turned = across.reset_index(drop=True).assign(
+        file=across["twin_of"].to_numpy(), twin_of=across["file"].to_numpy(),
+        suggested=across["label"].to_numpy(), **twins,
+    )  # fmt: skip
+    return pd.concat([found, turned], ignore_index=True)
 
 
 def given(key, decision):
