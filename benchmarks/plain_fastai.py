@@ -63,7 +63,7 @@ def normalize(arch):
     return Normalize.from_stats(facts.mean, facts.std)
 
 
-def learner(data, arch, seed=SEED, size=SIZE, state=None):
+def loaders(data, arch, seed, size, state):
     augmentation = aug_transforms(max_rotate=30, max_zoom=1.0, max_lighting=0.0, max_warp=0.0)
     block = DataBlock(
         blocks=(ImageBlock, CategoryBlock),
@@ -73,8 +73,11 @@ def learner(data, arch, seed=SEED, size=SIZE, state=None):
         item_tfms=Resize(size),
         batch_tfms=augmentation if state is None else [*augmentation, normalize(arch)],
     )
-    dls = block.dataloaders(data / "train", bs=BS)
-    head = nn.Sequential(
+    return block.dataloaders(data / "train", bs=BS)
+
+
+def custom_head(arch, classes):
+    return nn.Sequential(
         nn.AdaptiveAvgPool2d(1),
         nn.Flatten(),
         nn.Dropout(0.25),
@@ -82,12 +85,16 @@ def learner(data, arch, seed=SEED, size=SIZE, state=None):
         nn.BatchNorm1d(512),
         nn.ReLU(),
         nn.Dropout(0.5),
-        nn.Linear(512, dls.c),
+        nn.Linear(512, classes),
     )
+
+
+def learner(data, arch, seed=SEED, size=SIZE, state=None):
+    dls = loaders(data, arch, seed, size, state)
     made = vision_learner(
         dls,
         arch,
-        custom_head=head,
+        custom_head=custom_head(arch, dls.c),
         pretrained=False,  # the same speed, and no hub is asked; `state` holds the weights
         init=None,
         normalize=False,

@@ -10,11 +10,11 @@ from scipy.special import softmax
 from test_unseen import KNOWN, MORE, labelled, photos
 
 from vlg_fastai.config import PredictConfig, UserError
+from vlg_fastai.data.neighbours import unit
 from vlg_fastai.data.store import Store
 from vlg_fastai.unseen import attributes, clip, experts, folds, imagenet, names
 from vlg_fastai.unseen.attributes import AttributesExpert, Bilinear
 from vlg_fastai.unseen.clip import ClipExpert
-from vlg_fastai.unseen.likeness import unit
 from vlg_fastai.unseen.names import Name
 from vlg_fastai.unseen.scene import UnavailableError
 

@@ -5,11 +5,12 @@ import pytest
 from scipy.special import softmax
 from sklearn.metrics import roc_auc_score
 
+from vlg_fastai.data.neighbours import unit
 from vlg_fastai.data.store import Store
 from vlg_fastai.model import probe
 from vlg_fastai.unseen import folds, forecast, fusion, groups, selftraining, shift
 from vlg_fastai.unseen.folds import ClassFold, Evidence, Labelled
-from vlg_fastai.unseen.likeness import Likeness, unit
+from vlg_fastai.unseen.likeness import Likeness
 
 KNOWN, MORE = 12, 4
 

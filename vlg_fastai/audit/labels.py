@@ -1,9 +1,6 @@
 """Labelled photos and their out-of-fold probabilities in, labels that are in doubt out."""
 
-import warnings
-
 import numpy as np
-from cleanlab.filter import find_label_issues
 from cleanlab.rank import get_label_quality_scores
 
 from vlg_fastai.audit import issues
@@ -20,7 +17,7 @@ def find(photos, labelled):
     margin = get_label_quality_scores(y, probs, method="normalized_margin")
     guess = probs.argmax(1)
     sure = labelled.doubtful & (guess != y)
-    either = sure | (guess != y) | _pruned(y, probs)
+    either = sure | (guess != y) | labelled.pruned("prune_by_noise_rate")
     names = np.array(sorted(photos["label"].unique()), dtype=object)
     suggested = np.where(np.arange(probs.shape[1]) == y[:, None], -1, probs).argmax(1)
     rows = [
@@ -31,11 +28,3 @@ def find(photos, labelled):
         for i in np.flatnonzero(either)
     ]  # fmt: skip
     return issues.table("doubtful_label", rows), sure
-
-
-def _pruned(y, probs):
-    if len(np.unique(y)) < probs.shape[1]:
-        return np.zeros(len(y), bool)
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # it has a word on every class of few photos
-        return find_label_issues(y, probs, filter_by="prune_by_noise_rate", n_jobs=1)

@@ -13,33 +13,34 @@ BLOCK = 1_000
 
 def pairs(x, least):
     """(a, b, cosine) of pairs a < b of features `x` (n, d) whose cosine is `least` or more."""
-    unit = _unit(x)
-    a, b = _all_pairs(unit, least) if len(x) <= FEW else _near_pairs(unit, least)
+    rows = unit(x)
+    a, b = _all_pairs(rows, least) if len(x) <= FEW else _near_pairs(rows, least)
     cosine = np.concatenate(
         [np.zeros(0, np.float32)]
-        + [np.einsum("ij,ij->i", unit[a[i : i + BLOCK]], unit[b[i : i + BLOCK]])
+        + [np.einsum("ij,ij->i", rows[a[i : i + BLOCK]], rows[b[i : i + BLOCK]])
            for i in range(0, len(a), BLOCK)]
     )  # fmt: skip
     kept = cosine >= least
     return a[kept], b[kept], cosine[kept]
 
 
-def _unit(x):
+def unit(x):
+    "Features (n, d) of length one, float32."
     x = np.asarray(x, np.float32)
     return x / np.maximum(np.linalg.norm(x, axis=1, keepdims=True), 1e-9)
 
 
-def _all_pairs(unit, least):
+def _all_pairs(rows, least):
     found = [np.zeros((0, 2), int)]
-    for start in range(0, len(unit), BLOCK):
-        near = unit[start : start + BLOCK] @ unit[start:].T >= least - 1e-4
+    for start in range(0, len(rows), BLOCK):
+        near = rows[start : start + BLOCK] @ rows[start:].T >= least - 1e-4
         found.append(np.argwhere(np.triu(near, k=1)) + start)
     return np.concatenate(found).T
 
 
-def _near_pairs(unit, least):
+def _near_pairs(rows, least):
     "Of each photo's nearest by an index of small worlds (HNSW, Malkov & Yashunin, 2018)."
-    small = _unit(unit @ _axes(unit))
+    small = unit(rows @ _axes(rows))
     index = Index(ndim=small.shape[1], metric="cos", dtype="f16")
     index.add(np.arange(len(small)), small, threads=1)  # more would build another one each time
     return _within(index.search(small, NEIGHBOURS), 1 - least + SLACK)
@@ -66,7 +67,7 @@ def _within(found, furthest):
     return np.unique(np.sort(np.column_stack([rows[near], keys[near]]), axis=1), axis=0).T
 
 
-def _axes(unit):
+def _axes(rows):
     "(d, AXES) directions in which a sample of the features spreads most."
-    sample = unit[np.random.default_rng(0).permutation(len(unit))[:4_000]]
+    sample = rows[np.random.default_rng(0).permutation(len(rows))[:4_000]]
     return svds(sample, k=min(AXES, min(sample.shape) - 1), random_state=0)[2].T

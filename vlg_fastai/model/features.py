@@ -70,6 +70,12 @@ class Frozen:
                 rows = self._computed(paths, pixels, flip)
                 self.shelves[flip].fill(zip(missing, rows, strict=True))
 
+    def lost(self, photos):
+        "How many of the table `photos` (path, content) are neither on the shelf nor in place."
+        absent = set(self.shelves[0].missing(photos["content"]))
+        pairs = zip(photos["path"], photos["content"], strict=True)
+        return sum(content in absent and not path.is_file() for path, content in pairs)
+
     def features(self, photos, pixels=None, flip=False):
         "(n, width) float16: pooled, normed pre-logits of the table `photos`, or of mirror images."
         if photos.empty:

@@ -5,9 +5,9 @@ import pandas as pd
 
 from vlg_fastai.console import say
 from vlg_fastai.data import sheet
+from vlg_fastai.data.neighbours import unit
 from vlg_fastai.runs import write_csv
 from vlg_fastai.unseen import groups
-from vlg_fastai.unseen.likeness import unit
 
 SHOWN = 24  # photos on a sheet
 KEPT = 0.05  # share of known photos that the threshold gives up

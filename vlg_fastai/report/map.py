@@ -9,8 +9,8 @@ from sklearn.decomposition import PCA
 from sklearn.manifold import TSNE
 
 from vlg_fastai.console import printable, say
+from vlg_fastai.data.neighbours import unit
 from vlg_fastai.runs import replacing, write_csv
-from vlg_fastai.unseen.likeness import unit
 
 MOST = 3_000  # photos of each side
 AXES, PERPLEXITY = 50, 30  # principal components that are laid out; neighbours that count

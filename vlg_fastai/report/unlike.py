@@ -6,9 +6,9 @@ from matplotlib.figure import Figure
 
 from vlg_fastai.console import printable
 from vlg_fastai.data import sheet
+from vlg_fastai.data.neighbours import unit
 from vlg_fastai.runs import replacing, write_csv
 from vlg_fastai.unseen.folds import SCORES
-from vlg_fastai.unseen.likeness import unit
 
 MOST = 18  # photos where no number is given
 LARGEST = 300  # a higher picture no viewer opens

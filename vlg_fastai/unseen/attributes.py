@@ -8,7 +8,7 @@ from scipy.linalg import eigh
 from scipy.special import softmax
 
 from vlg_fastai.config import UserError
-from vlg_fastai.unseen.likeness import unit
+from vlg_fastai.data.neighbours import unit
 from vlg_fastai.unseen.names import unnumbered, words
 
 STRENGTHS = tuple(10.0**power for power in range(-3, 4))  # tried for both penalties

@@ -11,6 +11,7 @@ from scipy.special import softmax
 
 from vlg_fastai.config import UserError
 from vlg_fastai.data.loaders import View
+from vlg_fastai.data.neighbours import unit
 from vlg_fastai.model import sources
 from vlg_fastai.model.features import Frozen
 from vlg_fastai.model.inference import fit_temperature
@@ -146,14 +147,9 @@ def _embedded(model, scene):
     frozen = scene.frozen
     tower = Tower(model.visual, view, frozen.machine, frozen.store)
     sound = scene.labelled.sound
-    absent = set(tower.shelves[0].missing(scene.shown["content"].iloc[sound]))
-    known = scene.shown.iloc[sound]
-    if any(
-        c in absent and not p.is_file()
-        for p, c in zip(known["path"], known["content"], strict=True)
-    ):
+    if tower.lost(scene.shown.iloc[sound]):
         raise UnavailableError("the run's photos are not there any more; see --data")
-    found = [_unit(tower.features(side)) for side in (scene.shown.iloc[sound], scene.asked)]
+    found = [unit(tower.features(side)) for side in (scene.shown.iloc[sound], scene.asked)]
     shown = np.zeros((len(scene.shown), found[1].shape[1]), np.float32)
     shown[sound] = found[0]
     return shown, found[1]
@@ -166,10 +162,5 @@ def _texts(model, tokenizer, names, machine):
         said = [template.format(prompt) for prompt in name.prompts for template in TEMPLATES]
         with torch.inference_mode():
             rows = model.encode_text(tokenizer(said).to(machine.device)).float().cpu().numpy()
-        made.append(_unit(_unit(rows).mean(0, keepdims=True))[0])
+        made.append(unit(unit(rows).mean(0, keepdims=True))[0])
     return np.stack(made)
-
-
-def _unit(rows):
-    rows = rows.astype(np.float32)
-    return rows / np.maximum(np.linalg.norm(rows, axis=1, keepdims=True), 1e-9)

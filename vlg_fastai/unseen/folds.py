@@ -14,10 +14,11 @@ from cleanlab.filter import find_label_issues
 from sklearn.metrics import roc_auc_score
 
 from vlg_fastai.console import track
+from vlg_fastai.data.neighbours import unit
 from vlg_fastai.device import cpus
 from vlg_fastai.model import probe
 from vlg_fastai.model.inference import fit_temperature, probabilities
-from vlg_fastai.unseen.likeness import Likeness, unit
+from vlg_fastai.unseen.likeness import Likeness
 
 SCORES = ("likeness", "certainty")  # relative Mahalanobis; calibrated maximum probability
 CLASS_FOLDS = 5
@@ -51,11 +52,15 @@ class Labelled:
     @cached_property
     def doubtful(self):
         "(n,) True where the label is doubted by class and by noise rate (confident learning)."
+        return self.pruned("both")
+
+    def pruned(self, filter_by):
+        "(n,) True where confident learning prunes the label, by one of cleanlab's filters."
         if len(np.unique(self.y)) < self.classes:  # cleanlab wants every class to be there
             return np.zeros(len(self.y), bool)
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # it has a word on every class of few photos
-            return find_label_issues(self.y, self.probs, filter_by="both", n_jobs=1)
+            return find_label_issues(self.y, self.probs, filter_by=filter_by, n_jobs=1)
 
     @cached_property
     def sound(self):

@@ -9,12 +9,6 @@ from sklearn.covariance import ledoit_wolf_shrinkage
 BLOCK = 10_000  # photos scored at a time
 
 
-def unit(x):
-    "Features (n, d) of length one, float32."
-    x = x.astype(np.float32)
-    return x / np.maximum(np.linalg.norm(x, axis=1, keepdims=True), 1e-9)
-
-
 @dataclass(frozen=True)
 class Likeness:
     """Relative Mahalanobis distance on features of length one, negated: high is like a known class.

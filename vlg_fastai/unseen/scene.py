@@ -37,11 +37,9 @@ class Scene:
         data = folder.of_run(cfg, run)
         shown = _replayed(runs.read_csv(run.path / runs.SPLIT), decided(run, cfg))
         shown["path"] = [data / file for file in shown["file"]]
-        absent = set(frozen.shelves[0].missing(shown["content"]))
-        gone = [p for p, c in zip(shown["path"], shown["content"], strict=True)
-                if c in absent and not p.is_file()]  # fmt: skip
-        if gone:
-            raise UnavailableError(f"{len(gone)} of the run's photos are not in {data}; see --data")
+        lost = frozen.lost(shown)
+        if lost:
+            raise UnavailableError(f"{lost} of the run's photos are not in {data}; see --data")
         return cls(card, frozen, shown, asked, run.config["seed"])
 
     @cached_property
