@@ -183,7 +183,7 @@ class AuditConfig(Cache, Machine, Decided):
 
 @dataclass(frozen=True)
 class InterpretConfig(Cache, Machine, Decided, Chosen):
-    "Draw what a run gets wrong and what it looks at: the reports named, or the first four."
+    "Draw what a run gets wrong and what it looks at: the reports named, or the first five."
 
     confusion: bool = False  # confusion matrix (PNG, CSV), most confused pairs, per-class report
     # sheet of the N held-out photos with the worst loss; 24 where N is left out
@@ -192,6 +192,8 @@ class InterpretConfig(Cache, Machine, Decided, Chosen):
     gradcam: tuple[Positive, ...] | None = None
     # reliability diagram of the held-out photos, in N bins; 10 where N is left out
     reliability: tuple[Positive, ...] | None = None
+    # one page to look at: score and forecast, curves, confusion, worst losses, classes
+    page: bool = False
     # how test photos compare with known and held-out classes, and sheets of the N most unlike ones
     unlike: tuple[Positive, ...] | None = None
     # map of training and test photos, N of each side at most; 3,000 where N is left out

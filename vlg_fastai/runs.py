@@ -13,6 +13,7 @@ from vlg_fastai.config import UserError
 from vlg_fastai.console import say
 
 CONFIG, HISTORY, SPLIT, VALID = "config.json", "history.csv", "split.csv", "valid.csv"
+TEST = "test.csv"  # what predict.py said last of the test photos with this run alone
 OOF = "oof.csv"  # out-of-fold predictions of the probe, of every labelled photo
 FACTS = "facts.json"  # written last: a folder that has it is usable
 

@@ -1,20 +1,18 @@
 """Issues and photos in, a folder with a page to decide by out: no server, no network."""
 
-import json
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
-from jinja2 import Environment, PackageLoader, select_autoescape
 from PIL import Image
 
+from vlg_fastai import page
 from vlg_fastai.audit import issues
 from vlg_fastai.console import printable, track
 from vlg_fastai.data.decisions import COLUMNS
 from vlg_fastai.data.images import BrokenImageError, quiet_decoders, read_image
 from vlg_fastai.device import cpus
-from vlg_fastai.runs import replacing
 
 SIDE = 200  # pixels of a thumbnail's long side
 MOST = 3_000  # rows of an issue on the page
@@ -48,25 +46,16 @@ def write(folder, found, look, made):
         for name in issues.ORDER
         if name in counts
     ]
-    text = template().render(
-        sections=sections, rows=content, given=[given(*pair) for pair in made.made.items()],
+    return page.write(
+        folder / PAGE, "audit.html", sections=sections, rows=content,
+        given=[given(*pair) for pair in made.made.items()],
         classes=sorted(look.photos.loc[look.labelled, "label"].unique()), columns=COLUMNS,
         decisions=printable(made.path), key=printable(made.path.resolve()),
     )  # fmt: skip
-    with replacing(folder / PAGE) as beside:
-        beside.write_text(text, encoding="utf-8", errors="backslashreplace")
-    return folder / PAGE
 
 
 def _cut(count):
     return f"; the first {MOST} of {count}, all are in issues.csv" if count > MOST else ""
-
-
-def template():
-    loader = PackageLoader("vlg_fastai.audit", "page")
-    made = Environment(loader=loader, autoescape=select_autoescape(["html"]))
-    made.filters["json"] = lambda value: json.dumps(value).replace("<", "\\u003c")
-    return made.get_template("index.html")
 
 
 def both_ways(found, look):

@@ -70,16 +70,20 @@ def of_run(cfg, run):
 
 def test_of(cfg, run):
     "`--test`, or the test folder beside the photos that `run` was trained on."
-    if cfg.test is not None:
-        return cfg.test
-    data = of_run(cfg, run)
-    found = _child(data, TEST) if data.is_dir() else None
+    found = found_test(cfg, run)
     if found is None:
         raise UserError(
-            f"--test: no folder `test` in {data}, the data of {run.path.name}; name the folder of"
-            " photos to predict, or another --run"
+            f"--test: no folder `test` in {of_run(cfg, run)}, the data of {run.path.name}; name the"
+            " folder of photos to predict, or another --run"
         )
     return found
+
+
+def found_test(cfg, run):
+    "The same, or None where there is no such folder."
+    data = of_run(cfg, run)
+    beside = _child(data, TEST) if data.is_dir() else None
+    return beside if cfg.test is None else cfg.test
 
 
 def class_folders(folder, apart=()):

@@ -8,7 +8,7 @@ import pandas as pd
 
 from vlg_fastai import submission
 from vlg_fastai.console import say
-from vlg_fastai.runs import write_csv, write_json
+from vlg_fastai.runs import TEST, write_csv, write_json
 
 
 @dataclass(frozen=True)
@@ -83,14 +83,20 @@ class Answer:
         return pd.concat([pd.DataFrame(told), probs], axis=1)
 
 
-def write(cfg, sample, order, answer, facts):
-    "Write the submission, probabilities.csv and, where there are `facts`, forecast.json beside it."
+def write(cfg, chosen, asked, answer, facts):
+    """Write the submission, probabilities.csv and, where there are `facts`, forecast.json.
+
+    asked: (sample or None, positions of the rows to submit). What one run alone said stays with it.
+    """
+    sample, order = asked
     rows = answer.photos["file"].iloc[order]
     table = submission.table(
         sample, rows, answer.probs[order], answer.labels, answer.category[order]
     )
     beside = cfg.out.with_name("probabilities.csv")
-    write_csv(beside, answer.details(order, table))
+    details = answer.details(order, table)
+    for path in [beside, *(run.path / TEST for run in chosen if len(chosen) == 1)]:
+        write_csv(path, details)
     write_csv(cfg.out, table)
     told = cfg.out.with_name("forecast.json")
     if facts:

@@ -34,7 +34,7 @@ def predict(cfg, chosen, test):
         answer, facts["names"] = naming.name(cfg, answer, view, names)
     if cfg.reject:
         answer, facts["reject"] = rejecting.reject(cfg, answer, view)
-    write(cfg, sample, order, answer, facts)
+    write(cfg, chosen, (sample, order), answer, facts)
     if (test.parent / folder.DEMO_MARK).exists():
         say(f"score it: python -m vlg_fastai.score {cfg.out} {test.parent / 'truth/test.csv'}")
     return cfg.out

@@ -1,7 +1,7 @@
 """Photos and classes in, Grad-CAM maps out: where a model finds what speaks for a class."""
 
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 import torch
@@ -46,6 +46,7 @@ class Explainer:
     card: bundle.Card
     machine: Machine
     pixels: Pixels | None = None
+    done: dict = field(default_factory=dict)  # two reports may ask for the same photos
 
     @classmethod
     def of(cls, run, machine, photos, store):
@@ -59,11 +60,13 @@ class Explainer:
         targets: (n, k) numbers of the classes to explain. Photos are shown to the model just as
         predict.py shows them.
         """
-        good = [i for i, path in enumerate(paths) if readable(path)]
-        chosen = np.asarray(targets).reshape(len(paths), -1)[good]
-        found = self._explained([paths[i] for i in good], chosen) if good else []
-        by_place = dict(zip(good, found, strict=True))
-        return [by_place.get(i) for i in range(len(paths))]
+        rows = np.asarray(targets).reshape(len(paths), -1)
+        jobs = list(zip(paths, map(tuple, rows.tolist()), strict=True))
+        new = [job for job in dict.fromkeys(jobs) if job not in self.done and readable(job[0])]
+        if new:
+            found = self._explained([path for path, _ in new], np.array([row for _, row in new]))
+            self.done.update(zip(new, found, strict=True))
+        return [self.done.get(job) for job in jobs]
 
     def _explained(self, paths, targets):
         dl = loaders.plain(paths, self.card.view, BATCH, self.machine, self.pixels)

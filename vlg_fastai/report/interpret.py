@@ -1,10 +1,12 @@
 """Config and runs in, pictures and tables in each run's reports folder out."""
 
+import pandas as pd
+
 from vlg_fastai import device
 from vlg_fastai.config import UserError
 from vlg_fastai.console import say
 from vlg_fastai.data import scan
-from vlg_fastai.data.folder import of_run, test_of
+from vlg_fastai.data.folder import found_test, of_run, test_of
 from vlg_fastai.data.store import Store
 from vlg_fastai.report import (
     confusion,
@@ -12,6 +14,7 @@ from vlg_fastai.report import (
     faithfulness,
     losses,
     map,
+    page,
     reliability,
     unlike,
 )
@@ -22,7 +25,7 @@ from vlg_fastai.unseen.scene import Scene, UnavailableError
 
 REPORTS = {
     "confusion": confusion, "top_losses": losses, "gradcam": examples, "reliability": reliability,
-    "unlike": unlike, "map": map, "faithfulness": faithfulness,
+    "page": page, "unlike": unlike, "map": map, "faithfulness": faithfulness,
 }  # fmt: skip
 WITH_TEST = {"unlike", "map"}  # made from features of training and test photos
 WITHOUT_MODEL = {"confusion", "reliability", *WITH_TEST}
@@ -43,9 +46,9 @@ def interpret_one(cfg, run, machine):
     explainer = explain(cfg, run, machine) if needed else None
     files = examples.report_images(cfg.images, run.reports, explainer) if cfg.images else []
     if names:
-        scene = before(cfg, run, machine) if WITH_TEST & set(names) else None
+        scene, lacking = surroundings(cfg, run, machine, names)
         held = held_out(run) if set(names) - WITH_TEST else None
-        given = Given(held, run.reports, of_run(cfg, run), explainer, scene)
+        given = Given(held, run.reports, of_run(cfg, run), explainer, scene, run, lacking)
         for name in names:
             files += REPORTS[name].report(given, count(cfg, name))
     for path in files:
@@ -60,17 +63,30 @@ def explain(cfg, run, machine):
     return Explainer.of(run, machine, photos, Store.of(cfg))
 
 
-def before(cfg, run, machine):
-    "The Scene of `run` and its test photos."
-    photos = scan.scan_files(test_of(cfg, run))
-    scan.report_broken(photos)
-    good = photos[photos["problem"].isna()].reset_index(drop=True)
+def surroundings(cfg, run, machine, names):
+    "(Scene of `run` and its test photos, ''), or (None, reason) where a page can do without."
+    needed = WITH_TEST & set(names)
+    if not needed and "page" not in names:
+        return None, ""
     try:
-        scene = Scene.of(run, cfg, good, machine)
-        scene.evidence  # noqa: B018  it may turn out that there are too few photos
+        scene = Scene.of(run, cfg, asked(cfg, run, needed), machine)
+        if needed:
+            scene.evidence  # noqa: B018  it may turn out that there are too few photos
     except UnavailableError as reason:
-        raise UserError(f"--unlike, --map: {reason}") from None
-    return scene
+        if needed:
+            raise UserError(f"--unlike, --map: {reason}") from None
+        return None, str(reason)
+    return scene, ""
+
+
+def asked(cfg, run, needed):
+    "The test photos that can be read, as a table: empty where there is no folder, unless `needed`."
+    folder = test_of(cfg, run) if needed else found_test(cfg, run)
+    if folder is None:
+        return pd.DataFrame(columns=["file", "path", "content"])
+    photos = scan.scan_files(folder)
+    scan.report_broken(photos)
+    return photos[photos["problem"].isna()].reset_index(drop=True)
 
 
 def wanted(cfg):

@@ -16,26 +16,32 @@ def report(given, count):
     Each photo stands beside the Grad-CAM of what the model said and of what its label says.
     """
     held, data = given.held, given.data
-    worst = np.argsort(-held.losses, kind="stable")[:count]
-    table = pd.DataFrame(
-        {
-            "file": held.files[worst],
-            "truth": [held.classes[i] for i in held.y[worst]],
-            "prediction": [held.classes[i] for i in held.guess[worst]],
-            "loss": held.losses[worst],
-            "p_prediction": held.probs[worst].max(1),
-            "p_truth": held.probs[worst, held.y[worst]],
-        }
-    )
+    rows, table = worst(held, count)
     picture, listing = (given.folder / f"top_losses.{kind}" for kind in ("png", "csv"))
     write_csv(listing, table)
     paths = [data / file for file in table["file"]]
-    explained = given.explainer(paths, np.stack([held.guess[worst], held.y[worst]], axis=1))
+    explained = given.explainer(paths, np.stack([held.guess[rows], held.y[rows]], axis=1))
     say_missing(explained, data)
     cells = [cell(*pair) for pair in zip(table.itertuples(), paths, explained, strict=True)]
     title = "photo | what speaks for the model's answer | what speaks for the label"
     sheet.draw(cells, picture, title=title)
     return [picture, listing]
+
+
+def worst(held, count):
+    "(numbers of the `count` photos with the worst loss, a table of what is said of them)."
+    rows = np.argsort(-held.losses, kind="stable")[:count]
+    table = pd.DataFrame(
+        {
+            "file": held.files[rows],
+            "truth": [held.classes[i] for i in held.y[rows]],
+            "prediction": [held.classes[i] for i in held.guess[rows]],
+            "loss": held.losses[rows],
+            "p_prediction": held.probs[rows].max(1),
+            "p_truth": held.probs[rows, held.y[rows]],
+        }
+    )
+    return rows, table
 
 
 def cell(row, path, explained):

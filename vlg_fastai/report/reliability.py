@@ -3,11 +3,13 @@
 import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
+from scipy.stats import binomtest
 
 from vlg_fastai.model.scores import ece
 from vlg_fastai.runs import replacing, write_csv
 
 MOST = 10  # bins of confidence
+COLUMNS = ["from", "to", "photos", "confidence", "accuracy", "low", "high"]
 BLUE, GREY = "#0072B2", "#8c8c8c"
 
 
@@ -22,23 +24,25 @@ def report(given, count):
 
 
 def binned(confidence, right, bins):
-    "One row a bin of equal width that has photos: its edges, photos, confidence and accuracy."
+    "One row a bin of equal width that has photos: its edges, figures, Wilson's 95 % interval."
     at = np.minimum((confidence * bins).astype(int), bins - 1)
     rows = []
     for i in np.unique(at):
         inside = at == i
-        share = right[inside].mean()
-        rows.append((i / bins, (i + 1) / bins, inside.sum(), confidence[inside].mean(), share))
-    return pd.DataFrame(rows, columns=["from", "to", "photos", "confidence", "accuracy"])
+        count, good = int(inside.sum()), int(right[inside].sum())
+        likely = binomtest(good, count).proportion_ci(method="wilson")
+        edges, sure = (i / bins, (i + 1) / bins), confidence[inside].mean()
+        rows.append((*edges, count, sure, good / count, likely.low, likely.high))
+    return pd.DataFrame(rows, columns=COLUMNS)
 
 
 def draw(table, photos, error, path):
-    "Accuracy over confidence with one standard error, above how many photos there are of each."
+    "Accuracy over confidence with 95 % intervals, above how many photos there are of each."
     figure = Figure(figsize=(5.5, 6), dpi=110, layout="constrained")
     upper, lower = figure.subplots(2, 1, height_ratios=(3, 1), sharex=True)
     upper.plot([0, 1], [0, 1], color=GREY, linewidth=1, linestyle="--")
     upper.text(0.02, 0.95, "above the line: too shy\nbelow: too sure", va="top", color="#555555")
-    spread = np.sqrt(table["accuracy"] * (1 - table["accuracy"]) / table["photos"])
+    spread = [table["accuracy"] - table["low"], table["high"] - table["accuracy"]]
     upper.errorbar(table["confidence"], table["accuracy"], spread, fmt="o-", color=BLUE, capsize=3)
     upper.set(xlim=(0, 1), ylim=(0, 1.02), ylabel="accuracy")
     upper.set_title(f"{photos} held-out photos, calibration error {error:.3f}", fontsize=11)

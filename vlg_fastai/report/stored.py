@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 
 from vlg_fastai.config import UserError
-from vlg_fastai.runs import VALID, read_csv
+from vlg_fastai.runs import VALID, Run, read_csv
 
 
 @dataclass(frozen=True)
@@ -37,6 +37,8 @@ class Given:
     data: Path
     explainer: object = None  # a gradcam.Explainer
     scene: object = None  # an unseen.scene.Scene
+    run: Run | None = None
+    lacking: str = ""  # why there is no scene where the page would have used one
 
 
 def held_out(run):

@@ -159,6 +159,22 @@ def gather(labelled, test):
     return _judged(labelled, made[: len(photo_folds)], made[len(photo_folds) :])
 
 
+def likeness(labelled):
+    """(n,) how like the known classes each labelled photo is to models that never saw it.
+
+    0 is the mean of photos without a doubtful label, 1 their spread. UnavailableError for too few.
+    """
+    cuts = labelled.enough and probe.folds(labelled.y, labelled.groups, labelled.seed)
+    if not cuts:
+        raise UnavailableError("too few photos or classes to tell by")
+    x, found = unit(labelled.x), np.zeros(len(labelled.y))
+    for train, held in cuts:
+        learned = np.intersect1d(train, labelled.sound)
+        scores = Likeness.fit(x[learned], labelled.y[learned])(x[held])
+        found[held] = _standard(scores, scores[np.isin(held, labelled.sound)])
+    return found
+
+
 def _groups(labelled):
     return labelled.groups[labelled.sound]
 

@@ -1,0 +1,110 @@
+"""Held-out, training and test photos in, what the page shows of each class and each mistake out."""
+
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+
+from vlg_fastai.console import printable
+from vlg_fastai.data.neighbours import unit
+from vlg_fastai.runs import TEST, read_csv
+
+TYPICAL, WORST, TEST_SHOWN = 4, 4, 3  # photos of a class: typical, worst, surest and least sure
+RIGHT = 12  # photos of a cell of right answers that have a picture: the least sure ones
+
+
+@dataclass(frozen=True)
+class Photo:
+    "A picture's number in the album (None: none), the photo's name, what is said below it."
+
+    picture: int | None
+    name: str
+    told: str = ""
+
+    @property
+    def shown(self):
+        return {"picture": self.picture, "name": printable(self.name), "told": printable(self.told)}
+
+
+def cells(given, album):
+    "{'truth/prediction': photos of that cell}; surest mistakes and least sure answers first."
+    held, found = given.held, {}
+    sure = held.probs.max(1)
+    wrong = held.y != held.guess
+    for i in np.lexsort((np.where(wrong, -sure, sure), ~wrong)):  # mistakes get pictures first
+        kept = found.setdefault(f"{held.y[i]}/{held.guess[i]}", [])
+        room = wrong[i] or len(kept) < RIGHT
+        picture = album.add(given.data / held.files[i]) if room else None
+        kept.append(Photo(picture, held.files[i], f"sure {sure[i]:.2f}").shown)
+    return found
+
+
+def classes(given, album):
+    "One dict a class: its name, and rows of photos under a few words."
+    said = test_said(given)
+    return [
+        {"name": printable(name), "rows": [row for row in (
+            ("typical in training", typical(given, album, k)),
+            ("worst loss among the held out", worst(given, album, k)),
+            *test_photos(given, album, said[said["category"] == name]),
+        ) if row[1]]}
+        for k, name in enumerate(given.held.classes)
+    ]  # fmt: skip
+
+
+def typical(given, album, k):
+    "The training photos nearest to the middle of class number `k`."
+    if given.scene is None:
+        return []
+    shown, labelled = given.scene.shown, given.scene.labelled
+    rows = np.flatnonzero((labelled.y == k) & (shown["split"] == "train").to_numpy())
+    if not len(rows):
+        return []
+    x = unit(labelled.x[rows])
+    near = rows[np.argsort(-(x @ x.mean(0)), kind="stable")]
+    first = np.sort(np.unique(labelled.groups[near], return_index=True)[1])  # no near-duplicates
+    near = near[first[:TYPICAL]]
+    return [of_scene(given.scene, row, album).shown for row in near]
+
+
+def of_scene(scene, row, album, told=""):
+    "The Photo of a labelled photo of `scene`."
+    at = scene.shown.iloc[row]
+    return Photo(album.add(at["path"]), at["file"], told)
+
+
+def worst(given, album, k):
+    held = given.held
+    rows = np.flatnonzero(held.y == k)
+    rows = rows[np.argsort(-held.losses[rows], kind="stable")[:WORST]]
+    return [
+        Photo(album.add(given.data / held.files[i]), held.files[i],
+              f"called {held.classes[held.guess[i]]} {held.probs[i].max():.2f}").shown
+        for i in rows
+    ]  # fmt: skip
+
+
+def test_said(given):
+    "What predict.py said last of the test photos with this run; empty where it has not run."
+    path = given.run.path / TEST
+    columns = ["file", "category", "p", "p_unseen"]
+    if given.scene is None or not path.exists():
+        return pd.DataFrame(columns=[*columns, "path"])
+    said = read_csv(path)[columns].set_index("file")
+    there = given.scene.asked.set_index("file")["path"]
+    return said.join(there, how="inner").reset_index()
+
+
+def test_photos(given, album, said):
+    "The test photos that were given this class: the surest, and the least sure."
+    order = said.sort_values("p", ascending=False, kind="stable")
+    rows = [
+        ("test photos called so, surest", order.head(TEST_SHOWN)),
+        ("least sure", order.iloc[TEST_SHOWN:].tail(TEST_SHOWN)),
+    ]
+    return [
+        (f"{words} of {len(said)}", [
+            Photo(album.add(row.path), row.file, f"{row.p:.2f}").shown for row in part.itertuples()
+        ])
+        for words, part in rows
+    ]  # fmt: skip

@@ -1,0 +1,64 @@
+"""A run and its scene in, the figures that matter out: what it scored and what to expect of it."""
+
+from dataclasses import dataclass, field
+
+from vlg_fastai.console import clock
+from vlg_fastai.model.bundle import WEIGHTS
+from vlg_fastai.model.scores import standard_error
+from vlg_fastai.predict.outlook import Outlook, judge
+from vlg_fastai.unseen import gap
+from vlg_fastai.unseen.folds import UnavailableError
+
+
+@dataclass(frozen=True)
+class Expected:
+    "The forecast of the test's score in words, or why there is none."
+
+    lines: list[str]
+    figure: str = "-"
+    note: str = "no forecast"
+    rows: list = field(default_factory=list)  # from validation to this test
+
+
+def expected(given):
+    "The `Expected` score of the test photos at hand, as predict.py says it."
+    if given.scene is None:
+        return Expected([f"No forecast of a test score: {given.lacking}."])
+    if given.scene.asked.empty:
+        return Expected(["No forecast of a test score: there are no test photos (--test DIR)."])
+    view = Outlook(given.scene, [])
+    try:
+        view.judged.append(judge(given.run, given.scene))
+        found = view.forecast
+    except UnavailableError as reason:
+        return Expected([f"No forecast of a test score: {reason}."])
+    if found is None:
+        return Expected(["No forecast of a test score: too few test photos."])
+    forecast, steps = found[0], view.judged[0].steps()
+    low, high = forecast.accuracy_interval
+    return Expected(
+        [forecast.in_words(*steps[0]), forecast.doubt_in_words()],
+        f"{forecast.accuracy:.2f}", f"{low:.2f} to {high:.2f}, {forecast.photos} photos",
+        [row.told() for row in gap.rows(view, steps)],
+    )  # fmt: skip
+
+
+def figures(run, held, forecast):
+    "[(name, figure, note)] of a run, the ones to be read first first."
+    facts = run.facts
+    error = standard_error(facts["accuracy"], len(held.y))
+    photos = facts["photos"]
+    size = (run.path / WEIGHTS).stat().st_size / 1e6 if (run.path / WEIGHTS).exists() else None
+    speed, candidates = facts["photos_per_second"], [row["model"] for row in facts["candidates"]]
+    pace = f"{speed:.0f} photos/s" if speed else "without an epoch"
+    return [
+        ("validation accuracy", f"{facts['accuracy']:.3f}", f"± {error:.3f}, {len(held.y)} photos"),
+        ("expected on this test", forecast.figure, forecast.note),
+        ("macro-F1", f"{facts['macro_f1']:.3f}", f"{len(facts['classes'])} classes"),
+        ("NLL", f"{facts['nll']:.3f}", f"{facts['nll_before']:.3f} before calibration"),
+        ("calibration error", f"{facts['ece']:.3f}", f"{facts['ece_before']:.3f} before"),
+        ("kept", facts["model"], "best of " + ", ".join(candidates)),
+        ("training", clock(facts["seconds"]), pace),
+        ("model", f"{size:.0f} MB" if size else "gone", facts["arch"]),
+        ("training photos", str(photos["train"]), f"{photos['valid']} more are held out"),
+    ]  # fmt: skip

@@ -1,0 +1,100 @@
+"""All that is known of a run in, one page to look at out: it needs no server and no network."""
+
+from collections import Counter
+from dataclasses import asdict, fields
+
+from sklearn.metrics import confusion_matrix
+
+from vlg_fastai import page
+from vlg_fastai.config import TrainConfig
+from vlg_fastai.console import printable, say
+from vlg_fastai.report import cards, charts, confusion, gallery, headline, losses, reliability
+from vlg_fastai.report.album import Album
+from vlg_fastai.report.around import READINGS, Around
+from vlg_fastai.runs import HISTORY, SPLIT, read_csv
+from vlg_fastai.unseen.folds import UnavailableError
+
+MOST = losses.MOST  # photos with the worst loss
+PAIRS = 12  # confused pairs that have a button
+
+
+def report(given, count):
+    "Write index.html; its path."
+    album, around = Album(), surroundings(given)
+    forecast = headline.expected(given)
+    counts = confusion_matrix(given.held.y, given.held.guess, labels=range(len(given.held.classes)))
+    names = list(map(printable, given.held.classes))
+    values = {
+        "run": given.run.path.name,
+        "path": printable(given.run.path),
+        "facts": given.run.facts,
+        "figures": headline.figures(given.run, given.held, forecast),
+        "expected": forecast,
+        "charts": drawn(given, counts, names, forecast),
+        "orders": charts.orders(counts, names),
+        "classes": names,
+        "pairs": confusion.confused_pairs(counts, names).head(PAIRS).to_dict("records"),
+        "per_class": per_class(given, counts),
+        "said": gallery.test_said(given)["category"].map(printable).value_counts().to_dict(),
+        "cards": cards.cards(given, count, album, around),
+        "readings": READINGS,
+        "lacking": given.lacking,
+        "cells": gallery.cells(given, album),
+        "gallery": gallery.classes(given, album),
+        "config": configuration(given.run),
+        "pictures": album.pictures(),
+    }  # fmt: skip
+    values["found"] = Counter(card["reading"] for card in values["cards"])
+    if album.left_out:
+        say(f"the page shows {album.most} pictures; {len(album.left_out)} more are left out")
+    return [page.write(given.folder / "index.html", "run.html", **values)]
+
+
+def surroundings(given):
+    "What lies around held-out photos, or None where the labelled photos cannot tell."
+    around = given.scene and Around(given.scene)
+    try:
+        return around if around and around.rank is not None else None
+    except UnavailableError as reason:
+        say(f"no twins, doubts and nearest photos beside the worst losses: {reason}")
+        return None
+
+
+def drawn(given, counts, names, forecast):
+    "{name: chart} of what there is to draw."
+    held, facts = given.held, given.run.facts
+    table = reliability.binned(held.probs.max(1), held.guess == held.y, reliability.MOST)
+    found = {"confusion": charts.confusion(counts, names),
+             "reliability": charts.reliability(table)}  # fmt: skip
+    if (given.run.path / HISTORY).exists():
+        found["curves"] = charts.curves(read_csv(given.run.path / HISTORY), facts["best_epoch"])
+    if forecast.rows:
+        found["likeness"] = charts.likeness(given.scene.evidence)
+    return found
+
+
+def per_class(given, counts):
+    "One dict a class: precision, recall, F1, photos, and what it is most often taken for."
+    held, rows = given.held, []
+    split = read_csv(given.run.path / SPLIT)
+    taught = split.loc[split["split"] == "train", "label"].value_counts()
+    for k, row in enumerate(confusion.per_class(held).to_dict("records")):
+        others = counts[k].copy()
+        others[k] = 0
+        best = int(others.argmax())
+        rows.append({
+            **row, "class": printable(row["class"]), "number": k,
+            "train": int(taught.get(row["class"], 0)),
+            "taken": f"{printable(held.classes[best])} ({others[best]})" if others[best] else "",
+        })  # fmt: skip
+    return rows
+
+
+def configuration(run):
+    "[(option, value, whether it is not the option's default)]."
+    defaults = asdict(TrainConfig())
+    known = {field.name for field in fields(TrainConfig)}
+    return [
+        (key, printable("" if value is None else value), key in known and value != defaults[key])
+        for key, value in run.config.items()
+    ]
