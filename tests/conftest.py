@@ -3,6 +3,7 @@
 import dataclasses
 import os
 import random
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -99,6 +100,39 @@ def toy_scene(finished_run, toy):
     asked = scan.scan_files(toy / "test")
     machine = Machine(torch.device("cpu"), "fp32", 0)
     return Scene.of(finished_run, PredictConfig(), asked, machine)
+
+
+@pytest.fixture(scope="session")
+def browser():
+    "A headless Chromium, or a reason to leave out."
+    api = pytest.importorskip("playwright.sync_api", reason="pip install playwright")
+    chromium = shutil.which("chromium") or shutil.which("chromium-browser")
+    if chromium is None:
+        pytest.skip("no chromium: apt-get install chromium")
+    flags = ["--no-sandbox", "--disable-gpu", "--disable-background-networking"]
+    with api.sync_playwright() as playwright:
+        opened = playwright.chromium.launch(executable_path=chromium, args=flags)
+        yield opened
+        opened.close()
+
+
+def opened(browser, folder, width=1280, scheme="light"):
+    "(index.html of `folder` in a tab of its own, what the browser had against it)."
+    view = {"viewport": {"width": width, "height": 900}, "color_scheme": scheme}
+    page, errors = browser.new_context(accept_downloads=True, **view).new_page(), []
+    page.on("pageerror", lambda error: errors.append(str(error)))
+    page.on("console", lambda m: errors.append(m.text) if m.type in ("error", "warning") else None)
+    page.on("request", lambda r: errors.append(r.url) if r.url.startswith("http") else None)
+    page.goto((folder / "index.html").as_uri())
+    return page, errors
+
+
+def obstacles(page):
+    "What axe has against the page: contrast, labels, alt texts, keyboard, structure."
+    from axe_playwright_python.sync_playwright import Axe
+
+    found = Axe().run(page).response["violations"]
+    return [(one["id"], one["nodes"][0]["html"][:120]) for one in found]
 
 
 @pytest.fixture

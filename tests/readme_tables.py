@@ -9,7 +9,13 @@ from types import UnionType
 from typing import Literal, get_args, get_origin, get_type_hints
 
 sys.path.insert(0, str(Path(__file__).parents[1]))  # run by hand, the package need not be installed
-from vlg_fastai.config import AuditConfig, InterpretConfig, PredictConfig, TrainConfig
+from vlg_fastai.config import (
+    AuditConfig,
+    CompareConfig,
+    InterpretConfig,
+    PredictConfig,
+    TrainConfig,
+)
 
 README = Path(__file__).parents[1] / "README.md"
 COMMANDS = {
@@ -17,6 +23,7 @@ COMMANDS = {
     "predict": PredictConfig,
     "audit": AuditConfig,
     "interpret": InterpretConfig,
+    "compare": CompareConfig,
 }
 FIELD = re.compile(r"((?:^    #.*\n)*)^    (\w+): (?:[^#\n]*?)(?:  # (.*))?$", re.MULTILINE)
 

@@ -8,7 +8,7 @@ import shutil
 import numpy as np
 import pandas as pd
 import pytest
-from conftest import draw_folder, run_training, toy_config
+from conftest import draw_folder, opened, run_training, toy_config
 from PIL import Image, ImageFilter, ImageOps
 
 from vlg_fastai.audit import issues
@@ -166,29 +166,6 @@ def test_pairs_by_the_index_are_those_of_comparing_all(monkeypatch):
         assert len(one[0]) == 30
 
 
-@pytest.fixture(scope="module")
-def browser():
-    "A headless Chromium, or a reason to leave out."
-    api = pytest.importorskip("playwright.sync_api", reason="pip install playwright")
-    chromium = shutil.which("chromium") or shutil.which("chromium-browser")
-    if chromium is None:
-        pytest.skip("no chromium: apt-get install chromium")
-    flags = ["--no-sandbox", "--disable-gpu", "--disable-background-networking"]
-    with api.sync_playwright() as playwright:
-        opened = playwright.chromium.launch(executable_path=chromium, args=flags)
-        yield opened
-        opened.close()
-
-
-def opened(browser, out):
-    "(the page in a tab of its own, what the browser had against it)."
-    page, errors = browser.new_context(accept_downloads=True).new_page(), []
-    page.on("pageerror", lambda error: errors.append(str(error)))
-    page.on("console", lambda m: errors.append(m.text) if m.type == "error" else None)
-    page.goto((out / "index.html").as_uri())
-    return page, errors
-
-
 @pytest.mark.slow
 def test_a_person_decides_by_keyboard_and_trains_on_it(browser, planted, found, tmp_path):
     table, out = found
@@ -239,7 +216,7 @@ def test_the_page_finds_sorts_and_fits_on_a_phone(browser, found, width, scheme)
 
 @pytest.mark.slow
 def test_ten_thousand_rows_open_at_once_and_show_more_loses_none(browser, tmp_path):
-    from vlg_fastai.audit import page as pages
+    from vlg_fastai import page as pages
 
     text = {"issue": "odd", "label": "frog", "suggested": "dark", "twin_of": "", "folder": "frog"}
     rows = [
@@ -247,12 +224,12 @@ def test_ten_thousand_rows_open_at_once_and_show_more_loses_none(browser, tmp_pa
          "beside": [], "relabel": False, "once": False}
         for i in range(10_000)
     ]  # fmt: skip
-    written = pages.template().render(
+    pages.write(
+        tmp_path / "index.html", "audit.html",
         sections=[{"name": "odd", "words": "w", "count": len(rows)}],
         rows=rows, given=[], classes=["frog", "<!--<script>"], columns=decisions.COLUMNS,
         decisions="d.csv", key="k",
     )  # fmt: skip
-    (tmp_path / "index.html").write_text(written, encoding="utf-8")
     page, errors = opened(browser, tmp_path)
     assert page.locator(".card").count() == 60
     page.check("#open")

@@ -7,6 +7,7 @@ from conftest import COLOURS, draw_folder
 
 from vlg_fastai.config import UserError
 from vlg_fastai.data import folder, scan, split
+from vlg_fastai.data.decisions import DROPPED
 
 
 def scanned(root):
@@ -67,13 +68,9 @@ def test_a_class_left_out_of_the_draw_gives_its_smallest_group_and_gets_back_its
     labels = ["film"] * 31
     sides = {}
     for held_out in (set(), {0, 1}):
-        table = table_of(0, *[1] * 30, labels=labels).assign(group=[0] + [1] * 30)
-        monkey = pytest.MonkeyPatch()
-        monkey.setattr(
-            split, "RandomSplitter", lambda pct, seed, h=held_out: lambda n: ([], list(h))
-        )
-        sides[len(held_out)] = split._draw(table, 0.15, 0)
-        monkey.undo()
+        groups = [0] + [1] * 30
+        table = table_of(*groups, labels=labels).assign(group=groups, alike=groups)
+        sides[len(held_out)] = split._held_out(table, held_out)
     assert sides == {0: {0}, 2: {0}}
 
 
@@ -82,6 +79,29 @@ def test_a_group_shared_by_classes_leaves_none_of_them_without_training(seed):
     labels = ["a", "b"] * 3
     table = split.assign(table_of(0, 0, 1, 1, 2, 2, labels=labels), 0.5, seed)
     assert (table.groupby("label")["split"].agg(lambda s: "train" in set(s))).all()
+
+
+def test_backbones_that_find_other_photos_alike_hold_out_nearly_the_same_ones():
+    rng, table = np.random.default_rng(0), table_of(*range(300))
+    held_out = []
+    for _ in range(3):
+        x = rng.normal(size=(300, 32))
+        twin = rng.permutation(300)
+        x[twin[:30]] = x[twin[30:60]]  # thirty pairs, other ones each time
+        done = split.assign(table, 0.15, 1, x)
+        assert (done.groupby("group")["split"].nunique() == 1).all()
+        assert done["group"].nunique() == 270
+        held_out.append(set(done.loc[done["split"] == "valid", "file"]))
+    assert all(len(a & held_out[0]) >= 0.8 * len(a) for a in held_out)
+
+
+def test_dropping_photos_leaves_the_others_on_their_side():
+    table = table_of(*range(200))
+    before = split.assign(table, 0.15, 1)["split"]
+    table.loc[:9, "problem"] = DROPPED
+    after = split.assign(table, 0.15, 1)["split"]
+    assert (after[:10] == "unused").all()
+    assert after[10:].equals(before[10:])
 
 
 def test_unreadable_files_stay_in_the_table_as_unused():

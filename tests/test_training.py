@@ -65,6 +65,7 @@ TESTED_ELSEWHERE = {
     "config": "test_a_run_repeated_from_its_stored_config_is_the_same",
     "patience": "test_patience_ends_a_run_that_gets_no_better",
     "name": "test_the_name_is_that_of_the_folder",
+    "tensorboard": "test_trackers.py", "wandb": "test_trackers.py",
     "probe": "test_probe.py", "warm_start": "test_probe.py", "cache": "test_store.py",
     "cache_gb": "test_store.py", "clear_cache": "test_store.py",
     "ema": "test_the_moving_average_is_what_is_validated_and_kept",

@@ -6,13 +6,14 @@ import os
 import sys
 import warnings
 from contextlib import contextmanager
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Annotated, get_args, get_origin, get_type_hints
 
 import tyro
 from typeguard import TypeCheckError, check_type
 
-from vlg_fastai.config import EXCLUSIVE, NEEDS, RECIPES, Is, Limits, UserError
+from vlg_fastai.config import EXCLUSIVE, NEEDS, PACKAGES, RECIPES, Is, Limits, UserError
 
 NOT_STORED = {"config", "clear_cache"}  # what a repeat must not do again
 
@@ -97,6 +98,16 @@ def _means_path(value, kind):
 
 def check(cfg):
     "Raise UserError for an option out of its `Limits`, a path that is not there, two that clash."
+    _check_together(cfg)
+    for key, hint in get_type_hints(type(cfg), include_extras=True).items():
+        values = getattr(cfg, key)
+        for value in values if isinstance(values, tuple) else (values,):
+            for problem in filter(None, (_problem(rule, value) for rule in _rules(hint))):
+                raise UserError(f"--{_dashed(key)} {value}: {problem}")
+
+
+def _check_together(cfg):
+    "The same for options that exclude or need each other, or a package that is not there."
     for one, other in EXCLUSIVE:
         if getattr(cfg, one, None) and getattr(cfg, other, None):
             raise UserError(f"--{other} {getattr(cfg, other)}: not together with --{one}; give one")
@@ -104,11 +115,15 @@ def check(cfg):
         given = getattr(cfg, option, None) not in (None, False)
         if given and not any(getattr(cfg, other) for other in others):
             raise UserError(f"--{_dashed(option)}: needs --{' or --'.join(map(_dashed, others))}")
-    for key, hint in get_type_hints(type(cfg), include_extras=True).items():
-        values = getattr(cfg, key)
-        for value in values if isinstance(values, tuple) else (values,):
-            for problem in filter(None, (_problem(rule, value) for rule in _rules(hint))):
-                raise UserError(f"--{_dashed(key)} {value}: {problem}")
+    for option in PACKAGES:
+        if getattr(cfg, option, None) and _absent(option):
+            raise UserError(f"--{option}: needs a package: pip install {option}")
+
+
+def _absent(package):
+    "Whether it is not installed; a folder of its name, as W&B itself makes one, is no package."
+    found = find_spec(package)
+    return found is None or found.origin is None
 
 
 def _dashed(key):

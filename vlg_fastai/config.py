@@ -141,6 +141,8 @@ class TrainConfig(Cache, Machine, Decided, Place):
     compile: bool = False  # torch.compile: for long runs on a GPU, minutes of warm-up on a CPU
     dry_run: bool = False  # every step on 8 photos of 8 classes, two epochs: does it all work?
     name: str | None = None  # of the run folder, behind its number; absent: the arch
+    tensorboard: bool = False  # log to the run's folder for `tensorboard --logdir runs`
+    wandb: str | None = None  # Weights & Biases project to log to; WANDB_MODE=offline keeps it here
     config: Path | None = None  # a run's config.json to do again; options given still win
 
 
@@ -204,6 +206,16 @@ class InterpretConfig(Cache, Machine, Decided, Chosen):
     faithfulness: tuple[Positive, ...] | None = None
 
 
+@dataclass(frozen=True)
+class CompareConfig(Place):
+    "Compare finished runs on the photos they all held out, and say what is more than noise."
+
+    run: tuple[str, ...] = ()  # runs by name, number or path; absent: all finished ones
+    against: str | None = None  # run to compare the others with; absent: the best
+    by: Literal["accuracy", "nll"] = "accuracy"  # figure that says which is best, and is tested
+    sort: Literal["score", "run", "seconds", "speed"] = "score"  # order of the rows
+
+
 # pairs of which one at most is given
 EXCLUSIVE = (
     ("mixup", "cutmix"),
@@ -214,6 +226,7 @@ EXCLUSIVE = (
 NAMES = ("unseen", "classes")
 WITH_NAMES = ("unseen_frac", "transductive", "clip", "attributes", "text_encoder")
 NEEDS = dict.fromkeys(WITH_NAMES, NAMES)  # option -> those of which one must be given with it
+PACKAGES = ("tensorboard", "wandb")  # options that need a package of their name
 RECIPES = {  # recipe -> its own defaults for other options
     "original": {},
     # validation NLL of the fine-tuned net, three seeds: .792 -> .699 on the drawn challenge, .690

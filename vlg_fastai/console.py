@@ -1,5 +1,6 @@
 """What the user reads while a command works: a line per event, a bar where there is a terminal."""
 
+import os
 import time
 
 from rich.box import SIMPLE_HEAD
@@ -10,7 +11,11 @@ from rich.table import Table
 
 LINE_EVERY = 10.0  # seconds between progress lines where the output is not a terminal
 
+LOG = 140  # characters of a line where the output is no terminal
+
 console = Console()
+if not console.is_terminal and "COLUMNS" not in os.environ:
+    console.width = LOG  # tables in a log are not folded to the 80 that rich assumes
 
 
 def say(line=""):

@@ -40,6 +40,10 @@ class Run:
             )
 
     @property
+    def done(self):
+        return self.facts["status"] == "finished"
+
+    @property
     def number(self):
         return _number(self.path)
 
@@ -89,12 +93,27 @@ def find(root, names):
     return [_named(root, name) for name in names] if names else [newest(root)]
 
 
+def finished(root, names, against=None):
+    "(the runs `names`, or all finished ones under `root`; the Run `against` among them, or None)."
+    usable = sorted(_usable(root), key=lambda run: run.number)
+    chosen = [_named(root, name) for name in names] or [r for r in usable if r.done]
+    if not chosen:
+        raise UserError(f"--runs {root}: no finished run in it; train one with `python train.py`")
+    if len(usable) > len(chosen) and not names:
+        say(f"{len(usable) - len(chosen)} interrupted or dry runs are left out; --run takes them")
+    if against is None:
+        return chosen, None
+    reference = _named(root, against)
+    inside = any(run.path == reference.path for run in chosen)
+    return chosen if inside else [*chosen, reference], reference
+
+
 def newest(root):
     "The newest finished run under `root`; without one, the newest interrupted or dry one, said."
     usable = sorted(_usable(root), key=lambda run: run.number)
-    finished = [run for run in usable if run.facts["status"] == "finished"]
-    if finished:
-        return finished[-1]
+    done = [run for run in usable if run.done]
+    if done:
+        return done[-1]
     if not usable:
         raise UserError(f"--runs {root}: no usable run in it; train one with `python train.py`")
     run = usable[-1]

@@ -6,6 +6,7 @@ from fastai.data.transforms import RandomSplitter
 
 from vlg_fastai.console import say, show
 from vlg_fastai.data import twins
+from vlg_fastai.data.decisions import DROPPED
 from vlg_fastai.runs import write_csv
 
 # the columns of split.csv; folder: the label that the class folder gives
@@ -20,18 +21,32 @@ def assign(table, valid_pct, seed, x=None):
     A photo and its near-duplicates always land on the same side, otherwise the validation score
     counts what was learnt by heart. A folder that brings its own valid side keeps it.
     """
-    good = _grouped(table[table["problem"].isna()], x)
+    alike = _alike(table)
+    good = _grouped(table[table["problem"].isna()], alike, x)
     if (good["side"] == "valid").any():
         good = _given(good)
     else:
-        held_out = good["group"].isin(_draw(good, valid_pct, seed))
+        held_out = good["group"].isin(_held_out(good, _drawn(alike, valid_pct, seed)))
         good = good.assign(split=np.where(held_out, "valid", "train"))
     everything = table.join(good[["group", "split"]])
     return everything.fillna({"group": -1, "split": "unused"}).astype({"group": int})
 
 
-def _grouped(good, x):
-    return good.assign(group=twins.groups_of(good, x))
+def _alike(table):
+    """Groups by hash of all photos, dropped ones included.
+
+    They are what is drawn from, so that runs of other backbones, and of before and after decisions,
+    hold out nearly the same photos and can be compared.
+    """
+    dropped = (table["problem"] == DROPPED) & (table["content"] != "")
+    readable = table[table["problem"].isna() | dropped]
+    return pd.Series(twins.groups_of(readable), index=readable.index)
+
+
+def _grouped(good, alike, x):
+    numbers = alike[good.index].to_numpy()
+    group = numbers if x is None else twins.joined(numbers, good["content"], x)
+    return good.assign(alike=numbers, group=group)
 
 
 def _given(table):
@@ -51,11 +66,17 @@ def _given(table):
     return table
 
 
-def _draw(table, valid_pct, seed):
-    "The numbers of the groups to hold out."
-    numbers = table["group"].unique()
+def _drawn(alike, valid_pct, seed):
+    "The numbers of the groups by hash that the draw holds out."
+    numbers = alike.unique()
     _, drawn = RandomSplitter(valid_pct, seed=seed)(numbers)
-    held_out = set(numbers[list(drawn)])
+    return set(numbers[list(drawn)])
+
+
+def _held_out(table, drawn):
+    "The numbers of the groups to hold out: those whose first photo was drawn, mended by class."
+    first = table.groupby("group")["alike"].first()  # not the most: pairs would lean to one side
+    held_out = set(first.index[first.isin(drawn)])
     classes = {label: _by_size(rows["group"]) for label, rows in table.groupby("label")}
     for groups in classes.values():
         if held_out.issuperset(groups):  # nothing to learn from: the largest goes back

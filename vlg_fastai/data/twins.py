@@ -48,14 +48,23 @@ def groups(content, dhash, grey, x=None):
     content: (n,) content hashes; dhash: (n,) uint64; grey: (n, 256) uint8; x: (n, d) features of a
     frozen backbone, or None. Twins of twins are one group, whatever class folder they lie in.
     """
-    _, first, same = np.unique(
-        np.asarray(content, dtype=str), return_index=True, return_inverse=True
-    )
-    links = pairs(dhash[first], grey[first])
-    if x is not None:
-        near = feature_pairs(x[first])[:2]
-        links = map(np.concatenate, zip(links, near, strict=True))
-    return _by_first_appearance(_linked(len(first), *links)[same])
+    first, same = _files(content)
+    numbers = _by_first_appearance(_linked(len(first), *pairs(dhash[first], grey[first]))[same])
+    return numbers if x is None else joined(numbers, content, x)
+
+
+def joined(numbers, content, x):
+    "`numbers` (n,) of groups, those made one that hold photos alike by their features `x` (n, d)."
+    first = _files(content)[0]
+    a, b, _ = feature_pairs(x[first])
+    linked = _linked(numbers.max(initial=-1) + 1, numbers[first][a], numbers[first][b])
+    return _by_first_appearance(linked[numbers])
+
+
+def _files(content):
+    "(place of the first copy of each file, number of each photo's file)."
+    text = np.asarray(content, dtype=str)
+    return np.unique(text, return_index=True, return_inverse=True)[1:]
 
 
 def feature_pairs(x, least=None):

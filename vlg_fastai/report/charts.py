@@ -74,7 +74,7 @@ def confusion(counts, classes):
     right = np.eye(len(kept), dtype=bool)
     data = [
         _heat(names, part, share, shown & (part > 0), colour)
-        for shown, colour in ((right, FIRST), (~right, SECOND))
+        for shown, colour in ((right, "var(--right)"), (~right, "var(--wrong)"))
     ]
     side = {"type": "category", "showgrid": False, "tickmode": "linear", "dtick": 1}
     across = axis("answer", **side, side="top", tickangle=-90)
@@ -93,6 +93,7 @@ def _heat(names, counts, share, shown, colour):
     return {
         "type": "heatmap", "x": names, "y": names, "z": _plain(z), "zmin": 0, "zmax": 1,
         "text": np.where(shown, counts.astype(str), "").tolist(), "texttemplate": "%{text}",
+        "textfont": {"color": INK},
         "customdata": told, "hoverongaps": False, "showscale": False, "xgap": 1, "ygap": 1,
         "colorscale": [[0, colour.replace(")", "-pale)")], [1, colour]],
         "hovertemplate": "%{customdata}<br>called %{x}<extra></extra>",

@@ -11,6 +11,7 @@ from vlg_fastai.console import clock, say
 from vlg_fastai.data import split
 from vlg_fastai.environment import circumstances
 from vlg_fastai.model import bundle, candidates, inference, scores, sources
+from vlg_fastai.train.trackers import tracked
 from vlg_fastai.train.tune import NO_FIT, build, probed, tuned
 from vlg_fastai.train.work import photos, prepare
 
@@ -26,13 +27,9 @@ def train(cfg, source):
     learn = build(work, source) if cfg.epochs else None
     run = open_run(work, source)
     say(f"{run.path}: {source.arch} ({weights_in_words(source)}), {words(work)}")
-    found, facts = contest(work, learn, run)
-    kept, rows = candidates.best(found, work.labels[work.held])
-    bundle.save(run, kept.model)  # before anything else can go wrong
-    card, figures = evaluate(run, work, kept)
-    candidates.report(rows, kept.name)
-    found_out = {**facts, "model": kept.name, "candidates": rows, **card.facts(), **figures}
-    facts = {**found_out, **circumstances(source, machine, start)}
+    with tracked(work.cfg, run, learn) as tell:
+        facts = {**outcome(work, learn, run), **circumstances(source, machine, start)}
+        tell(facts)
     runs.write_json(run.path / runs.FACTS, facts)
     report(run, facts)
     return run
@@ -44,6 +41,16 @@ def open_run(work, source):
     runs.write_json(run.path / runs.CONFIG, as_json(work.cfg))
     split.save(work.every, run.path / runs.SPLIT)
     return run
+
+
+def outcome(work, learn, run):
+    "Facts on the model that is kept of all that the run makes; it is saved on the way."
+    found, facts = contest(work, learn, run)
+    kept, rows = candidates.best(found, work.labels[work.held])
+    bundle.save(run, kept.model)  # before anything else can go wrong
+    card, figures = evaluate(run, work, kept)
+    candidates.report(rows, kept.name)
+    return {**facts, "model": kept.name, "candidates": rows, **card.facts(), **figures}
 
 
 def contest(work, learn, run):

@@ -1,0 +1,395 @@
+"""The page of a run: true to its figures, whole in itself, usable with mouse, keys and phone."""
+
+import dataclasses
+import json
+import re
+import shutil
+
+import numpy as np
+import pandas as pd
+import pytest
+from conftest import (
+    COLOURS,
+    draw_folder,
+    obstacles,
+    opened,
+    run_prediction,
+    run_training,
+    toy_config,
+)
+from PIL import Image
+from plotly.graph_objects import Figure
+
+from vlg_fastai import device
+from vlg_fastai.config import InterpretConfig
+from vlg_fastai.data.decisions import COLUMNS
+from vlg_fastai.model.scores import standard_error
+from vlg_fastai.report import album, charts, reliability
+from vlg_fastai.report.around import Around
+from vlg_fastai.report.interpret import interpret, surroundings
+from vlg_fastai.report.stored import held_out
+from vlg_fastai.runs import Run
+
+MACHINE = {"device": "cpu", "precision": "fp32", "workers": 0}
+COUNTS = {"blue+whale": 22, "frog": 24, "höhlen bär": 26}
+
+
+def written(run, **options):
+    "The text of the page of `run`."
+    cfg = dataclasses.replace(InterpretConfig(page=True, **MACHINE), **options)
+    (path,) = interpret(cfg, [run])
+    return path.read_text(encoding="utf-8")
+
+
+@pytest.fixture(scope="module")
+def challenge(tmp_path_factory):
+    "Photos with wrong labels and a twin under another label on the held-out side."
+    data = draw_folder(tmp_path_factory.mktemp("p") / "data", COUNTS, tests=24, seed=5)
+    frog, whale = data / "train" / "frog", data / "train" / "blue+whale"
+    for i in range(3):
+        (frog / f"{i:02d}.png").rename(whale / f"wrong{i}.png")
+    shutil.copy(frog / "05.png", whale / "twin.png")
+    return data
+
+
+@pytest.fixture(scope="module")
+def run(challenge, tmp_path_factory):
+    "A run that has curves, held-out mistakes and predictions of its test photos."
+    runs = tmp_path_factory.mktemp("runs")
+    cfg = toy_config(
+        challenge, runs, arch="tf_efficientnet_lite0", size=64, epochs=2, valid_pct=0.5, seed=1
+    )
+    made = run_training(dataclasses.replace(cfg, pretrained=True))
+    run_prediction(made, runs / "submission.csv")
+    return made
+
+
+@pytest.fixture(scope="module")
+def page_text(run):
+    return written(run)
+
+
+def figures(text):
+    "{name: figure} of the page's headline."
+    found = re.findall(r"<dt>(.*?)</dt><dd>(.*?)</dd><dd>(.*?)</dd>", text)
+    return {name: (figure, note) for name, figure, note in found}
+
+
+def embedded(text, name):
+    "A value that the page's script starts with."
+    return json.JSONDecoder().raw_decode(text, text.index(f"{name} = ") + len(name) + 3)[0]
+
+
+def test_the_headline_is_what_the_run_and_its_forecast_say(run, page_text, tmp_path):
+    facts, told = run.facts, figures(page_text)
+    photos = facts["photos"]["valid"]
+    error = standard_error(facts["accuracy"], photos)
+    assert told["validation accuracy"] == (
+        f"{facts['accuracy']:.3f}",
+        f"± {error:.3f}, {photos} photos",
+    )
+    run_prediction(run, tmp_path / "again.csv")
+    said = json.loads((tmp_path / "forecast.json").read_text())["forecast"]
+    low, high = said["accuracy_interval"]
+    assert told["expected on this test"] == (
+        f"{said['accuracy']:.2f}",
+        f"{low:.2f} to {high:.2f}, 24 photos",
+    )
+
+
+def test_every_held_out_photo_is_in_its_cell(run, page_text):
+    held, cells = held_out(run), embedded(page_text, "CELLS")
+    for i, file in enumerate(held.files):
+        assert file in [one["name"] for one in cells[f"{held.y[i]}/{held.guess[i]}"]]
+    assert sum(map(len, cells.values())) == len(held.files)
+
+
+def test_the_page_needs_nothing_but_itself(page_text):
+    library = page_text.index("plotly.js v"), page_text.index("const CHARTS")
+    own = page_text[: library[0]] + page_text[library[1] :]
+    assert not re.search(r"""(src|href)=["'](?!#)(?!data:)""", own)
+    assert not re.search("https?://", own)
+
+
+def test_worst_losses_are_told_apart(page_text):
+    "The planted twin and the planted wrong labels are read as such wherever they are shown."
+    cards = re.findall(
+        r'<article class="card" data-reading="(\w*)" aria-label="([^"]*)"', page_text
+    )
+    readings = {name: reading for reading, name in cards}
+    wrong = [reading for name, reading in readings.items() if "wrong" in name]
+    assert wrong
+    assert set(wrong) <= {"label", "twin"}
+    twins = {"train/blue+whale/twin.png", "train/frog/05.png"} & set(readings)
+    assert all(readings[name] == "twin" for name in twins)
+    assert "hard" in readings.values()
+
+
+def around_of(run, **options):
+    cfg = InterpretConfig(**MACHINE, **options)
+    return Around(surroundings(cfg, run, device.prepare(cfg), ["page"])[0])
+
+
+def test_a_twin_under_another_label_is_shown_beside_it(run):
+    around = around_of(run)
+    scene, row = around.scene, around.row["train/blue+whale/twin.png"]
+    (other, cosine), *_ = around.twins(row)
+    assert scene.shown["file"][other] == "train/frog/05.png"
+    assert cosine == pytest.approx(1, abs=1e-3)
+    assert around.reading(row) == "twin"
+    near = scene.shown.iloc[around.nearest(row, 1)]
+    assert set(near["label"]) == {"frog"}
+    assert set(near["split"]) == {"train"}
+    assert "train/frog/05.png" not in set(near["file"])  # a twin is no witness
+    assert 0 <= around.rank.min() <= around.rank.max() <= 1
+
+
+def test_a_dropped_photo_is_nobodys_neighbour(run, tmp_path):
+    split = pd.read_csv(run.path / "split.csv").set_index("file")
+    content = split.loc["train/blue+whale/wrong0.png", "content"]
+    path = tmp_path / "decisions.csv"
+    row = {"content": content, "label": "blue+whale", "file": "x", "action": "drop"}
+    pd.DataFrame([row]).reindex(columns=COLUMNS).to_csv(path, index=False)
+    assert "train/blue+whale/wrong0.png" in around_of(run).row
+    assert "train/blue+whale/wrong0.png" not in around_of(run, decisions=path).row
+
+
+def test_without_photos_and_test_the_page_says_so_and_is_written(run, tmp_path, capsys):
+    copy = Run(shutil.copytree(run.path, tmp_path / "0001-x"))
+    empty = tmp_path / "empty"
+    empty.mkdir()
+    config = {**run.config, "data": str(empty)}
+    (copy.path / "config.json").write_text(json.dumps(config))
+    text = written(copy, cache=tmp_path / "cache")
+    assert "photos are not in" in text
+    assert figures(text)["expected on this test"][0] == "-"
+    assert "no picture" in text
+
+
+def test_a_run_without_trained_weights_has_a_page_without_neighbours(toy, tmp_path):
+    made = run_training(toy_config(toy, tmp_path, epochs=1))
+    text = written(made)
+    assert "the run started from no trained weights" in text
+    assert 'data-chart="confusion"' in text
+
+
+def test_class_names_do_no_harm_to_the_page(tmp_path, browser):
+    names = ["<b>bold<b>", "\"quote' & var(--x)", "<!--<script>throw 1"]
+    data = tmp_path / "data"
+    for label, name in zip(COUNTS, names, strict=True):
+        draw_folder(tmp_path / label, {label: 6}, tests=1, seed=len(label))
+        shutil.copytree(tmp_path / label / "train" / label, data / "train" / name)
+    made = run_training(toy_config(data, tmp_path / "runs", valid_pct=0.5))
+    written(made)
+    page, errors = opened(browser, made.reports)
+    page.wait_for_selector("#matrix .heatmaplayer")
+    assert page.locator("#each tbody tr").count() == 3
+    told = page.eval_on_selector_all("#truth option", "all => all.map(one => one.textContent)")
+    assert sorted(told) == sorted(names)
+    assert errors == []
+    page.context.close()
+
+
+@pytest.mark.parametrize(("width", "scheme"), [(1280, "light"), (1280, "dark"), (390, "light"),
+                                               (390, "dark")])  # fmt: skip
+def test_the_page_has_no_obstacles(browser, run, page_text, width, scheme):
+    page, errors = opened(browser, run.reports, width, scheme)
+    page.wait_for_selector("#matrix .heatmaplayer")
+    assert page.evaluate("document.documentElement.scrollWidth") <= width
+    assert page.evaluate("[...document.images].every(i => i.alt && i.naturalWidth > 0)")
+    ink = page.evaluate("getComputedStyle(document.querySelector('#matrix .xtick text')).fill")
+    assert ink == ("rgb(27, 31, 36)" if scheme == "light" else "rgb(230, 237, 243)")
+    assert obstacles(page) == []
+    assert errors == []
+    page.context.close()
+
+
+def cell_place(page, truth, answer):
+    "Where on the screen a cell of the matrix is."
+    page.locator("#matrix").scroll_into_view_if_needed()
+    return page.evaluate(
+        """([truth, answer]) => {
+        const node = document.getElementById("matrix"), box = node.getBoundingClientRect(),
+          layout = node._fullLayout;
+        return [box.x + layout.xaxis._offset + layout.xaxis.d2p(answer),
+                box.y + layout.yaxis._offset + layout.yaxis.d2p(truth)];
+    }""",
+        [truth, answer],
+    )
+
+
+def test_a_click_on_a_cell_shows_its_photos(browser, run, page_text):
+    page, errors = opened(browser, run.reports)
+    page.wait_for_selector("#matrix .heatmaplayer")
+    held = held_out(run)
+    frogs = np.flatnonzero((held.y == 1) & (held.guess == 1))
+    page.mouse.click(*cell_place(page, "frog", "frog"))
+    page.wait_for_function("document.querySelector('#cell h3').textContent.startsWith('frog r')")
+    shown = page.eval_on_selector_all("#cell img", "all => all.map(one => one.alt)")
+    assert 0 < len(shown) <= len(frogs)
+    assert set(shown) <= set(held.files[frogs])
+    assert page.input_value("#truth") == page.input_value("#answer") == "1"
+    assert errors == []
+    page.context.close()
+
+
+def test_cells_can_be_chosen_and_classes_sorted_by_keyboard(browser, run, page_text):
+    page, errors = opened(browser, run.reports)
+    page.wait_for_selector("#matrix .heatmaplayer")
+    page.focus("#truth")
+    page.keyboard.press("Home")
+    page.focus("#answer")
+    page.keyboard.press("End")
+    assert page.inner_text("#cell h3").startswith("blue+whale called höhlen bär: ")
+    page.locator("[data-truth]").first.focus()
+    page.keyboard.press("Enter")
+    assert page.evaluate("document.activeElement.id") == "cell"
+
+    def column(number):
+        at = f"#each tbody tr > :nth-child({number})"
+        return page.eval_on_selector_all(at, "all => all.map(one => one.textContent)")
+
+    page.get_by_role("button", name="in training").focus()
+    for order in (True, False):
+        page.keyboard.press("Enter")
+        counts = [int(text) for text in column(2)]
+        assert counts == sorted(counts, reverse=order)
+    page.get_by_role("button", name="class", exact=True).click()
+    assert column(1) == sorted(column(1))
+    assert page.locator("#each th[aria-sort=ascending]").count() == 1
+    assert errors == []
+    page.context.close()
+
+
+def test_the_matrix_is_reordered_and_losses_filtered(browser, run, page_text):
+    page, errors = opened(browser, run.reports)
+    page.wait_for_selector("#matrix .heatmaplayer")
+    orders = embedded(page_text, "ORDERS")
+    for words, names in orders.items():
+        page.select_option("#order", words)
+        page.wait_for_function(
+            "wanted => String(document.getElementById('matrix')._fullLayout.xaxis._categories)"
+            " === String(wanted)",
+            arg=names,
+        )
+    page.select_option("#reading", "label")
+    visible = page.eval_on_selector_all(
+        ".card", "all => all.filter(one => !one.hidden).map(one => one.dataset.reading)"
+    )
+    assert visible
+    assert set(visible) == {"label"}
+    assert errors == []
+    page.context.close()
+
+
+def test_a_change_of_theme_repaints_the_charts(browser, run, page_text):
+    page, errors = opened(browser, run.reports, scheme="light")
+    page.wait_for_selector("#matrix .heatmaplayer")
+    page.emulate_media(color_scheme="dark")
+    page.wait_for_function(
+        "getComputedStyle(document.querySelector('#matrix .xtick text')).fill"
+        " === 'rgb(230, 237, 243)'"
+    )
+    assert errors == []
+    page.context.close()
+
+
+def test_forty_classes_with_a_thousand_photos_stay_below_25_mb(tmp_path):
+    "The pictures are counted, not their size: the worst case is an album that is full."
+    full = album.Album()
+    rng = np.random.default_rng(0)
+    sizes = []
+    for i in range(40):
+        noise = rng.integers(0, 255, (9, 12, 3)).astype(np.uint8)
+        path = tmp_path / f"{i}.jpg"
+        Image.fromarray(noise).resize((640, 480), Image.Resampling.BICUBIC).save(path)
+        sizes.append(full.add(path))
+    uris = full.pictures()
+    plotly = 4.9e6
+    assert np.mean([len(uri) for uri in uris]) * album.MOST + plotly < 25e6
+    assert full.add(tmp_path / "0.jpg") == 0
+
+
+def test_a_full_album_gives_no_more_numbers_and_counts_what_it_lacks(tmp_path):
+    one = album.Album(most=2)
+    assert [one.add(name) for name in ("a", "b", "a", "c", "c")] == [0, 1, 0, None, None]
+    assert one.left_out == {"c"}
+
+
+def test_charts_are_valid_figures_of_the_library():
+    rng = np.random.default_rng(0)
+    counts = rng.integers(0, 9, (5, 5))
+    held = rng.random(60)
+    table = reliability.binned(held, rng.random(60) < held, 10)
+    names = ["epoch", "train_loss", "valid_loss", "nll", "accuracy"]
+    history = pd.DataFrame([[i, 1.0, float("nan"), 0.5, 0.9] for i in range(1, 4)], columns=names)
+    specs = [charts.confusion(counts, list("abcde")), charts.reliability(table),
+             charts.curves(history, 2)]  # fmt: skip
+    for spec in specs:
+        plain = json.loads(re.sub(r"var\(--[\w-]+\)", "#123456", json.dumps(spec)))
+        assert Figure(plain).data
+    assert "NaN" not in json.dumps(specs)
+
+
+def test_the_matrix_shows_each_count_once_with_its_own_colours():
+    counts = np.array([[3, 1, 0], [0, 2, 0], [2, 0, 5]])
+    right, wrong = charts.confusion(counts, ["a", "b", "c"])["data"]
+    assert [row[i] for i, row in enumerate(right["text"])] == ["3", "2", "5"]
+    assert wrong["text"] == [["", "1", ""], ["", "", ""], ["2", "", ""]]
+    assert wrong["z"][0][1] == 0.25
+    assert wrong["z"][0][0] is None
+
+
+def test_of_many_classes_those_with_the_most_mistakes_are_drawn():
+    n = charts.MOST_CLASSES + 20
+    counts = np.eye(n, dtype=int) * 5
+    counts[110, 3] = counts[7, 115] = 2
+    drawn = charts.confusion(counts, [str(i) for i in range(n)])["data"][0]["x"]
+    assert len(drawn) == charts.MOST_CLASSES
+    assert {"110", "3", "7", "115"} <= set(drawn)
+
+
+def test_classes_taken_for_each_other_lie_side_by_side():
+    counts = np.eye(6, dtype=int) * 10
+    for a, b in ((0, 3), (1, 4), (2, 5)):
+        counts[a, b] = counts[b, a] = 5
+    order = list(charts.similar(counts))
+    assert all(abs(order.index(a) - order.index(b)) == 1 for a, b in ((0, 3), (1, 4), (2, 5)))
+    assert sorted(charts.similar(np.eye(2))) == [0, 1]
+
+
+def test_few_photos_in_a_bin_have_a_wide_interval():
+    sure = np.array([0.95] * 100 + [0.15] * 2)
+    right = np.array([True] * 95 + [False] * 7)
+    table = reliability.binned(sure, right, 10)
+    few, many = table.iloc[0], table.iloc[-1]
+    assert few["accuracy"] == 0
+    assert few["high"] > 0.5
+    assert many["high"] - many["low"] < 0.12
+
+
+def test_what_one_run_says_of_the_test_is_kept_with_it_and_shown(run, page_text, tmp_path):
+    said = pd.read_csv(run.path / "test.csv")
+    assert len(said) == 24
+    assert page_text.count("test photos called so, surest of") == said["category"].nunique()
+    assert set(COLOURS) >= set(said["category"])
+    run_prediction([run, run], tmp_path / "both.csv", forecast=False)
+    assert pd.read_csv(run.path / "test.csv").equals(said)
+
+
+def luminance(colour):
+    "Relative luminance of #rrggbb (WCAG 2)."
+    parts = [int(colour[i : i + 2], 16) / 255 for i in (1, 3, 5)]
+    linear = [c / 12.92 if c <= 0.04045 else ((c + 0.055) / 1.055) ** 2.4 for c in parts]
+    return np.dot(linear, (0.2126, 0.7152, 0.0722))
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_numbers_can_be_read_on_every_cell(browser, run, page_text, scheme):
+    page, _ = opened(browser, run.reports, scheme=scheme)
+    names = ["--ink", "--right", "--right-pale", "--wrong", "--wrong-pale"]
+    ink, *cells = page.evaluate("names => names.map(colour)", names)
+    for cell in cells:
+        low, high = sorted([luminance(ink), luminance(cell)])
+        assert (high + 0.05) / (low + 0.05) >= 4.5
+    page.context.close()

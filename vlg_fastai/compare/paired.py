@@ -1,0 +1,83 @@
+"""Scores of several runs on the same photos in, what of their differences is more than noise out.
+
+Photos are drawn in whole groups of near-duplicates: two copies are no two witnesses.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+RESAMPLES = 2_000
+FLIPS = 5_000
+INTERVAL = (0.025, 0.975)
+SURE = 0.05  # adjusted p below which a difference is called one
+
+
+@dataclass(frozen=True)
+class Paired:
+    """Difference of each run to the reference in mean score, its 95 % interval by the paired
+    bootstrap, and p adjusted for comparing them all; for one run alone McNemar's exact test."""
+
+    difference: np.ndarray
+    low: np.ndarray
+    high: np.ndarray
+    p: np.ndarray
+
+    def verdict(self, i):
+        if self.p[i] >= SURE:
+            return "cannot tell"
+        return "better" if self.difference[i] > 0 else "worse"
+
+
+def against(scores, groups, reference, seed=0):
+    "The `Paired` comparison of `scores` (runs, n), higher is better, with run number `reference`."
+    rng = np.random.default_rng(seed)
+    sums, sizes = grouped(scores - scores[reference], groups)
+    weights = draws(len(sizes), rng)
+    means = weights @ sums.T / (weights @ sizes)[:, None]
+    low, high = np.quantile(means, INTERVAL, axis=0)
+    return Paired(sums.sum(1) / sizes.sum(), low, high, adjusted(sums, rng))
+
+
+def grouped(scores, groups):
+    "(sums (runs, groups), sizes (groups,)) of `scores` (runs, n) over near-duplicates."
+    _, at = np.unique(groups, return_inverse=True)
+    sizes = np.bincount(at).astype(np.float32)
+    sums = np.stack([np.bincount(at, row) for row in scores])
+    return sums.astype(np.float32), sizes
+
+
+def draws(count, rng):
+    "(RESAMPLES, count) how often each of `count` groups is in a bootstrap sample."
+    rows = rng.integers(0, count, (RESAMPLES, count))
+    rows += np.arange(RESAMPLES)[:, None] * count
+    return np.bincount(rows.ravel(), minlength=RESAMPLES * count).reshape(rows.shape).astype("f4")
+
+
+def adjusted(sums, rng):
+    """(runs,) p of no difference, by flipped signs of the differences `sums` (runs, groups).
+
+    A group is flipped for all runs alike, and the largest of all runs counts (Westfall & Young,
+    1993): of many runs some are far off by chance.
+    """
+    length = np.sqrt((sums**2).sum(1))
+    moved = sums / np.maximum(length, 1e-9)[:, None]
+    signs = rng.integers(0, 2, (FLIPS, sums.shape[1]), dtype=np.int8).astype(np.float32) * 2 - 1
+    largest = np.abs(signs @ moved.T).max(1)
+    own = np.abs(moved.sum(1)) - 1e-4  # equal sums differ in their last digits
+    return (1 + (largest[:, None] >= own).sum(0)) / (1 + FLIPS)
+
+
+def of_choosing(scores, groups, seed=0):
+    """What to expect of the run that is chosen because it is the best of `scores` (runs, n).
+
+    Chosen on each bootstrap sample, scored on the photos that are not in it (BBC-CV, Tsamardinos et
+    al., 2018). Its own score is that of the luckiest as well as of the best.
+    """
+    rng = np.random.default_rng(seed)
+    sums, sizes = grouped(scores, groups)
+    weights = draws(len(sizes), rng)
+    inside = weights @ sums.T / (weights @ sizes)[:, None]
+    rest = (weights == 0).astype(np.float32)
+    outside = rest @ sums.T / np.maximum(rest @ sizes, 1)[:, None]
+    return float(outside[np.arange(len(outside)), inside.argmax(1)].mean())

@@ -1,0 +1,98 @@
+"""Runs that held out the same photos in, a row for each out: score, interval, verdict, options."""
+
+from collections import Counter
+from dataclasses import dataclass
+
+import numpy as np
+from scipy.stats import binomtest
+
+from vlg_fastai.compare import paired
+from vlg_fastai.config import RECIPES
+from vlg_fastai.runs import Run
+
+NO_MATTER = {  # where things lie and how fast: no difference that a score could come from
+    "runs", "name", "data", "decisions", "cache", "cache_gb", "workers", "tensorboard", "wandb",
+}  # fmt: skip
+HIGH = {"accuracy": True, "nll": False}  # whether more is better
+
+
+@dataclass(frozen=True)
+class Row:
+    "One run beside the others: figures on the shared photos, and how sure a difference is."
+
+    run: Run
+    accuracy: float
+    interval: tuple[float, float]
+    nll: float
+    difference: float
+    likely: tuple[float, float]
+    p: float
+    verdict: str
+    options: str
+
+    @property
+    def seconds(self):
+        return self.run.facts["seconds"]
+
+    @property
+    def speed(self):
+        return self.run.facts["photos_per_second"]
+
+
+def rows(place, by, reference=None):
+    "[Row] of a Together, against `reference` (a Run among them), or else the best by figure `by`."
+    scores = place.right if by == "accuracy" else -place.nll
+    at = _best(place, by) if reference is None else _place_of(place, reference)
+    found = paired.against(scores, place.groups, at)
+    told = differing([run.config for run in place.runs])
+    right, loss, n = place.right.mean(1), place.nll.mean(1), place.right.shape[1]
+    made = []
+    for i, run in enumerate(place.runs):
+        likely = binomtest(int(place.right[i].sum()), n).proportion_ci(method="wilson")
+        own = "best" if reference is None else "reference"
+        sign = 1 if HIGH[by] else -1
+        ends = sorted((sign * float(found.low[i]), sign * float(found.high[i])))
+        made.append(Row(
+            run, float(right[i]), (likely.low, likely.high), float(loss[i]),
+            sign * float(found.difference[i]), tuple(ends), float(found.p[i]),
+            own if i == at else found.verdict(i), told[i],
+        ))  # fmt: skip
+    return made
+
+
+def _best(place, by):
+    "The run with the best figure; of equal ones that with the better other one."
+    right, nll = place.right.mean(1), place.nll.mean(1)
+    return int(np.lexsort((nll, -right) if by == "accuracy" else (-right, nll))[0])
+
+
+def _place_of(place, reference):
+    return next(i for i, run in enumerate(place.runs) if run.path == reference.path)
+
+
+def differing(configs):
+    "What each run was asked for otherwise than most; what its recipe implies is not told again."
+    keys = sorted(set().union(*configs) - NO_MATTER)
+    told = [{key: value(config.get(key)) for key in keys} for config in configs]
+    most = {key: Counter(one[key] for one in told).most_common(1)[0][0] for key in keys}
+    implied = [RECIPES.get(config.get("recipe"), {}) for config in configs]
+    return [
+        ", ".join(
+            f"{key} {one[key]}"
+            for key in keys
+            if one[key] != most[key] and not (key in recipe and one[key] == value(recipe[key]))
+        )
+        for one, recipe in zip(told, implied, strict=True)
+    ]
+
+
+def value(given):
+    return "-" if given is None else f"{given:g}" if isinstance(given, float) else str(given)
+
+
+SORTS = {
+    "score": lambda row, by: -getattr(row, by) if HIGH[by] else getattr(row, by),
+    "run": lambda row, by: row.run.number,
+    "seconds": lambda row, by: row.seconds,
+    "speed": lambda row, by: -(row.speed or 0),
+}

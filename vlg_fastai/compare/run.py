@@ -1,0 +1,135 @@
+"""Config and finished runs in, a table of them on the screen and on a page out."""
+
+import dataclasses
+import os
+from pathlib import Path
+
+from vlg_fastai import page
+from vlg_fastai.compare import judged, paired
+from vlg_fastai.compare.rows import SORTS, rows
+from vlg_fastai.config import UserError
+from vlg_fastai.console import clock, console, printable, say, show
+from vlg_fastai.report.charts import FIRST, INK, SECOND, SOFT, axis, chart
+
+COLUMNS = {  # name -> the width of a terminal from which it has room
+    "run": 0, "accuracy": 0, "95 %": 110, "verdict": 0, "to the best": 0, " 95 %": 160, "p": 160,
+    "NLL": 0, "time": 90, "photos/s": 120, "kept": 180, "options": 100,
+}  # fmt: skip
+ALONE = "not comparable"
+DRAWN = 40  # runs of a chart
+COLOURS = {"best": INK, "reference": INK, "worse": SECOND, "better": FIRST}
+
+
+def compare(cfg, chosen, reference):
+    "Say how the runs `chosen` compare, with `reference` or the best; write index.html, its path."
+    found = judged.together(judged.judge_all(chosen))
+    if not found:
+        raise UserError(f"--runs {cfg.runs}: no finished run in it held out any photos")
+    parts = [part(cfg, place, reference) for place in found if len(place.runs) > 1]
+    parts += lonely(cfg, [place for place in found if len(place.runs) == 1])
+    for one in parts:
+        say_part(one)
+    path = page.write(cfg.runs / "index.html", "runs.html", **on_page(cfg, parts))
+    say(f"written: {path}")
+    return path
+
+
+def part(cfg, place, reference):
+    "What is known of runs that held out the same photos, sorted as asked."
+    inside = reference and any(run.path == reference.path for run in place.runs)
+    made = rows(place, cfg.by, reference if inside else None)
+    scores = place.right if cfg.by == "accuracy" else -place.nll
+    photos = place.right.shape[1]
+    return {
+        "title": f"{len(made)} runs on the same {photos} held-out photos",
+        "rows": ordered(cfg, made),
+        "lines": [choosing(cfg.by, made, paired.of_choosing(scores, place.groups))],
+        "other": reference.path.name if inside else "the best",
+    }
+
+
+def lonely(cfg, places):
+    "The same of runs that share their held-out photos with no other, if there are any."
+    made = [dataclasses.replace(rows(place, cfg.by)[0], verdict=ALONE) for place in places]
+    if not made:
+        return []
+    title = "runs that hold out other photos than any other: never compare their scores"
+    return [{"title": title, "rows": ordered(cfg, made), "lines": [], "other": "the best"}]
+
+
+def ordered(cfg, made):
+    return sorted(made, key=lambda row: (SORTS[cfg.sort](row, cfg.by), row.run.number))
+
+
+def choosing(by, made, expected):
+    best = max(row.accuracy for row in made) if by == "accuracy" else min(row.nll for row in made)
+    return (
+        f"the best of {len(made)} runs has {by} {best:.3f}; chosen on some photos and scored on"
+        f" others, the best has {abs(expected):.3f}: that is what to expect of it"
+    )
+
+
+def say_part(one):
+    kept = [name for name, least in COLUMNS.items() if console.width >= least]
+    told = [cells(row) for row in one["rows"]]
+    names = [name.replace("the best", one["other"]).strip() for name in kept]
+    show(one["title"], names, [[row[name] for name in kept] for row in told])
+    for line in one["lines"]:
+        say(line)
+
+
+def cells(row):
+    "{column: text} of a row."
+    low, high = row.interval
+    less, more = row.likely
+    compared = row.verdict in ("better", "worse", "cannot tell")
+    return {
+        "run": printable(row.run.path.name),
+        "accuracy": f"{row.accuracy:.4f}",
+        "95 %": f"{low:.3f} to {high:.3f}",
+        "verdict": row.verdict,
+        "to the best": f"{row.difference:+.4f}" if compared else "",
+        " 95 %": f"{less:+.3f} to {more:+.3f}" if compared else "",
+        "p": f"{max(row.p, 0.001):.3f}" if compared else "",
+        "NLL": f"{row.nll:.4f}",
+        "options": printable(row.options),
+        "kept": row.run.facts.get("model") or "",
+        "time": clock(row.seconds),
+        "photos/s": f"{row.speed:.0f}" if row.speed else "",
+    }
+
+
+def on_page(cfg, parts):
+    "The values of the page's template."
+    shown = [{**one, "rows": [linked(row, cfg.runs) for row in one["rows"]]} for one in parts]
+    drawn = [one for one in parts if one["lines"]]  # of runs that can be compared
+    charts = {f"part{i}": forest(one["rows"], cfg.by) for i, one in enumerate(drawn)}
+    return {"by": cfg.by, "parts": shown, "columns": COLUMNS, "charts": charts}
+
+
+def linked(row, root):
+    "The cells of a row, the page of its run if there is one, and the seconds to sort by."
+    report = row.run.path / "reports" / "index.html"
+    link = os.path.relpath(report, root) if report.exists() else ""
+    return {"cells": cells(row), "link": Path(link).as_posix() if link else "",
+            "seconds": row.seconds}  # fmt: skip
+
+
+def forest(made, by):
+    "A chart of the runs' figures, accuracies with their intervals, in the order of the table."
+    made = made[:DRAWN]
+    values = [getattr(row, by) for row in made]
+    bars = {}
+    if by == "accuracy":
+        above = [row.interval[1] - row.accuracy for row in made]
+        below = [row.accuracy - row.interval[0] for row in made]
+        bars = {"error_x": {"type": "data", "array": above, "arrayminus": below, "color": SOFT,
+                            "symmetric": False, "thickness": 1}}  # fmt: skip
+    data = {
+        "type": "scatter", "mode": "markers", "x": values, "text": [row.verdict for row in made],
+        "y": [printable(row.run.path.name) for row in made], **bars,
+        "marker": {"size": 9, "color": [COLOURS.get(row.verdict, SOFT) for row in made]},
+        "hovertemplate": "%{y}<br>%{x:.4f}, %{text}<extra></extra>",
+    }  # fmt: skip
+    side = {"type": "category", "autorange": "reversed", "tickmode": "linear", "dtick": 1}
+    return chart([data], 110 + 24 * len(made), xaxis=axis(by), yaxis=axis("", **side))

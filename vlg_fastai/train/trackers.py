@@ -1,0 +1,90 @@
+"""Options in, fastai's own callbacks that log a run to TensorBoard or Weights & Biases out."""
+
+from contextlib import contextmanager
+
+from vlg_fastai.cli import as_json
+from vlg_fastai.config import UserError
+
+FIGURES = ("accuracy", "macro_f1", "nll", "ece", "seconds")  # of the model that is kept
+
+
+class TensorBoard:
+    "Curves of the fit and, at its end, options beside figures, in the run's folder `tensorboard`."
+
+    def __init__(self, cfg, run):
+        self.options, self.folder = as_json(cfg), run.path / "tensorboard"
+
+    def attach(self, learn):
+        from fastai.callback.tensorboard import TensorBoardCallback
+
+        learn.add_cb(TensorBoardCallback(self.folder, trace_model=False, log_preds=False))
+
+    def tell(self, figures):
+        from torch.utils.tensorboard import SummaryWriter
+
+        options = {key: value for key, value in self.options.items() if _simple(value)}
+        with SummaryWriter(self.folder) as writer:
+            kept = {f"kept/{key}": value for key, value in figures.items()}  # no point of a curve
+            writer.add_hparams(options, kept, run_name=".")
+
+    def close(self):
+        "Every writer is closed where it was opened."
+
+
+class WandB:
+    "The same as a run of a Weights & Biases project, under the name of the run folder."
+
+    def __init__(self, cfg, run):
+        import wandb
+
+        about = {"project": cfg.wandb, "name": run.path.name, "config": as_json(cfg)}
+        try:
+            self.run = wandb.init(dir=run.path, **about)
+        except wandb.errors.Error as error:
+            raise UserError(
+                f"--wandb {cfg.wandb}: {error}; without a network set WANDB_MODE=offline"
+            ) from None
+
+    def attach(self, learn):
+        from fastai.callback.wandb import WandbCallback
+
+        # the callback walks through all that the learner was made with and breaks off at what has
+        # no attributes (fastai 2.8.12); what was asked for is in the run's config already
+        learn.gather_args = dict
+        learn.add_cb(WandbCallback(log_preds=False))
+
+    def tell(self, figures):
+        self.run.summary.update(figures)
+
+    def close(self):
+        self.run.finish()
+
+
+TRACKERS = {"tensorboard": TensorBoard, "wandb": WandB}
+
+
+@contextmanager
+def tracked(cfg, run, learn):
+    """Log the fit of `learn`, or of a run that has none, to what `cfg` names.
+
+    Yields a function that is told the facts of the run at its end.
+    """
+    made = []
+    try:
+        for option, tracker in TRACKERS.items():
+            if getattr(cfg, option):
+                made.append(tracker(cfg, run))
+        for tracker in made if learn else ():
+            tracker.attach(learn)
+        yield lambda facts: [tracker.tell(_figures(facts)) for tracker in made]
+    finally:
+        for tracker in made:
+            tracker.close()
+
+
+def _figures(facts):
+    return {key: facts[key] for key in FIGURES if facts[key] is not None}
+
+
+def _simple(value):
+    return isinstance(value, bool | int | float | str)
