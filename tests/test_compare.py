@@ -110,6 +110,13 @@ def test_copies_of_a_photo_are_one_witness():
     assert copies.high[1] - copies.low[1] > 2 * (alone.high[1] - alone.low[1])
 
 
+def test_the_interval_of_an_accuracy_is_wilsons():
+    right = np.arange(40) < np.array([[40], [33], [2], [0]])
+    for row, found in zip(right, paired.wilson(right.astype(float)), strict=True):
+        expected = binomtest(int(row.sum()), 40).proportion_ci(method="wilson")
+        assert found == pytest.approx([expected.low, expected.high], abs=1e-9)
+
+
 def test_the_interval_holds_the_truth_as_often_as_it_says():
     rng, held = np.random.default_rng(3), 0
     for i in range(100):

@@ -22,12 +22,12 @@ def made(run, **options):
 
 CONFUSION = {"confusion.png", "confusion.csv", "confused_pairs.csv", "per_class.csv"}
 LOSSES = {"top_losses.png", "top_losses.csv"}
-MAPS = {"gradcam.png"}
+MAPS, PAGE = {"gradcam.png"}, {"index.html"}
 RELIABILITY = {"reliability.png", "reliability.csv"}
 
 
 def test_without_a_choice_every_report_is_made(finished_run):
-    assert made(finished_run) == CONFUSION | LOSSES | MAPS | RELIABILITY
+    assert made(finished_run) == CONFUSION | LOSSES | MAPS | RELIABILITY | PAGE
 
 
 def test_a_named_report_is_the_only_one(finished_run):
@@ -35,6 +35,7 @@ def test_a_named_report_is_the_only_one(finished_run):
     assert made(finished_run, top_losses=()) == LOSSES
     assert made(finished_run, gradcam=(5,)) == MAPS
     assert made(finished_run, reliability=(5,)) == RELIABILITY
+    assert made(finished_run, page=True) == PAGE
 
 
 def test_the_number_of_top_losses_is_taken(finished_run):

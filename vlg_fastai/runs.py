@@ -4,6 +4,7 @@ import json
 import math
 import os
 import re
+from collections import defaultdict
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
@@ -192,14 +193,16 @@ def write_csv(path, table):
         )
 
 
-def read_csv(path):
-    "A table that `write_csv` wrote; text stays text, for a class may be called `nan` or `007`."
+def read_csv(path, numbers=None):
+    """A table that `write_csv` wrote; text stays text, for a class may be called `nan` or `007`.
+
+    numbers: type of all other columns, which is faster than finding out.
+    """
     import pandas as pd  # here: the commands look for runs before anything heavy is loaded
 
     text = dict.fromkeys(("file", "label", "folder", "content", "split", "problem"), str)
+    types = defaultdict(lambda: numbers, text) if numbers else text
     try:
-        return pd.read_csv(
-            path, dtype=text, keep_default_na=False, encoding_errors="surrogateescape"
-        )
+        return pd.read_csv(path, dtype=types, na_filter=False, encoding_errors="surrogateescape")
     except (OSError, ValueError) as error:
         raise UserError(f"--run {path.parent}: cannot read {path.name} ({error})") from None

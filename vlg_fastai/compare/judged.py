@@ -1,7 +1,6 @@
 """Run folders in, whether each was right about the photos it held out out: grouped by split."""
 
 import hashlib
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 import numpy as np
@@ -16,13 +15,16 @@ SAME = 0.7  # share of their held-out photos that runs of one comparison have in
 
 @dataclass(frozen=True)
 class Judged:
-    """What `run` made of its held-out photos: a table of file, label, right (0 or 1), nll (nats).
+    """What `run` made of its held-out photos: files, labels, right (0 or 1), nll (nats), all (n,).
 
     `split` tells runs of one and the same split."""
 
     run: Run
     split: str
-    photos: pd.DataFrame
+    files: np.ndarray
+    labels: np.ndarray
+    right: np.ndarray
+    nll: np.ndarray
 
 
 @dataclass(frozen=True)
@@ -38,8 +40,7 @@ class Together:
 
 def judge_all(chosen):
     "[Judged] of the runs `chosen`; one that cannot be read, or held nothing out, costs a line."
-    with ThreadPoolExecutor() as pool:
-        found = list(pool.map(_judge, chosen))
+    found = [_judge(run) for run in chosen]  # in threads they wait for each other: half as fast
     for reason in (one for one in found if isinstance(one, str)):
         say(f"left out: {reason}")
     return [one for one in found if isinstance(one, Judged)]
@@ -47,7 +48,7 @@ def judge_all(chosen):
 
 def _judge(run):
     try:
-        table = read_csv(run.path / VALID)
+        table = read_csv(run.path / VALID, np.float32)
         split = (run.path / SPLIT).read_bytes()
         run.config, run.facts  # noqa: B018  a damaged one is said here as well
     except UserError as error:
@@ -56,14 +57,11 @@ def _judge(run):
         return f"{run.path}: cannot read {SPLIT} ({error.strerror})"
     if table.empty:
         return f"{run.path}: it held out no photos"
-    probs, classes = table.iloc[:, 2:].to_numpy(np.float32), list(table.columns[2:])
+    probs, classes = table.iloc[:, 2:].to_numpy(), list(table.columns[2:])
     y = pd.Categorical(table.iloc[:, 1], classes).codes
     own = np.maximum(probs[np.arange(len(y)), y], 1e-12)
-    photos = pd.DataFrame(
-        {"file": table.iloc[:, 0], "label": table.iloc[:, 1], "right": probs.argmax(1) == y,
-         "nll": -np.log(own)}
-    )  # fmt: skip
-    return Judged(run, hashlib.sha1(split).hexdigest(), photos)
+    right, told = (probs.argmax(1) == y).astype(float), table.iloc[:, :2].to_numpy().T
+    return Judged(run, hashlib.sha1(split).hexdigest(), *told, right, -np.log(own).astype(float))
 
 
 def together(judged):
@@ -72,45 +70,42 @@ def together(judged):
     A photo is its content and its label, so that renamed or moved data are still the same.
     Backbones and decisions move a few to the other side; no run is scored on what it was taught.
     """
-    keyed = [(one, table) for one, table in zip(judged, _keyed(judged), strict=True)]
+    splits = {}
+    for one in judged:
+        splits.setdefault(one.split, []).append(one)
     sets = []
-    for one, table in keyed:
-        mine = set(table.index)
+    for members in splits.values():
+        keys = photos_of(members[0])
         for place in sets:
-            shared = place["shared"] & mine
-            if len(shared) >= SAME * max(len(mine), len(place["first"])):
+            shared = place["shared"] & set(keys)
+            if len(shared) >= SAME * max(len(keys), len(place["first"])):
                 place["shared"] = shared
-                place["runs"].append((one, table))
+                place["members"].append((members, keys))
                 break
         else:
-            sets.append({"first": mine, "shared": mine, "runs": [(one, table)]})
+            sets.append({"first": keys, "shared": set(keys), "members": [(members, keys)]})
     return sorted((_aligned(place) for place in sets), key=lambda one: -len(one.runs))
 
 
-def _keyed(judged):
-    "For each run its photos under (content, label, how many such came before)."
-    splits = {}
-    for one in judged:
-        if one.split not in splits:
-            splits[one.split] = _index(one)
-    return [one.photos.set_axis(splits[one.split][0]).assign(group=splits[one.split][1])
-            for one in judged]  # fmt: skip
-
-
-def _index(one):
+def photos_of(one):
+    "{(content, label, how many such came before): near-duplicate group} of its held-out photos."
     split = read_csv(one.run.path / SPLIT).set_index("file")
-    known = split.loc[one.photos["file"], ["content", "group"]].reset_index(drop=True)
-    key = pd.DataFrame({"content": known["content"], "label": one.photos["label"]})
+    known = split.loc[one.files, ["content", "group"]].reset_index(drop=True)
+    key = pd.DataFrame({"content": known["content"], "label": one.labels})
     before = key.groupby(["content", "label"]).cumcount()
-    return list(zip(key["content"], key["label"], before, strict=True)), known["group"].to_numpy()
+    keys = zip(key["content"], key["label"], before, strict=True)
+    return dict(zip(keys, known["group"], strict=True))
 
 
 def _aligned(place):
-    kept = [key for key in place["runs"][0][1].index if key in place["shared"]]
-    same = [table if list(table.index) == kept else table.loc[kept] for _, table in place["runs"]]
-    return Together(
-        [one.run for one, _ in place["runs"]],
-        np.stack([table["right"].to_numpy(float) for table in same]),
-        np.stack([table["nll"].to_numpy(float) for table in same]),
-        same[0]["group"].to_numpy(),
-    )
+    "Scores in the order of the first split's photos; all runs of one split have the same order."
+    kept = [key for key in place["first"] if key in place["shared"]]
+    runs, right, nll = [], [], []
+    for members, keys in place["members"]:
+        at = pd.Index(list(keys), tupleize_cols=False).get_indexer(kept)
+        for one in members:
+            runs.append(one.run)
+            right.append(one.right[at])
+            nll.append(one.nll[at])
+    groups = np.array([place["first"][key] for key in kept])
+    return Together(runs, np.stack(right), np.stack(nll), groups)

@@ -4,6 +4,7 @@ Photos are drawn in whole groups of near-duplicates: two copies are no two witne
 """
 
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 
@@ -31,12 +32,19 @@ class Paired:
 
 def against(scores, groups, reference, seed=0):
     "The `Paired` comparison of `scores` (runs, n), higher is better, with run number `reference`."
-    rng = np.random.default_rng(seed)
     sums, sizes = grouped(scores - scores[reference], groups)
-    weights = draws(len(sizes), rng)
+    weights = draws(len(sizes), seed)
     means = weights @ sums.T / (weights @ sizes)[:, None]
     low, high = np.quantile(means, INTERVAL, axis=0)
-    return Paired(sums.sum(1) / sizes.sum(), low, high, adjusted(sums, rng))
+    return Paired(sums.sum(1) / sizes.sum(), low, high, adjusted(sums, seed))
+
+
+def wilson(right):
+    "95 % intervals (runs, 2) of accuracies, from `right` (runs, n) of 0 and 1 (Wilson, 1927)."
+    n, share, z = right.shape[1], right.mean(1), 1.959963984540054
+    middle = (share + z**2 / (2 * n)) / (1 + z**2 / n)
+    half = z / (1 + z**2 / n) * np.sqrt(share * (1 - share) / n + z**2 / (4 * n**2))
+    return np.stack([middle - half, middle + half], axis=1)
 
 
 def grouped(scores, groups):
@@ -47,14 +55,15 @@ def grouped(scores, groups):
     return sums.astype(np.float32), sizes
 
 
-def draws(count, rng):
+@lru_cache(maxsize=1)  # one comparison asks for them twice
+def draws(count, seed):
     "(RESAMPLES, count) how often each of `count` groups is in a bootstrap sample."
-    rows = rng.integers(0, count, (RESAMPLES, count))
+    rows = np.random.default_rng(seed).integers(0, count, (RESAMPLES, count))
     rows += np.arange(RESAMPLES)[:, None] * count
     return np.bincount(rows.ravel(), minlength=RESAMPLES * count).reshape(rows.shape).astype("f4")
 
 
-def adjusted(sums, rng):
+def adjusted(sums, seed):
     """(runs,) p of no difference, by flipped signs of the differences `sums` (runs, groups).
 
     A group is flipped for all runs alike, and the largest of all runs counts (Westfall & Young,
@@ -62,6 +71,7 @@ def adjusted(sums, rng):
     """
     length = np.sqrt((sums**2).sum(1))
     moved = sums / np.maximum(length, 1e-9)[:, None]
+    rng = np.random.default_rng(seed)
     signs = rng.integers(0, 2, (FLIPS, sums.shape[1]), dtype=np.int8).astype(np.float32) * 2 - 1
     largest = np.abs(signs @ moved.T).max(1)
     own = np.abs(moved.sum(1)) - 1e-4  # equal sums differ in their last digits
@@ -74,9 +84,8 @@ def of_choosing(scores, groups, seed=0):
     Chosen on each bootstrap sample, scored on the photos that are not in it (BBC-CV, Tsamardinos et
     al., 2018). Its own score is that of the luckiest as well as of the best.
     """
-    rng = np.random.default_rng(seed)
     sums, sizes = grouped(scores, groups)
-    weights = draws(len(sizes), rng)
+    weights = draws(len(sizes), seed)
     inside = weights @ sums.T / (weights @ sizes)[:, None]
     rest = (weights == 0).astype(np.float32)
     outside = rest @ sums.T / np.maximum(rest @ sizes, 1)[:, None]

@@ -4,7 +4,6 @@ from collections import Counter
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.stats import binomtest
 
 from vlg_fastai.compare import paired
 from vlg_fastai.config import RECIPES
@@ -45,15 +44,14 @@ def rows(place, by, reference=None):
     at = _best(place, by) if reference is None else _place_of(place, reference)
     found = paired.against(scores, place.groups, at)
     told = differing([run.config for run in place.runs])
-    right, loss, n = place.right.mean(1), place.nll.mean(1), place.right.shape[1]
+    right, loss, intervals = place.right.mean(1), place.nll.mean(1), paired.wilson(place.right)
     made = []
     for i, run in enumerate(place.runs):
-        likely = binomtest(int(place.right[i].sum()), n).proportion_ci(method="wilson")
         own = "best" if reference is None else "reference"
         sign = 1 if HIGH[by] else -1
         ends = sorted((sign * float(found.low[i]), sign * float(found.high[i])))
         made.append(Row(
-            run, float(right[i]), (likely.low, likely.high), float(loss[i]),
+            run, float(right[i]), tuple(map(float, intervals[i])), float(loss[i]),
             sign * float(found.difference[i]), tuple(ends), float(found.p[i]),
             own if i == at else found.verdict(i), told[i],
         ))  # fmt: skip

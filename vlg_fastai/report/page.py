@@ -3,6 +3,7 @@
 from collections import Counter
 from dataclasses import asdict, fields
 
+import pandas as pd
 from sklearn.metrics import confusion_matrix
 
 from vlg_fastai import page
@@ -67,7 +68,8 @@ def drawn(given, counts, names, forecast):
     found = {"confusion": charts.confusion(counts, names),
              "reliability": charts.reliability(table)}  # fmt: skip
     if (given.run.path / HISTORY).exists():
-        found["curves"] = charts.curves(read_csv(given.run.path / HISTORY), facts["best_epoch"])
+        history = read_csv(given.run.path / HISTORY).apply(pd.to_numeric, errors="coerce")
+        found["curves"] = charts.curves(history, facts["best_epoch"])
     if forecast.rows:
         found["likeness"] = charts.likeness(given.scene.evidence)
     return found
