@@ -6,7 +6,7 @@ from pathlib import Path
 
 from vlg_fastai import page
 from vlg_fastai.compare import judged, paired
-from vlg_fastai.compare.rows import SORTS, rows
+from vlg_fastai.compare.rows import SORTS, differing, rows
 from vlg_fastai.config import UserError
 from vlg_fastai.console import clock, console, printable, say, show
 from vlg_fastai.report.charts import FIRST, INK, SECOND, SOFT, axis, chart
@@ -50,11 +50,16 @@ def part(cfg, place, reference):
 
 def lonely(cfg, places):
     "The same of runs that share their held-out photos with no other, if there are any."
-    made = [dataclasses.replace(rows(place, cfg.by)[0], verdict=ALONE) for place in places]
-    if not made:
+    if not places:
         return []
+    places = sorted(places, key=lambda place: place.runs[0].number)  # by score would compare them
+    told = differing([place.runs[0].config for place in places])
+    made = [
+        dataclasses.replace(rows(place, cfg.by)[0], verdict=ALONE, options=options)
+        for place, options in zip(places, told, strict=True)
+    ]
     title = "runs that hold out other photos than any other: never compare their scores"
-    return [{"title": title, "rows": ordered(cfg, made), "lines": [], "other": "the best"}]
+    return [{"title": title, "rows": made, "lines": [], "other": "the best"}]
 
 
 def ordered(cfg, made):

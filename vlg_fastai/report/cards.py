@@ -1,5 +1,7 @@
 """The worst losses of a run in, a card for each out: what the model sees, and what lies around."""
 
+import numpy as np
+
 from vlg_fastai.config import UserError
 from vlg_fastai.console import printable, say
 from vlg_fastai.report.around import READINGS
@@ -9,19 +11,25 @@ from vlg_fastai.report.losses import worst
 
 def cards(given, count, album, around):
     "One dict a photo for the page's template; without `around` only what the model itself tells."
-    rows, table = worst(given.held, count)
-    explained = maps(given, rows)
+    rows, _ = worst(given.held, count)
+    asked = [[given.held.guess[i], other(given.held, i)] for i in rows]
+    explained = maps(given, rows, asked)
     return [
-        card(given, album, around, row, found)
-        for row, found in zip(table.itertuples(), explained, strict=True)
+        card(given, album, around, i, targets, found)
+        for i, targets, found in zip(rows, asked, explained, strict=True)
     ]
 
 
-def maps(given, rows):
+def other(held, i):
+    "The class to hold against the answer: the label, or the next best where that is the answer."
+    if held.y[i] != held.guess[i]:
+        return held.y[i]
+    return int(np.argsort(-held.probs[i], kind="stable")[1])
+
+
+def maps(given, rows, targets):
     "What the model looks at, or nothing where its kind has no maps."
-    held = given.held
-    paths = [given.data / file for file in held.files[rows]]
-    targets = [[held.guess[i], held.y[i]] for i in rows]
+    paths = [given.data / file for file in given.held.files[rows]]
     try:
         return given.explainer(paths, targets)
     except UserError as error:
@@ -29,32 +37,29 @@ def maps(given, rows):
         return [None] * len(rows)
 
 
-def card(given, album, around, row, found):
-    at = around.row.get(row.file) if around else None
-    photo = Photo(album.add(given.data / row.file), row.file).shown
+def card(given, album, around, i, targets, found):
+    held = given.held
+    at = around.row.get(held.files[i]) if around else None
+    photo = Photo(album.add(given.data / held.files[i]), held.files[i]).shown
     overlays = [album.put(image) for image in found.overlays] if found else [None, None]
+    right = bool(held.y[i] == held.guess[i])
+    words = ("answer and label", "next best") if right else ("answer", "label")
     sides = [
-        side(name, p, picture, nearest(around, album, at, given.held.classes.index(name)))
-        for name, p, picture in (
-            (row.prediction, row.p_prediction, overlays[0]), (row.truth, row.p_truth, overlays[1]),
-        )
+        {"words": told, **side(held.classes[k], held.probs[i, k], overlay),
+         "near": nearest(around, album, at, k)}
+        for told, k, overlay in zip(words, targets, overlays, strict=True)
     ]  # fmt: skip
     known = {"reading": "", "doubt": "", "twins": [], "rank": ""}
     return {
-        "photo": photo, "loss": f"{row.loss:.2f}", "right": row.truth == row.prediction,
-        "model": sides[0], "label": sides[1],
-        **(known if at is None else told(around, album, at)),
+        "photo": photo, "loss": f"{held.losses[i]:.2f}", "sides": sides,
+        **(known if at is None else told_of(around, album, at)),
     }  # fmt: skip
 
 
-def side(name, p, overlay, near):
-    "What speaks for one class: its probability, the map, the nearest training photos."
-    return {
-        "name": printable(name),
-        "p": f"{p:.2f}" if p >= 0.005 else "< .01",
-        "map": overlay,
-        "near": near,
-    }
+def side(name, p, overlay):
+    "What speaks for one class: its probability and the map."
+    told = f"{p:.2f}" if p >= 0.005 else "< .01"
+    return {"name": printable(name), "p": told, "map": overlay}
 
 
 def nearest(around, album, at, label):
@@ -63,7 +68,7 @@ def nearest(around, album, at, label):
     return [of_scene(around.scene, row, album).shown for row in around.nearest(at, label)]
 
 
-def told(around, album, at):
+def told_of(around, album, at):
     "What the labelled photos say of the one in row `at`."
     doubt, labels, reading = around.doubt(at), around.scene.shown["label"], around.reading(at)
     tag, words = READINGS[reading]
