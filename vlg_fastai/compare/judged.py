@@ -1,6 +1,5 @@
 """Run folders in, whether each was right about the photos it held out out: grouped by split."""
 
-import hashlib
 from dataclasses import dataclass
 
 import numpy as np
@@ -20,7 +19,7 @@ class Judged:
     `split` tells runs of one and the same split."""
 
     run: Run
-    split: str
+    split: int
     files: np.ndarray
     labels: np.ndarray
     right: np.ndarray
@@ -40,13 +39,14 @@ class Together:
 
 def judge_all(chosen):
     "[Judged] of the runs `chosen`; one that cannot be read, or held nothing out, costs a line."
-    found = [_judge(run) for run in chosen]  # in threads they wait for each other: half as fast
+    splits = []  # contents of split.csv; nearly always one or a few
+    found = [_judge(run, splits) for run in chosen]  # in threads they wait for each other
     for reason in (one for one in found if isinstance(one, str)):
         say(f"left out: {reason}")
     return [one for one in found if isinstance(one, Judged)]
 
 
-def _judge(run):
+def _judge(run, splits):
     try:
         table = read_csv(run.path / VALID, np.float32)
         split = (run.path / SPLIT).read_bytes()
@@ -61,7 +61,14 @@ def _judge(run):
     y = pd.Categorical(table.iloc[:, 1], classes).codes
     own = np.maximum(probs[np.arange(len(y)), y], 1e-12)
     right, told = (probs.argmax(1) == y).astype(float), table.iloc[:, :2].to_numpy().T
-    return Judged(run, hashlib.sha1(split).hexdigest(), *told, right, -np.log(own).astype(float))
+    return Judged(run, _number_of(split, splits), *told, right, -np.log(own).astype(float))
+
+
+def _number_of(content, known):
+    "The place of `content` among those `known`, which it joins if it is new."
+    if content not in known:
+        known.append(content)
+    return known.index(content)
 
 
 def together(judged):
@@ -72,7 +79,7 @@ def together(judged):
     """
     splits = {}
     for one in judged:
-        splits.setdefault(one.split, []).append(one)
+        splits.setdefault((one.split, *one.files), []).append(one)
     sets = []
     for members in splits.values():
         keys = photos_of(members[0])

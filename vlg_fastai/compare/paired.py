@@ -8,8 +8,8 @@ from functools import lru_cache
 
 import numpy as np
 
-RESAMPLES = 2_000
-FLIPS = 5_000
+RESAMPLES = 1_000
+FLIPS = 2_000
 INTERVAL = (0.025, 0.975)
 SURE = 0.05  # adjusted p below which a difference is called one
 
