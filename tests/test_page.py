@@ -166,6 +166,17 @@ def test_without_photos_and_test_the_page_says_so_and_is_written(run, tmp_path, 
     assert "no picture" in text
 
 
+def test_photos_that_are_elsewhere_are_said_and_the_rest_is_there(run, tmp_path, capsys):
+    other = draw_folder(tmp_path / "other", dict.fromkeys(COLOURS, 2), seed=9)
+    copy = Run(shutil.copytree(run.path, tmp_path / "0001-x"))
+    facts = {key: value for key, value in run.facts.items() if key not in ("model", "candidates")}
+    (copy.path / "facts.json").write_text(json.dumps(facts))  # as the oldest runs have them
+    text = written(copy, data=other)
+    assert "photos are not in" in capsys.readouterr().out
+    assert figures(text)["kept"][0] == "fine-tuned"
+    assert "no picture" in text
+
+
 def test_a_run_without_trained_weights_has_a_page_without_neighbours(toy, tmp_path):
     made = run_training(toy_config(toy, tmp_path, epochs=1))
     text = written(made)

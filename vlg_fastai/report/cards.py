@@ -6,7 +6,7 @@ from vlg_fastai.config import UserError
 from vlg_fastai.console import printable, say
 from vlg_fastai.report.around import READINGS
 from vlg_fastai.report.gallery import Photo, of_scene
-from vlg_fastai.report.losses import worst
+from vlg_fastai.report.losses import say_missing, worst
 
 
 def cards(given, count, album, around):
@@ -31,10 +31,12 @@ def maps(given, rows, targets):
     "What the model looks at, or nothing where its kind has no maps."
     paths = [given.data / file for file in given.held.files[rows]]
     try:
-        return given.explainer(paths, targets)
+        explained = given.explainer(paths, targets)
     except UserError as error:
         say(str(error))
         return [None] * len(rows)
+    say_missing(explained, given.data)
+    return explained
 
 
 def card(given, album, around, i, targets, found):

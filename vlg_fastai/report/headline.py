@@ -43,13 +43,18 @@ def expected(given):
     )  # fmt: skip
 
 
+def contest(run):
+    "Figures of the models that the run could have kept; the oldest runs had no choice."
+    return run.facts.get("candidates", [])
+
+
 def figures(run, held, forecast):
     "[(name, figure, note)] of a run, the ones to be read first first."
     facts = run.facts
     error = standard_error(facts["accuracy"], len(held.y))
     photos = facts["photos"]
     size = (run.path / WEIGHTS).stat().st_size / 1e6 if (run.path / WEIGHTS).exists() else None
-    speed, candidates = facts["photos_per_second"], [row["model"] for row in facts["candidates"]]
+    speed, candidates = facts["photos_per_second"], [row["model"] for row in contest(run)]
     pace = f"{speed:.0f} photos/s" if speed else "without an epoch"
     return [
         ("validation accuracy", f"{facts['accuracy']:.3f}", f"± {error:.3f}, {len(held.y)} photos"),
@@ -57,7 +62,7 @@ def figures(run, held, forecast):
         ("macro-F1", f"{facts['macro_f1']:.3f}", f"{len(facts['classes'])} classes"),
         ("NLL", f"{facts['nll']:.3f}", f"{facts['nll_before']:.3f} before calibration"),
         ("calibration error", f"{facts['ece']:.3f}", f"{facts['ece_before']:.3f} before"),
-        ("kept", facts["model"], "best of " + ", ".join(candidates)),
+        ("kept", facts.get("model", "fine-tuned"), "best of " + ", ".join(candidates)),
         ("training", clock(facts["seconds"]), pace),
         ("model", f"{size:.0f} MB" if size else "gone", facts["arch"]),
         ("training photos", str(photos["train"]), f"{photos['valid']} more are held out"),

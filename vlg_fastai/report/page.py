@@ -29,6 +29,7 @@ def report(given, count):
         "run": given.run.path.name,
         "path": printable(given.run.path),
         "facts": given.run.facts,
+        "candidates": headline.contest(given.run),
         "figures": headline.figures(given.run, given.held, forecast),
         "expected": forecast,
         "charts": drawn(given, counts, names, forecast),
