@@ -24,10 +24,10 @@ from vlg_fastai import device
 from vlg_fastai.config import InterpretConfig
 from vlg_fastai.data.decisions import COLUMNS
 from vlg_fastai.model.scores import standard_error
-from vlg_fastai.report import album, charts, reliability
+from vlg_fastai.report import album, charts, gallery, reliability
 from vlg_fastai.report.around import Around
 from vlg_fastai.report.interpret import interpret, surroundings
-from vlg_fastai.report.stored import held_out
+from vlg_fastai.report.stored import Given, HeldOut, held_out
 from vlg_fastai.runs import Run
 
 MACHINE = {"device": "cpu", "precision": "fp32", "workers": 0}
@@ -358,6 +358,30 @@ def test_of_many_classes_those_with_the_most_mistakes_are_drawn():
     drawn = charts.confusion(counts, [str(i) for i in range(n)])["data"][0]["x"]
     assert len(drawn) == charts.MOST_CLASSES
     assert {"110", "3", "7", "115"} <= set(drawn)
+
+
+def test_a_thousand_classes_are_laid_out_in_seconds(tmp_path):
+    n = 1_000
+    counts = np.eye(n, dtype=int) * 9
+    rng = np.random.default_rng(0)
+    np.add.at(counts, (rng.integers(0, n, 4_000), rng.integers(0, n, 4_000)), 1)
+    names = [str(i) for i in range(n)]
+    shown = charts.confusion(counts, names)["data"][0]["x"]
+    for order in charts.orders(counts, names).values():
+        assert sorted(order) == sorted(shown)
+
+
+def test_cells_leave_room_for_the_gallery(tmp_path, monkeypatch):
+    monkeypatch.setattr(gallery, "CELLS", 5)
+    probs = np.tile([0.9, 0.1], (40, 1))
+    files = np.array([f"train/{i}.jpg" for i in range(40)])
+    held = HeldOut(files, np.arange(40) % 2, probs, ["a", "b"])
+    full = album.Album(most=9)
+    cells = gallery.cells(Given(held, tmp_path, tmp_path), full)
+    assert sum(one["picture"] is not None for cell in cells.values() for one in cell) == 5
+    assert sum(map(len, cells.values())) == 40
+    assert all(one["picture"] is not None for one in gallery.worst(Given(held, tmp_path, tmp_path),
+               full, 0))  # fmt: skip
 
 
 def test_classes_taken_for_each_other_lie_side_by_side():

@@ -65,9 +65,7 @@ def confusion(counts, classes):
 
     counts: (n, n), rows are the truth. Of more than `MOST_CLASSES` those with the most mistakes.
     """
-    wrong = counts - np.diag(np.diag(counts))
-    worst = np.argsort(-(wrong.sum(0) + wrong.sum(1)), kind="stable")[:MOST_CLASSES]
-    kept = np.sort(worst)
+    kept = drawn(counts)
     names = [classes[i] for i in kept]
     part = counts[np.ix_(kept, kept)]
     share = part / np.maximum(counts[kept].sum(1, keepdims=True), 1)
@@ -100,8 +98,17 @@ def _heat(names, counts, share, shown, colour):
     }  # fmt: skip
 
 
+def drawn(counts):
+    "Numbers of the classes that a matrix shows: of too many those with the most mistakes."
+    wrong = counts - np.diag(np.diag(counts))
+    worst = np.argsort(-(wrong.sum(0) + wrong.sum(1)), kind="stable")
+    return np.sort(worst[:MOST_CLASSES])
+
+
 def orders(counts, classes):
     "{words: class names in that order}, for both sides of the matrix."
+    kept = drawn(counts)  # all of 1,000 classes would take minutes to put in order
+    counts, classes = counts[np.ix_(kept, kept)], [classes[i] for i in kept]
     recall = np.diag(counts) / np.maximum(counts.sum(1), 1)
     found = {
         "as folders": range(len(classes)),

@@ -10,6 +10,7 @@ from vlg_fastai.data.neighbours import unit
 from vlg_fastai.runs import TEST, read_csv
 
 TYPICAL, WORST, TEST_SHOWN = 4, 4, 3  # photos of a class: typical, worst, surest and least sure
+CELLS = 1_500  # pictures from which on cells get no more: the classes want some as well
 RIGHT = 12  # photos of a cell of right answers that have a picture: the least sure ones
 
 
@@ -33,7 +34,7 @@ def cells(given, album):
     wrong = held.y != held.guess
     for i in np.lexsort((np.where(wrong, -sure, sure), ~wrong)):  # mistakes get pictures first
         kept = found.setdefault(f"{held.y[i]}/{held.guess[i]}", [])
-        room = wrong[i] or len(kept) < RIGHT
+        room = len(album.sources) < CELLS and (wrong[i] or len(kept) < RIGHT)
         picture = album.add(given.data / held.files[i]) if room else None
         kept.append(Photo(picture, held.files[i], f"sure {sure[i]:.2f}").shown)
     return found

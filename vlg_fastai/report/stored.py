@@ -1,6 +1,7 @@
 """Run folder in, its held-out predictions out: what every report is made from."""
 
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
@@ -18,11 +19,11 @@ class HeldOut:
     probs: np.ndarray
     classes: list[str]
 
-    @property
+    @cached_property
     def guess(self):
         return self.probs.argmax(1)
 
-    @property
+    @cached_property
     def losses(self):
         "Negative log-likelihood of each photo's own label, in nats."
         return -np.log(np.maximum(self.probs[np.arange(len(self.y)), self.y], 1e-12))
