@@ -185,18 +185,23 @@ def test_a_run_without_trained_weights_has_a_page_without_neighbours(toy, tmp_pa
 
 
 def test_class_names_do_no_harm_to_the_page(tmp_path, browser):
-    names = ["<b>bold<b>", "\"quote' & var(--x)", "<!--<script>throw 1"]
+    names = ["007", "\"<b>quote' & var(--x)", "<!--<script>throw 1"]
     data = tmp_path / "data"
     for label, name in zip(COUNTS, names, strict=True):
         draw_folder(tmp_path / label, {label: 6}, tests=1, seed=len(label))
         shutil.copytree(tmp_path / label / "train" / label, data / "train" / name)
     made = run_training(toy_config(data, tmp_path / "runs", valid_pct=0.5))
-    written(made)
+    text = written(made)
     page, errors = opened(browser, made.reports)
-    page.wait_for_selector("#matrix .heatmaplayer")
+    page.wait_for_selector("body[data-ready]")
     assert page.locator("#each tbody tr").count() == 3
     told = page.eval_on_selector_all("#truth option", "all => all.map(one => one.textContent)")
     assert sorted(told) == sorted(names)
+    number = sorted(names).index("007")
+    cell = next(key for key in embedded(text, "CELLS") if key.startswith(f"{number}/"))
+    page.evaluate("show(2, 2)")
+    page.mouse.click(*cell_place(page, "007", sorted(names)[int(cell.split("/")[1])]))
+    page.wait_for_function(f"document.getElementById('truth').value === '{number}'")
     assert errors == []
     page.context.close()
 
@@ -205,7 +210,7 @@ def test_class_names_do_no_harm_to_the_page(tmp_path, browser):
                                                (390, "dark")])  # fmt: skip
 def test_the_page_has_no_obstacles(browser, run, page_text, width, scheme):
     page, errors = opened(browser, run.reports, width, scheme)
-    page.wait_for_selector("#matrix .heatmaplayer")
+    page.wait_for_selector("body[data-ready]")
     assert page.evaluate("document.documentElement.scrollWidth") <= width
     assert page.evaluate("[...document.images].every(i => i.alt && i.naturalWidth > 0)")
     ink = page.evaluate("getComputedStyle(document.querySelector('#matrix .xtick text')).fill")
@@ -221,9 +226,10 @@ def cell_place(page, truth, answer):
     return page.evaluate(
         """([truth, answer]) => {
         const node = document.getElementById("matrix"), box = node.getBoundingClientRect(),
-          layout = node._fullLayout;
-        return [box.x + layout.xaxis._offset + layout.xaxis.d2p(answer),
-                box.y + layout.yaxis._offset + layout.yaxis.d2p(truth)];
+          layout = node._fullLayout,
+          place = (axis, name) => axis._offset + axis.c2p(axis._categories.indexOf(name));
+        return [box.x + place(layout.xaxis, answer),
+                box.y + place(layout.yaxis, truth)];
     }""",
         [truth, answer],
     )
@@ -231,7 +237,7 @@ def cell_place(page, truth, answer):
 
 def test_a_click_on_a_cell_shows_its_photos(browser, run, page_text):
     page, errors = opened(browser, run.reports)
-    page.wait_for_selector("#matrix .heatmaplayer")
+    page.wait_for_selector("body[data-ready]")
     held = held_out(run)
     frogs = np.flatnonzero((held.y == 1) & (held.guess == 1))
     page.mouse.click(*cell_place(page, "frog", "frog"))
@@ -246,7 +252,7 @@ def test_a_click_on_a_cell_shows_its_photos(browser, run, page_text):
 
 def test_cells_can_be_chosen_and_classes_sorted_by_keyboard(browser, run, page_text):
     page, errors = opened(browser, run.reports)
-    page.wait_for_selector("#matrix .heatmaplayer")
+    page.wait_for_selector("body[data-ready]")
     page.focus("#truth")
     page.keyboard.press("Home")
     page.focus("#answer")
@@ -274,7 +280,7 @@ def test_cells_can_be_chosen_and_classes_sorted_by_keyboard(browser, run, page_t
 
 def test_the_matrix_is_reordered_and_losses_filtered(browser, run, page_text):
     page, errors = opened(browser, run.reports)
-    page.wait_for_selector("#matrix .heatmaplayer")
+    page.wait_for_selector("body[data-ready]")
     orders = embedded(page_text, "ORDERS")
     for words, names in orders.items():
         page.select_option("#order", words)
@@ -295,7 +301,7 @@ def test_the_matrix_is_reordered_and_losses_filtered(browser, run, page_text):
 
 def test_a_change_of_theme_repaints_the_charts(browser, run, page_text):
     page, errors = opened(browser, run.reports, scheme="light")
-    page.wait_for_selector("#matrix .heatmaplayer")
+    page.wait_for_selector("body[data-ready]")
     page.emulate_media(color_scheme="dark")
     page.wait_for_function(
         "getComputedStyle(document.querySelector('#matrix .xtick text')).fill"

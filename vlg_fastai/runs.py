@@ -16,6 +16,7 @@ from vlg_fastai.console import say
 CONFIG, HISTORY, SPLIT, VALID = "config.json", "history.csv", "split.csv", "valid.csv"
 TEST = "test.csv"  # what predict.py said last of the test photos with this run alone
 OOF = "oof.csv"  # out-of-fold predictions of the probe, of every labelled photo
+TEXT = ("file", "label", "folder", "content", "split", "problem", "Id", "category", "closed_set")
 FACTS = "facts.json"  # written last: a folder that has it is usable
 
 
@@ -200,7 +201,7 @@ def read_csv(path, numbers=None):
     """
     import pandas as pd  # here: the commands look for runs before anything heavy is loaded
 
-    text = dict.fromkeys(("file", "label", "folder", "content", "split", "problem"), str)
+    text = dict.fromkeys(TEXT, str)
     types = defaultdict(lambda: numbers, text) if numbers else text
     try:
         return pd.read_csv(path, dtype=types, na_filter=False, encoding_errors="surrogateescape")

@@ -57,8 +57,8 @@ def _judge(run, splits):
         return f"{run.path}: cannot read {SPLIT} ({error.strerror})"
     if table.empty:
         return f"{run.path}: it held out no photos"
-    probs, classes = table.iloc[:, 2:].to_numpy(), list(table.columns[2:])
-    y = pd.Categorical(table.iloc[:, 1], classes).codes
+    probs = table.iloc[:, 2:].to_numpy(np.float32)  # a class may be called like a column of ours
+    y = pd.Categorical(table.iloc[:, 1], run.facts["classes"]).codes
     own = np.maximum(probs[np.arange(len(y)), y], 1e-12)
     right, told = (probs.argmax(1) == y).astype(float), table.iloc[:, :2].to_numpy().T
     return Judged(run, _number_of(split, splits), *told, right, -np.log(own).astype(float))
@@ -82,7 +82,11 @@ def together(judged):
         splits.setdefault((one.split, *one.files), []).append(one)
     sets = []
     for members in splits.values():
-        keys = photos_of(members[0])
+        try:
+            keys = photos_of(members[0])
+        except KeyError:
+            say(f"left out: {members[0].run.path}: {VALID} names photos that {SPLIT} lacks")
+            continue
         for place in sets:
             shared = place["shared"] & set(keys)
             if len(shared) >= SAME * max(len(keys), len(place["first"])):

@@ -30,13 +30,17 @@ class Paired:
         return "better" if self.difference[i] > 0 else "worse"
 
 
-def against(scores, groups, reference, seed=0):
-    "The `Paired` comparison of `scores` (runs, n), higher is better, with run number `reference`."
+def against(scores, groups, reference, seed=0, chosen=False):
+    """The `Paired` comparison of `scores` (runs, n), higher is better, with run number `reference`.
+
+    chosen: whether the reference is the best of these very scores, and so the luckiest: then all
+    pairs count. Of 40 equal runs every other table would have a "worse" in it otherwise.
+    """
     sums, sizes = grouped(scores - scores[reference], groups)
     weights = draws(len(sizes), seed)
     means = weights @ sums.T / (weights @ sizes)[:, None]
     low, high = np.quantile(means, INTERVAL, axis=0)
-    return Paired(sums.sum(1) / sizes.sum(), low, high, adjusted(sums, seed))
+    return Paired(sums.sum(1) / sizes.sum(), low, high, adjusted(sums, reference, seed, chosen))
 
 
 def wilson(right):
@@ -63,18 +67,24 @@ def draws(count, seed):
     return np.bincount(rows.ravel(), minlength=RESAMPLES * count).reshape(rows.shape).astype("f4")
 
 
-def adjusted(sums, seed):
+def adjusted(sums, reference, seed, chosen):
     """(runs,) p of no difference, by flipped signs of the differences `sums` (runs, groups).
 
     A group is flipped for all runs alike, and the largest of all runs counts (Westfall & Young,
     1993): of many runs some are far off by chance.
     """
-    length = np.sqrt((sums**2).sum(1))
-    moved = sums / np.maximum(length, 1e-9)[:, None]
+    exact = sums.astype(float)  # of lengths that nearly cancel nothing is left in single precision
+    products = exact @ exact.T
+    squares = np.diag(products)
+    lengths = np.sqrt(np.maximum(squares[:, None] + squares - 2 * products, 0))
+    lengths[lengths < 1e-3] = np.inf  # runs that answer alike tell nothing
     rng = np.random.default_rng(seed)
     signs = rng.integers(0, 2, (FLIPS, sums.shape[1]), dtype=np.int8).astype(np.float32) * 2 - 1
-    largest = np.abs(signs @ moved.T).max(1)
-    own = np.abs(moved.sum(1)) - 1e-4  # equal sums differ in their last digits
+    flipped = signs @ sums.T
+    rows = range(len(sums)) if chosen else [reference]
+    apart = [(np.abs(flipped - flipped[:, [i]]) / lengths[i]).max(1) for i in rows]
+    largest = np.max(apart, axis=0)
+    own = np.abs(sums.sum(1)) / lengths[reference] - 1e-4  # equal sums differ in their last digits
     return (1 + (largest[:, None] >= own).sum(0)) / (1 + FLIPS)
 
 
@@ -88,5 +98,7 @@ def of_choosing(scores, groups, seed=0):
     weights = draws(len(sizes), seed)
     inside = weights @ sums.T / (weights @ sizes)[:, None]
     rest = (weights == 0).astype(np.float32)
-    outside = rest @ sums.T / np.maximum(rest @ sizes, 1)[:, None]
-    return float(outside[np.arange(len(outside)), inside.argmax(1)].mean())
+    left = rest @ sizes
+    outside = rest @ sums.T / np.maximum(left, 1)[:, None]
+    found = outside[np.arange(len(outside)), inside.argmax(1)]
+    return float(found[left > 0].mean()) if (left > 0).any() else float(scores.mean(1).max())

@@ -42,7 +42,7 @@ def rows(place, by, reference=None):
     "[Row] of a Together, against `reference` (a Run among them), or else the best by figure `by`."
     scores = place.right if by == "accuracy" else -place.nll
     at = _best(place, by) if reference is None else _place_of(place, reference)
-    found = paired.against(scores, place.groups, at)
+    found = paired.against(scores, place.groups, at, chosen=reference is None)
     told = differing([run.config for run in place.runs])
     right, loss, intervals = place.right.mean(1), place.nll.mean(1), paired.wilson(place.right)
     made = []

@@ -38,7 +38,8 @@ def _alike(table):
     They are what is drawn from, so that runs of other backbones, and of before and after decisions,
     hold out nearly the same photos and can be compared.
     """
-    dropped = (table["problem"] == DROPPED) & (table["content"] != "")
+    blank = bytes(twins.GREY**2)  # the grey copy of what cannot be read, dropped or not
+    dropped = (table["problem"] == DROPPED) & ~table["grey"].isin([b"", blank])
     readable = table[table["problem"].isna() | dropped]
     return pd.Series(twins.groups_of(readable), index=readable.index)
 

@@ -95,12 +95,21 @@ def write(cfg, chosen, asked, answer, facts):
     )
     beside = cfg.out.with_name("probabilities.csv")
     details = answer.details(order, table)
-    for path in [beside, *(run.path / TEST for run in chosen if len(chosen) == 1)]:
-        write_csv(path, details)
+    write_csv(beside, details)
     write_csv(cfg.out, table)
+    if len(chosen) == 1:
+        keep(chosen[0], details)
     told = cfg.out.with_name("forecast.json")
     if facts:
         write_json(told, facts)
     else:
         told.unlink(missing_ok=True)  # an earlier one tells of another submission
     say(f"{len(table)} rows written to {cfg.out}, probabilities to {beside}")
+
+
+def keep(run, details):
+    "Write what was said into the folder of `run`; where that is read-only, say so and go on."
+    try:
+        write_csv(run.path / TEST, details)
+    except OSError as error:
+        say(f"{run.path / TEST} cannot be written ({error.strerror}): the run's page will lack it")

@@ -14,7 +14,7 @@ TWINS, NEAREST = 2, 2  # photos shown beside one
 READINGS = {  # what a loss may come from, in two and in more words; the first that holds is taken
     "twin": ("twin:", "a near-duplicate carries another label"),
     "label": ("wrong label?", "models that never saw it call it something else"),
-    "unlike": ("no known class?", "it is unlike every class that was trained on"),
+    "unlike": ("no known class?", "it is among the 5 % least like the known classes"),
     "hard": ("truly hard:", "nothing speaks against photo or label"),
 }
 

@@ -1,12 +1,13 @@
 """All that is known of a run in, one page to look at out: it needs no server and no network."""
 
 from collections import Counter
-from dataclasses import asdict, fields
+from dataclasses import fields
 
 import pandas as pd
 from sklearn.metrics import confusion_matrix
 
 from vlg_fastai import page
+from vlg_fastai.cli import as_json
 from vlg_fastai.config import TrainConfig
 from vlg_fastai.console import printable, say
 from vlg_fastai.report import cards, charts, confusion, gallery, headline, losses, reliability
@@ -95,7 +96,7 @@ def per_class(given, counts):
 
 def configuration(run):
     "[(option, value, whether it is not the option's default)]."
-    defaults = asdict(TrainConfig())
+    defaults = as_json(TrainConfig())
     known = {field.name for field in fields(TrainConfig)}
     return [
         (key, printable("" if value is None else value), key in known and value != defaults[key])

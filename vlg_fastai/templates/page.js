@@ -6,7 +6,7 @@ const element = (name, attributes = {}, ...inside) => {
 
 // colours of charts are names of CSS variables, so that they follow the page's theme
 const colour = name => getComputedStyle(document.documentElement).getPropertyValue(name).trim();
-const themed = chart => JSON.parse(JSON.stringify(chart).replace(/var\((--[\w-]+)\)/g, (_, name) => colour(name)));
+const themed = chart => JSON.parse(JSON.stringify(chart).replace(/"var\((--[\w-]+)\)"/g, (_, name) => JSON.stringify(colour(name))));
 
 function draw(node) {
   const { data, layout } = themed(CHARTS[node.dataset.chart]);
@@ -19,7 +19,8 @@ matchMedia("(prefers-color-scheme: dark)").addEventListener("change", drawAll);
 
 function sortBy(button) {
   const head = button.closest("th"), table = head.closest("table"), column = head.cellIndex;
-  const up = head.getAttribute("aria-sort") === (head.classList.contains("number") ? "descending" : "none");
+  const state = head.getAttribute("aria-sort"); // numbers begin with the largest, text with a
+  const up = state === "descending" || (state === "none" && !head.classList.contains("number"));
   table.querySelectorAll("th[aria-sort]").forEach(other => other.setAttribute("aria-sort", "none"));
   head.setAttribute("aria-sort", up ? "ascending" : "descending");
   const valueOf = row => row.cells[column].dataset.value ?? row.cells[column].textContent.trim();
