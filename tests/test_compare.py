@@ -310,3 +310,25 @@ def test_the_page_of_runs_sorts_links_and_has_no_obstacles(browser, page_of_runs
     assert obstacles(page) == []
     assert errors == []
     page.context.close()
+
+
+def test_a_run_named_twice_is_one_and_a_damaged_one_costs_a_line(tmp_path, capsys, monkeypatch):
+    for number in (1, 2, 3):
+        finished(tmp_path, answers(30, range(number)), number=number)
+    (tmp_path / "0003-toy/facts.json").write_text("{")
+    assert [run.number for run in runs.finished(tmp_path, ())[0]] == [1, 2]
+    assert "left out: " in capsys.readouterr().out
+    monkeypatch.chdir(tmp_path.parent)
+    same = ("1", "0001-toy", str(Path(tmp_path.name) / "0001-toy"))
+    chosen, reference = runs.finished(Path(tmp_path.name), same, str(tmp_path / "0001-toy"))
+    assert len(chosen) == 1
+    assert reference is chosen[0]
+
+
+def test_a_reference_of_another_split_is_said(tmp_path, capsys):
+    for number in (1, 2):
+        finished(tmp_path, answers(60, range(number)), number=number)
+    other = [f"z/{i}.jpg" for i in range(60)]
+    finished(tmp_path, answers(60, ()), number=3, files=other)
+    compared(tmp_path, against="3")
+    assert "--against 0003-toy: it is not among these, so the best is" in capsys.readouterr().out

@@ -361,7 +361,9 @@ def test_of_many_classes_those_with_the_most_mistakes_are_drawn():
     n = charts.MOST_CLASSES + 20
     counts = np.eye(n, dtype=int) * 5
     counts[110, 3] = counts[7, 115] = 2
-    drawn = charts.confusion(counts, [str(i) for i in range(n)])["data"][0]["x"]
+    right, wrong = charts.confusion(counts, [str(i) for i in range(n)])["data"]
+    drawn = right["x"]
+    assert wrong["customdata"][drawn.index("110")][drawn.index("3")] == "2 of 7 110"
     assert len(drawn) == charts.MOST_CLASSES
     assert {"110", "3", "7", "115"} <= set(drawn)
 

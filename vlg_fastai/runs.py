@@ -43,7 +43,11 @@ class Run:
 
     @property
     def done(self):
-        return self.facts["status"] == "finished"
+        try:
+            return self.facts["status"] == "finished"
+        except UserError as error:  # one damaged run is no reason to stop
+            say(f"left out: {error}")
+            return False
 
     @property
     def number(self):
@@ -98,7 +102,8 @@ def find(root, names):
 def finished(root, names, against=None):
     "(the runs `names`, or all finished ones under `root`; the Run `against` among them, or None)."
     usable = sorted(_usable(root), key=lambda run: run.number)
-    chosen = [_named(root, name) for name in names] or [r for r in usable if r.done]
+    named = {run.path.resolve(): run for run in (_named(root, name) for name in names)}
+    chosen = list(named.values()) or [run for run in usable if run.done]
     if not chosen:
         raise UserError(f"--runs {root}: no finished run in it; train one with `python train.py`")
     if len(usable) > len(chosen) and not names:
@@ -106,8 +111,10 @@ def finished(root, names, against=None):
     if against is None:
         return chosen, None
     reference = _named(root, against)
-    inside = any(run.path == reference.path for run in chosen)
-    return chosen if inside else [*chosen, reference], reference
+    for run in chosen:
+        if run.path.resolve() == reference.path.resolve():
+            return chosen, run
+    return [*chosen, reference], reference
 
 
 def newest(root):

@@ -29,6 +29,8 @@ def compare(cfg, chosen, reference):
     parts += lonely(cfg, [place for place in found if len(place.runs) == 1])
     for one in parts:
         say_part(one)
+        if reference and one["lines"] and one["other"] == "the best":
+            say(f"--against {reference.path.name}: it is not among these, so the best is")
     path = page.write(cfg.runs / "index.html", "runs.html", **on_page(cfg, parts))
     say(f"written: {path}")
     return path

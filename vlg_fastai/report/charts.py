@@ -68,10 +68,9 @@ def confusion(counts, classes):
     kept = drawn(counts)
     names = [classes[i] for i in kept]
     part = counts[np.ix_(kept, kept)]
-    share = part / np.maximum(counts[kept].sum(1, keepdims=True), 1)
     right = np.eye(len(kept), dtype=bool)
     data = [
-        _heat(names, part, share, shown & (part > 0), colour)
+        _heat(names, part, counts[kept].sum(1), shown & (part > 0), colour)
         for shown, colour in ((right, "var(--right)"), (~right, "var(--wrong)"))
     ]
     side = {"type": "category", "showgrid": False, "tickmode": "linear", "dtick": 1}
@@ -81,8 +80,8 @@ def confusion(counts, classes):
     return chart(data, high, xaxis=across, yaxis=down, plot_bgcolor="var(--card)")
 
 
-def _heat(names, counts, share, shown, colour):
-    of = counts.sum(1)
+def _heat(names, counts, of, shown, colour):
+    share = counts / np.maximum(of, 1)[:, None]
     told = [
         [f"{counts[t, p]} of {of[t]} {name}" if shown[t, p] else "" for p in range(len(names))]
         for t, name in enumerate(names)
