@@ -4,6 +4,8 @@ import dataclasses
 import json
 import re
 import shutil
+from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pandas as pd
@@ -20,8 +22,8 @@ from conftest import (
 from PIL import Image
 from plotly.graph_objects import Figure
 
-from vlg_fastai import device
-from vlg_fastai.config import InterpretConfig
+from vlg_fastai import console, device
+from vlg_fastai.config import InterpretConfig, UserError
 from vlg_fastai.data.decisions import COLUMNS
 from vlg_fastai.model.scores import standard_error
 from vlg_fastai.report import album, charts, gallery, reliability
@@ -436,3 +438,98 @@ def test_numbers_can_be_read_on_every_cell(browser, run, page_text, scheme):
         low, high = sorted([luminance(ink), luminance(cell)])
         assert (high + 0.05) / (low + 0.05) >= 4.5
     page.context.close()
+
+
+def test_other_test_photos_of_the_same_names_get_no_answers(run, page_text, tmp_path):
+    other = draw_folder(tmp_path / "other", dict.fromkeys(COLOURS, 1), tests=24, seed=77) / "test"
+    mixed = tmp_path / "mixed"
+    shutil.copytree(other, mixed)
+    names = sorted(path.name for path in mixed.iterdir())
+    theirs = Path(run.config["data"]) / "test"
+    for name in names[:5]:
+        shutil.copy(theirs / name, mixed / name)
+    assert [path.name for path in sorted(theirs.iterdir())] == names
+    cfg = InterpretConfig(test=mixed, **MACHINE)
+    scene, _ = surroundings(cfg, run, device.prepare(cfg), ["page"])
+    said = gallery.test_said(Given(None, tmp_path, tmp_path, scene=scene, run=run))
+    assert sorted(said["file"]) == names[:5]
+    assert "test photos called so" in page_text
+
+
+def test_classes_called_like_columns_do_no_harm(tmp_path):
+    names = ["content", "category", "007"]
+    data = tmp_path / "data"
+    for label, name in zip(COUNTS, names, strict=True):
+        draw_folder(tmp_path / label, {label: 8}, tests=3, seed=len(label))
+        shutil.copytree(tmp_path / label / "train" / label, data / "train" / name)
+    shutil.copytree(tmp_path / "frog" / "test", data / "test")
+    cfg = toy_config(data, tmp_path / "runs", arch="tf_efficientnet_lite0", epochs=0)
+    made = run_training(dataclasses.replace(cfg, pretrained=True))
+    run_prediction(made, tmp_path / "submission.csv", forecast=False)
+    said = pd.read_csv(tmp_path / "submission.csv", dtype=str)
+    text = written(made)
+    counted = re.findall(r'<a href="#class-\d">(.*?)</a>.*<td class="number">(\d+)</td></tr>', text)
+    expected = said.iloc[:, 1].value_counts()
+    assert {name: int(number) for name, number in counted} == {
+        name: int(expected.get(name, 0)) for name in names
+    }
+
+
+def test_what_was_decided_since_is_said_on_the_card(run, tmp_path):
+    held = held_out(run)
+    worst, second = np.argsort(-held.losses, kind="stable")[:2]
+    split = pd.read_csv(run.path / "split.csv").set_index("file")
+    other = next(name for name in held.classes if name != held.classes[held.y[worst]])
+    rows = [
+        {"content": split.loc[held.files[i], "content"], "file": held.files[i], "action": action,
+         "label": held.classes[held.y[i]], "new_label": new}
+        for i, action, new in ((worst, "relabel", other), (second, "drop", ""))
+    ]  # fmt: skip
+    path = tmp_path / "decisions.csv"
+    pd.DataFrame(rows).reindex(columns=COLUMNS).to_csv(path, index=False)
+    copy = Run(shutil.copytree(run.path, tmp_path / "0001-x"))
+    text = written(copy, decisions=path)
+    assert f"<b>labelled {other} now</b>: decided since" in text
+    assert "<b>not in use any more</b>: decided since" in text
+    assert "decided since" not in written(copy)
+
+
+def test_what_the_page_leaves_out_is_said_on_it(run, tmp_path, monkeypatch):
+    copy = Run(shutil.copytree(run.path, tmp_path / "0001-x"))
+    monkeypatch.setattr(charts, "MOST_CLASSES", 2)
+    monkeypatch.setattr(album.Album.__init__, "__defaults__", (3,))
+    text = written(copy)
+    assert "Of 3 classes the 2 with the most mistakes are drawn" in text
+    assert re.search(r"The page is full: \d+ more photos have no picture here", text)
+
+
+def test_a_net_without_maps_still_has_its_other_reports(run, tmp_path, monkeypatch, capsys):
+    def no_maps(*_):
+        raise UserError("no Grad-CAM of this kind of net")
+
+    copy = Run(shutil.copytree(run.path, tmp_path / "0001-x"))
+    monkeypatch.setattr("vlg_fastai.report.gradcam.Explainer.__call__", no_maps)
+    names = {path.name for path in interpret(InterpretConfig(**MACHINE), [copy])}
+    assert {"confusion.png", "reliability.png", "index.html"} <= names
+    assert "no top_losses: no Grad-CAM of this kind" in capsys.readouterr().out
+    with pytest.raises(UserError, match="no Grad-CAM"):
+        interpret(InterpretConfig(top_losses=(), **MACHINE), [copy])
+
+
+def test_a_run_that_cannot_be_reported_costs_the_others_nothing(run, tmp_path, capsys):
+    bad, good = (Run(shutil.copytree(run.path, tmp_path / f"000{i}-x")) for i in (1, 2))
+    table = pd.read_csv(bad.path / "valid.csv")
+    table.iloc[0, 3] = np.nan
+    table.to_csv(bad.path / "valid.csv", index=False)
+    cfg = InterpretConfig(reliability=(), **MACHINE)
+    assert interpret(cfg, [bad, good])[0].is_relative_to(good.path)
+    assert "left out: --run" in capsys.readouterr().out
+    for runs in ([bad], [bad, bad]):
+        with pytest.raises(UserError, match="valid.csv is damaged|none of these"):
+            interpret(cfg, runs)
+
+
+def test_names_are_whole_on_pages_whatever_the_terminal_can_show(monkeypatch):
+    monkeypatch.setattr(console, "console", SimpleNamespace(encoding="ascii"))
+    assert console.drawable("höhlen bär \udcff") == "höhlen bär \\udcff"
+    assert console.printable("bär") == "b\\xe4r"

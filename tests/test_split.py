@@ -104,6 +104,16 @@ def test_dropping_photos_leaves_the_others_on_their_side():
     assert after[10:].equals(before[10:])
 
 
+def test_dropping_a_broken_file_leaves_the_others_on_their_side():
+    table = table_of(*range(200))
+    table.loc[:9, "problem"] = "truncated"
+    table["grey"] = table["grey"].mask(table["problem"].notna(), bytes(256))  # as the scan has them
+    before = split.assign(table, 0.15, 1)["split"]
+    for broken in range(10):
+        table.loc[broken, "problem"] = DROPPED
+        assert split.assign(table, 0.15, 1)["split"].equals(before)
+
+
 def test_unreadable_files_stay_in_the_table_as_unused():
     table = table_of(*range(10))
     table.loc[3, "problem"] = "truncated"

@@ -51,6 +51,27 @@ def test_wandb_offline_keeps_config_curves_and_figures(toy, tmp_path, monkeypatc
     assert list((run.path / "wandb").glob("offline-run-*"))
 
 
+def test_a_run_that_breaks_off_is_no_finished_one_there(toy, tmp_path, monkeypatch):
+    wandb = pytest.importorskip("wandb", reason="pip install wandb")
+    monkeypatch.setenv("WANDB_MODE", "offline")
+    monkeypatch.setenv("WANDB_SILENT", "true")
+    codes, finish = [], wandb.Run.finish
+
+    def remember(self, exit_code=None, **options):
+        codes.append(exit_code)
+        return finish(self, exit_code=exit_code, **options)
+
+    def broken(*_):
+        raise RuntimeError("full disk")
+
+    monkeypatch.setattr(wandb.Run, "finish", remember)
+    run_training(toy_config(toy, tmp_path, wandb="toy"))
+    monkeypatch.setattr("vlg_fastai.train.run.outcome", broken)
+    with pytest.raises(RuntimeError, match="full disk"):
+        run_training(toy_config(toy, tmp_path, wandb="toy"))
+    assert codes == [0, 1]
+
+
 def test_a_probe_alone_is_tracked_by_its_figures(toy, tmp_path):
     accumulator = pytest.importorskip(
         "tensorboard.backend.event_processing.event_accumulator", reason="pip install tensorboard"

@@ -200,7 +200,8 @@ class InterpretConfig(Cache, Machine, Decided, Chosen):
     unlike: tuple[Positive, ...] | None = None
     # map of training and test photos, N of each side at most; 3,000 where N is left out
     map: tuple[Positive, ...] | None = None
-    test: Folder | None = None  # test photos for --unlike and --map; absent: `test` in the data
+    # test photos for --unlike, --map and the page's forecast; absent: `test` in the data folder
+    test: Folder | None = None
     images: tuple[File, ...] = ()  # Grad-CAM of these photos for their three likeliest classes
     # deletion and insertion of Grad-CAM on N photos; 50 where N is left out, in minutes on a CPU
     faithfulness: tuple[Positive, ...] | None = None

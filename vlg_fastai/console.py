@@ -25,7 +25,15 @@ def say(line=""):
 
 def printable(text):
     "`text` with what no terminal can show written as an escape: names need not be valid UTF-8."
-    encoding = console.encoding or "utf-8"
+    return _escaped(text, console.encoding or "utf-8")
+
+
+def drawable(text):
+    "The same for pages and pictures, which show all valid UTF-8 whatever the terminal can."
+    return _escaped(text, "utf-8")
+
+
+def _escaped(text, encoding):
     return str(text).encode(encoding, "backslashreplace").decode(encoding)
 
 

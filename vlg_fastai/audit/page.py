@@ -9,7 +9,7 @@ from PIL import Image
 
 from vlg_fastai import page
 from vlg_fastai.audit import issues
-from vlg_fastai.console import printable, track
+from vlg_fastai.console import drawable, track
 from vlg_fastai.data.decisions import COLUMNS
 from vlg_fastai.data.images import BrokenImageError, quiet_decoders, read_image
 from vlg_fastai.device import cpus
@@ -50,7 +50,7 @@ def write(folder, found, look, made):
         folder / PAGE, "audit.html", sections=sections, rows=content,
         given=[given(*pair) for pair in made.made.items()],
         classes=sorted(look.photos.loc[look.labelled, "label"].unique()), columns=COLUMNS,
-        decisions=printable(made.path), key=printable(made.path.resolve()),
+        decisions=drawable(made.path), key=drawable(made.path.resolve()),
     )  # fmt: skip
 
 
@@ -121,9 +121,9 @@ def as_json(shown, pictures):
     Keys and labels as they are, names as they can be shown; without content nothing can be decided.
     """
     row = {k: "" if v != v or v is None else v for k, v in shown.row.items()}
-    beside = [{"name": printable(n), "picture": pictures.get(n, "")} for n in shown.beside]
+    beside = [{"name": drawable(n), "picture": pictures.get(n, "")} for n in shown.beside]
     return {
-        **{key: printable(row[key]) for key in ("file", "twin_of")},
+        **{key: drawable(row[key]) for key in ("file", "twin_of")},
         **{key: row[key] for key in ("issue", "label", "suggested", "content")},
         "folder": row["folder"] if row["content"] else "",
         "score": round(float(row["score"]), 4),

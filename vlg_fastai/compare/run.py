@@ -8,7 +8,7 @@ from vlg_fastai import page
 from vlg_fastai.compare import judged, paired
 from vlg_fastai.compare.rows import SORTS, differing, rows
 from vlg_fastai.config import UserError
-from vlg_fastai.console import clock, console, printable, say, show
+from vlg_fastai.console import clock, console, drawable, say, show
 from vlg_fastai.report.charts import FIRST, INK, SECOND, SOFT, axis, chart
 
 COLUMNS = {  # name -> the width of a terminal from which it has room
@@ -91,7 +91,7 @@ def cells(row):
     less, more = row.likely
     compared = row.verdict in ("better", "worse", "cannot tell")
     return {
-        "run": printable(row.run.path.name),
+        "run": drawable(row.run.path.name),
         "accuracy": f"{row.accuracy:.4f}",
         "95 %": f"{low:.3f} to {high:.3f}",
         "verdict": row.verdict,
@@ -99,7 +99,7 @@ def cells(row):
         " 95 %": f"{less:+.3f} to {more:+.3f}" if compared else "",
         "p": f"{max(row.p, 0.001):.3f}" if compared else "",
         "NLL": f"{row.nll:.4f}",
-        "options": printable(row.options),
+        "options": drawable(row.options),
         "kept": row.run.facts.get("model") or "",
         "time": clock(row.seconds),
         "photos/s": f"{row.speed:.0f}" if row.speed else "",
@@ -134,7 +134,7 @@ def forest(made, by):
                             "symmetric": False, "thickness": 1}}  # fmt: skip
     data = {
         "type": "scatter", "mode": "markers", "x": values, "text": [row.verdict for row in made],
-        "y": [printable(row.run.path.name) for row in made], **bars,
+        "y": [drawable(row.run.path.name) for row in made], **bars,
         "marker": {"size": 9, "color": [COLOURS.get(row.verdict, SOFT) for row in made]},
         "hovertemplate": "%{y}<br>%{x:.4f}, %{text}<extra></extra>",
     }  # fmt: skip

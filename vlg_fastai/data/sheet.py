@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from matplotlib.figure import Figure
 from PIL import Image, ImageOps
 
-from vlg_fastai.console import printable
+from vlg_fastai.console import drawable
 from vlg_fastai.data.images import BrokenImageError, quiet_decoders, read_image
 from vlg_fastai.runs import replacing
 
@@ -65,7 +65,7 @@ def thumbnail(path):
 
 def short(text, width):
     "`text` cut to `width` characters; of a path the end is kept, which tells more."
-    text = printable(text)
+    text = drawable(text)
     if len(text) <= width:
         return text
     return "…" + text[1 - width :] if "/" in text else text[: width - 1] + "…"

@@ -98,7 +98,7 @@ def write(cfg, chosen, asked, answer, facts):
     write_csv(beside, details)
     write_csv(cfg.out, table)
     if len(chosen) == 1:
-        keep(chosen[0], details)
+        keep(chosen[0], details, answer.photos)
     told = cfg.out.with_name("forecast.json")
     if facts:
         write_json(told, facts)
@@ -107,8 +107,11 @@ def write(cfg, chosen, asked, answer, facts):
     say(f"{len(table)} rows written to {cfg.out}, probabilities to {beside}")
 
 
-def keep(run, details):
-    "Write what was said into the folder of `run`; where that is read-only, say so and go on."
+def keep(run, details, photos):
+    """Write what was said into the folder of `run`, with the content hash of each photo: other test
+    photos may be called the same. Where the folder is read-only, say so and go on."""
+    content = details["file"].map(photos.set_index("file")["content"])
+    details.insert(2, "content", content, allow_duplicates=True)  # a class may be called so
     try:
         write_csv(run.path / TEST, details)
     except OSError as error:

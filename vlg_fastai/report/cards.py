@@ -3,7 +3,7 @@
 import numpy as np
 
 from vlg_fastai.config import UserError
-from vlg_fastai.console import printable, say
+from vlg_fastai.console import drawable, say
 from vlg_fastai.report.around import READINGS
 from vlg_fastai.report.gallery import Photo, of_scene
 from vlg_fastai.report.losses import say_missing, worst
@@ -52,16 +52,27 @@ def card(given, album, around, i, targets, found):
         for told, k, overlay in zip(words, targets, overlays, strict=True)
     ]  # fmt: skip
     known = {"reading": "", "doubt": "", "twins": [], "rank": ""}
+    decided = decided_since(around, at, held.classes[held.y[i]])
     return {
-        "photo": photo, "loss": f"{held.losses[i]:.2f}", "sides": sides,
+        "photo": photo, "loss": f"{held.losses[i]:.2f}", "sides": sides, "decided": decided,
         **(known if at is None else told_of(around, album, at)),
     }  # fmt: skip
+
+
+def decided_since(around, at, label):
+    "What became of a photo that the run was taught under `label`, if it is decided otherwise now."
+    if around is None:
+        return ""
+    if at is None:
+        return "not in use any more"
+    now = around.scene.shown["label"].iloc[at]
+    return f"labelled {drawable(now)} now" if now != label else ""
 
 
 def side(name, p, overlay):
     "What speaks for one class: its probability and the map."
     told = f"{p:.2f}" if p >= 0.005 else "< .01"
-    return {"name": printable(name), "p": told, "map": overlay}
+    return {"name": drawable(name), "p": told, "map": overlay}
 
 
 def nearest(around, album, at, label):
@@ -76,9 +87,9 @@ def told_of(around, album, at):
     tag, words = READINGS[reading]
     return {
         "reading": reading, "tag": tag, "words": words,
-        "doubt": f"{printable(doubt[0])} {doubt[1]:.2f}" if doubt else "",
+        "doubt": f"{drawable(doubt[0])} {doubt[1]:.2f}" if doubt else "",
         "twins": [
-            {**of_scene(around.scene, row, album).shown, "label": printable(labels.iloc[row]),
+            {**of_scene(around.scene, row, album).shown, "label": drawable(labels.iloc[row]),
              "cosine": f"{cosine:.3f}", "other": bool(labels.iloc[row] != labels.iloc[at])}
             for row, cosine in around.twins(at)
         ],

@@ -5,7 +5,7 @@ import pandas as pd
 from matplotlib.figure import Figure
 from sklearn.metrics import confusion_matrix, precision_recall_fscore_support
 
-from vlg_fastai.console import printable, show
+from vlg_fastai.console import drawable, show
 from vlg_fastai.runs import replacing, write_csv
 
 MOST = 10  # confused pairs named on the screen; the file has them all
@@ -56,7 +56,7 @@ def draw(counts, classes, path):
     axes = figure.add_subplot()
     shares = counts / np.maximum(counts.sum(1, keepdims=True), 1)
     axes.imshow(shares, cmap="Blues", vmin=0, vmax=1)
-    names = [printable(name) for name in classes]
+    names = [drawable(name) for name in classes]
     names = [name if len(name) <= SHORT else name[: SHORT - 1] + "…" for name in names]
     axes.set_xticks(range(n), names, rotation=90, fontsize=9, parse_math=False)
     axes.set_yticks(range(n), names, fontsize=9, parse_math=False)

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
-from vlg_fastai.console import printable
+from vlg_fastai.console import drawable
 from vlg_fastai.data.neighbours import unit
 from vlg_fastai.runs import TEST, read_csv
 
@@ -24,7 +24,7 @@ class Photo:
 
     @property
     def shown(self):
-        return {"picture": self.picture, "name": printable(self.name), "told": printable(self.told)}
+        return {"picture": self.picture, "name": drawable(self.name), "told": drawable(self.told)}
 
 
 def cells(given, album):
@@ -44,7 +44,7 @@ def classes(given, album):
     "One dict a class: its name, and rows of photos under a few words."
     said = test_said(given)
     return [
-        {"name": printable(name), "rows": [row for row in (
+        {"name": drawable(name), "rows": [row for row in (
             ("typical in training", typical(given, album, k)),
             ("worst loss among the held out", worst(given, album, k)),
             *test_photos(given, album, said[said["category"] == name]),
@@ -88,12 +88,12 @@ def worst(given, album, k):
 def test_said(given):
     "What predict.py said last of the test photos with this run; empty where it has not run."
     path = given.run.path / TEST
-    columns = ["file", "category", "p", "p_unseen"]
-    if given.scene is None or not path.exists():
+    columns = ["file", "content", "category", "p"]
+    said = read_csv(path) if given.scene and path.exists() else pd.DataFrame(columns=columns)
+    if given.scene is None or "content" not in said:
         return pd.DataFrame(columns=[*columns, "path"])
-    said = read_csv(path)[columns].set_index("file")
-    there = given.scene.asked.set_index("file")["path"]
-    return said.join(there, how="inner").reset_index()
+    there = given.scene.asked[["file", "content", "path"]]
+    return said[columns].merge(there, on=["file", "content"])
 
 
 def test_photos(given, album, said):

@@ -53,8 +53,9 @@ def figures(run, held, forecast):
     facts = run.facts
     error = standard_error(facts["accuracy"], len(held.y))
     photos = facts["photos"]
-    size = (run.path / WEIGHTS).stat().st_size / 1e6 if (run.path / WEIGHTS).exists() else None
+    size = (run.path / WEIGHTS).stat().st_size / 1e6
     speed, candidates = facts["photos_per_second"], [row["model"] for row in contest(run)]
+    chosen = f"best of {', '.join(candidates)}" if candidates else "no choice"
     pace = f"{speed:.0f} photos/s" if speed else "without an epoch"
     return [
         ("validation accuracy", f"{facts['accuracy']:.3f}", f"± {error:.3f}, {len(held.y)} photos"),
@@ -62,8 +63,8 @@ def figures(run, held, forecast):
         ("macro-F1", f"{facts['macro_f1']:.3f}", f"{len(facts['classes'])} classes"),
         ("NLL", f"{facts['nll']:.3f}", f"{facts['nll_before']:.3f} before calibration"),
         ("calibration error", f"{facts['ece']:.3f}", f"{facts['ece_before']:.3f} before"),
-        ("kept", facts.get("model", "fine-tuned"), "best of " + ", ".join(candidates)),
+        ("kept", facts.get("model", "fine-tuned"), chosen),
         ("training", clock(facts["seconds"]), pace),
-        ("model", f"{size:.0f} MB" if size else "gone", facts["arch"]),
+        ("model", f"{size:.0f} MB", facts["arch"]),
         ("training photos", str(photos["train"]), f"{photos['valid']} more are held out"),
     ]  # fmt: skip

@@ -33,9 +33,21 @@ ASKED_FOR = {"faithfulness", *WITH_TEST}  # take minutes, or test photos: not am
 
 
 def interpret(cfg, chosen):
-    "Make the reports that `cfg` names, or all, for each of the runs `chosen`; paths of the files."
-    machine = device.prepare(cfg)
-    return [path for run in chosen for path in interpret_one(cfg, run, machine)]
+    """Make the reports that `cfg` names, or all, for each of the runs `chosen`; paths of the files.
+
+    Of several runs one that cannot be reported costs a line.
+    """
+    machine, written = device.prepare(cfg), []
+    for run in chosen:
+        try:
+            written += interpret_one(cfg, run, machine)
+        except UserError as error:
+            if len(chosen) == 1:
+                raise
+            say(f"left out: {error}")
+    if not written:
+        raise UserError("--run: none of these runs can be reported")
+    return written
 
 
 def interpret_one(cfg, run, machine):
@@ -50,10 +62,21 @@ def interpret_one(cfg, run, machine):
         held = held_out(run) if set(names) - WITH_TEST else None
         given = Given(held, run.reports, of_run(cfg, run), explainer, scene, run, lacking)
         for name in names:
-            files += REPORTS[name].report(given, count(cfg, name))
+            files += made(cfg, name, given)
     for path in files:
         say(f"written: {path}")
     return files
+
+
+def made(cfg, name, given):
+    "Files of the report `name`; where nobody asked for it, what it lacks is a line."
+    try:
+        return REPORTS[name].report(given, count(cfg, name))
+    except UserError as error:
+        if asked_for(cfg, name):
+            raise
+        say(f"no {name}: {error}")
+        return []
 
 
 def explain(cfg, run, machine):
@@ -91,8 +114,12 @@ def asked(cfg, run, needed):
 
 def wanted(cfg):
     "Names of the reports that `cfg` asks for; without any, and without --images, all quick ones."
-    named = [name for name in REPORTS if getattr(cfg, name) not in (None, False)]
+    named = [name for name in REPORTS if asked_for(cfg, name)]
     return named if named or cfg.images else [name for name in REPORTS if name not in ASKED_FOR]
+
+
+def asked_for(cfg, name):
+    return getattr(cfg, name) not in (None, False)
 
 
 def count(cfg, name):

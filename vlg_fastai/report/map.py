@@ -8,7 +8,7 @@ from matplotlib.patheffects import withStroke
 from sklearn.decomposition import PCA
 from sklearn.manifold import TSNE
 
-from vlg_fastai.console import printable, say
+from vlg_fastai.console import drawable, say
 from vlg_fastai.data.neighbours import unit
 from vlg_fastai.runs import replacing, write_csv
 
@@ -62,7 +62,7 @@ def draw(table, path):
                      linewidths=0.5, alpha=0.8, label=f"{words} ({len(part)})")  # fmt: skip
     for label in labels:
         place = train.loc[train["label"] == label, ["x", "y"]].median()
-        name = printable(label)
+        name = drawable(label)
         name = name if len(name) <= SHORT else name[: SHORT - 1] + "…"
         axes.text(*place, name, ha="center", va="center", fontsize=10, weight="bold",
                   color=0.55 * np.array(colour[label][:3]), parse_math=False,

@@ -9,7 +9,7 @@ from sklearn.metrics import confusion_matrix
 from vlg_fastai import page
 from vlg_fastai.cli import as_json
 from vlg_fastai.config import TrainConfig
-from vlg_fastai.console import printable, say
+from vlg_fastai.console import drawable, say
 from vlg_fastai.report import cards, charts, confusion, gallery, headline, losses, reliability
 from vlg_fastai.report.album import Album
 from vlg_fastai.report.around import READINGS, Around
@@ -22,13 +22,13 @@ PAIRS = 12  # confused pairs that have a button
 
 def report(given, count):
     "Write index.html; its path."
-    album, around = Album(), surroundings(given)
+    album, (around, lacking) = Album(), surroundings(given)
     forecast = headline.expected(given)
     counts = confusion_matrix(given.held.y, given.held.guess, labels=range(len(given.held.classes)))
-    names = list(map(printable, given.held.classes))
+    names = list(map(drawable, given.held.classes))
     values = {
         "run": given.run.path.name,
-        "path": printable(given.run.path),
+        "path": drawable(given.run.path),
         "facts": given.run.facts,
         "candidates": headline.contest(given.run),
         "figures": headline.figures(given.run, given.held, forecast),
@@ -36,16 +36,18 @@ def report(given, count):
         "charts": drawn(given, counts, names, forecast),
         "orders": charts.orders(counts, names),
         "classes": names,
+        "matrix": len(charts.drawn(counts)),
         "pairs": confusion.confused_pairs(counts, names).head(PAIRS).to_dict("records"),
         "per_class": per_class(given, counts),
-        "said": gallery.test_said(given)["category"].map(printable).value_counts().to_dict(),
+        "said": gallery.test_said(given)["category"].map(drawable).value_counts().to_dict(),
         "cards": cards.cards(given, count, album, around),
         "readings": READINGS,
-        "lacking": given.lacking,
+        "lacking": lacking,
         "cells": gallery.cells(given, album),
         "gallery": gallery.classes(given, album),
         "config": configuration(given.run),
         "pictures": album.pictures(),
+        "left_out": len(album.left_out),
     }  # fmt: skip
     values["found"] = Counter(card["reading"] for card in values["cards"])
     if album.left_out:
@@ -54,13 +56,15 @@ def report(given, count):
 
 
 def surroundings(given):
-    "What lies around held-out photos, or None where the labelled photos cannot tell."
-    around = given.scene and Around(given.scene)
+    "(what lies around held-out photos, ''), or (None, why the labelled photos cannot tell)."
+    if given.scene is None:
+        return None, given.lacking
+    around = Around(given.scene)
     try:
-        return around if around and around.rank is not None else None
+        around.rank  # noqa: B018  it may turn out that there are too few photos
     except UnavailableError as reason:
-        say(f"no twins, doubts and nearest photos beside the worst losses: {reason}")
-        return None
+        return None, str(reason)
+    return around, ""
 
 
 def drawn(given, counts, names, forecast):
@@ -87,9 +91,9 @@ def per_class(given, counts):
         others[k] = 0
         best = int(others.argmax())
         rows.append({
-            **row, "class": printable(row["class"]), "number": k,
+            **row, "class": drawable(row["class"]), "number": k,
             "train": int(taught.get(row["class"], 0)),
-            "taken": f"{printable(held.classes[best])} ({others[best]})" if others[best] else "",
+            "taken": f"{drawable(held.classes[best])} ({others[best]})" if others[best] else "",
         })  # fmt: skip
     return rows
 
@@ -99,6 +103,6 @@ def configuration(run):
     defaults = as_json(TrainConfig())
     known = {field.name for field in fields(TrainConfig)}
     return [
-        (key, printable("" if value is None else value), key in known and value != defaults[key])
+        (key, drawable("" if value is None else value), key in known and value != defaults[key])
         for key, value in run.config.items()
     ]

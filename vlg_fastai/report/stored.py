@@ -5,6 +5,7 @@ from functools import cached_property
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 
 from vlg_fastai.config import UserError
 from vlg_fastai.runs import VALID, Run, read_csv
@@ -48,6 +49,8 @@ def held_out(run):
     table = read_csv(run.path / VALID)
     if table.empty:
         raise UserError(f"--run {run.path}: it held out no photos, there is nothing to report")
-    y = np.array([classes.index(label) for label in table.iloc[:, 1]])
-    probs = table.iloc[:, 2:].to_numpy(np.float64)
+    y = pd.Categorical(table.iloc[:, 1], classes).codes.astype(int)
+    probs = table.iloc[:, 2:].apply(pd.to_numeric, errors="coerce").to_numpy(float)
+    if (y < 0).any() or probs.shape[1] != len(classes) or not np.isfinite(probs).all():
+        raise UserError(f"--run {run.path}: {VALID} is damaged: classes or probabilities are amiss")
     return HeldOut(table.iloc[:, 0].to_numpy(), y, probs, classes)

@@ -4,7 +4,7 @@ import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
-from vlg_fastai.console import printable
+from vlg_fastai.console import drawable
 from vlg_fastai.data import sheet
 from vlg_fastai.data.neighbours import unit
 from vlg_fastai.runs import replacing, write_csv
@@ -90,5 +90,5 @@ def different(rows, groups):
 def cell(scene, row, nearest):
     "The test photo beside its nearest training photos."
     photos = [row.path, *scene.shown["path"].iloc[nearest]]
-    lines = [row.file, f"likeness {row.likeness:.1f}", f"nearest: {printable(row.nearest)}"]
+    lines = [row.file, f"likeness {row.likeness:.1f}", f"nearest: {drawable(row.nearest)}"]
     return sheet.Cell([sheet.thumbnail(path) for path in photos], lines)

@@ -27,7 +27,7 @@ class TensorBoard:
             kept = {f"kept/{key}": value for key, value in figures.items()}  # no point of a curve
             writer.add_hparams(options, kept, run_name=".")
 
-    def close(self):
+    def close(self, failed):
         "Every writer is closed where it was opened."
 
 
@@ -56,8 +56,8 @@ class WandB:
     def tell(self, figures):
         self.run.summary.update(figures)
 
-    def close(self):
-        self.run.finish()
+    def close(self, failed):
+        self.run.finish(exit_code=int(failed))
 
 
 TRACKERS = {"tensorboard": TensorBoard, "wandb": WandB}
@@ -69,7 +69,7 @@ def tracked(cfg, run, learn):
 
     Yields a function that is told the facts of the run at its end.
     """
-    made = []
+    made, failed = [], True
     try:
         for option, tracker in TRACKERS.items():
             if getattr(cfg, option):
@@ -77,9 +77,10 @@ def tracked(cfg, run, learn):
         for tracker in made if learn else ():
             tracker.attach(learn)
         yield lambda facts: [tracker.tell(_figures(facts)) for tracker in made]
+        failed = False
     finally:
         for tracker in made:
-            tracker.close()
+            tracker.close(failed)
 
 
 def _figures(facts):
