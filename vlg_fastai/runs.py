@@ -211,6 +211,8 @@ def read_csv(path, numbers=None):
     text = dict.fromkeys(TEXT, str)
     types = defaultdict(lambda: numbers, text) if numbers else text
     try:
-        return pd.read_csv(path, dtype=types, na_filter=False, encoding_errors="surrogateescape")
+        return pd.read_csv(
+            path, dtype=types, na_filter=False, low_memory=False, encoding_errors="surrogateescape"
+        )
     except (OSError, ValueError) as error:
         raise UserError(f"--run {path.parent}: cannot read {path.name} ({error})") from None

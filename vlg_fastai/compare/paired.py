@@ -94,10 +94,12 @@ def adjusted(sums, reference, seed, chosen):
     lengths[lengths < 1e-3] = np.inf  # runs that answer alike tell nothing
     rng = np.random.default_rng(seed)
     signs = rng.integers(0, 2, (FLIPS, sums.shape[1]), dtype=np.int8).astype(np.float32) * 2 - 1
-    flipped = signs @ sums.T
-    rows = range(len(sums)) if chosen else [reference]
-    apart = [(np.abs(flipped - flipped[:, [i]]) / lengths[i]).max(1) for i in rows]
-    largest = np.max(apart, axis=0)
+    flipped, inverse = sums @ signs.T, (1 / lengths).astype(np.float32)
+    rows = [(i, slice(i, None)) for i in range(len(sums))] if chosen else [(reference, slice(None))]
+    largest = np.zeros(FLIPS, np.float32)
+    for i, others in rows:
+        apart = np.abs(flipped[others] - flipped[i]) * inverse[i, others][:, None]
+        largest = np.maximum(largest, apart.max(0))
     own = np.abs(sums.sum(1)) / lengths[reference] - 1e-4  # equal sums differ in their last digits
     return (1 + (largest[:, None] >= own).sum(0)) / (1 + FLIPS)
 
