@@ -113,18 +113,21 @@ def test_the_page_needs_nothing_but_itself(page_text):
     assert not re.search("https?://", own)
 
 
+def readings(text):
+    "{file: what its loss is read as} of the cards of a page."
+    cards = re.findall(r'<article class="card" data-reading="(\w*)" aria-label="([^"]*)"', text)
+    return {name: reading for reading, name in cards}
+
+
 def test_worst_losses_are_told_apart(page_text):
     "The planted twin and the planted wrong labels are read as such wherever they are shown."
-    cards = re.findall(
-        r'<article class="card" data-reading="(\w*)" aria-label="([^"]*)"', page_text
-    )
-    readings = {name: reading for reading, name in cards}
-    wrong = [reading for name, reading in readings.items() if "wrong" in name]
+    found = readings(page_text)
+    wrong = [reading for name, reading in found.items() if "wrong" in name]
     assert wrong
     assert set(wrong) <= {"label", "twin"}
-    twins = {"train/blue+whale/twin.png", "train/frog/05.png"} & set(readings)
-    assert all(readings[name] == "twin" for name in twins)
-    assert "hard" in readings.values()
+    twins = {"train/blue+whale/twin.png", "train/frog/05.png"} & set(found)
+    assert all(found[name] == "twin" for name in twins)
+    assert "hard" in found.values()
 
 
 def around_of(run, **options):
@@ -457,7 +460,7 @@ def test_other_test_photos_of_the_same_names_get_no_answers(run, page_text, tmp_
 
 
 def test_classes_called_like_columns_do_no_harm(tmp_path):
-    names = ["content", "category", "007"]
+    names = ["content", "file", "007"]
     data = tmp_path / "data"
     for label, name in zip(COUNTS, names, strict=True):
         draw_folder(tmp_path / label, {label: 8}, tests=3, seed=len(label))
@@ -491,6 +494,7 @@ def test_what_was_decided_since_is_said_on_the_card(run, tmp_path):
     text = written(copy, decisions=path)
     assert f"<b>labelled {other} now</b>: decided since" in text
     assert "<b>not in use any more</b>: decided since" in text
+    assert readings(text)[held.files[worst]] == ""
     assert "decided since" not in written(copy)
 
 

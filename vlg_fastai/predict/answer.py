@@ -110,8 +110,10 @@ def write(cfg, chosen, asked, answer, facts):
 def keep(run, details, photos):
     """Write what was said into the folder of `run`, with the content hash of each photo: other test
     photos may be called the same. Where the folder is read-only, say so and go on."""
-    content = details["file"].map(photos.set_index("file")["content"])
-    details.insert(2, "content", content, allow_duplicates=True)  # a class may be called so
+    content = details.iloc[:, 1].map(photos.set_index("file")["content"])
+    details.insert(
+        2, "content", content, allow_duplicates=True
+    )  # classes may be called like columns
     try:
         write_csv(run.path / TEST, details)
     except OSError as error:

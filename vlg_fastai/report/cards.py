@@ -51,11 +51,12 @@ def card(given, album, around, i, targets, found):
          "near": nearest(around, album, at, k)}
         for told, k, overlay in zip(words, targets, overlays, strict=True)
     ]  # fmt: skip
-    known = {"reading": "", "doubt": "", "twins": [], "rank": ""}
+    lacking = {"reading": "", "doubt": "", "twins": [], "rank": ""}
+    known = lacking if at is None else told_of(around, album, at)
     decided = decided_since(around, at, held.classes[held.y[i]])
     return {
         "photo": photo, "loss": f"{held.losses[i]:.2f}", "sides": sides, "decided": decided,
-        **(known if at is None else told_of(around, album, at)),
+        **(known | {"reading": ""} if decided else known),  # what is decided needs no guess
     }  # fmt: skip
 
 
