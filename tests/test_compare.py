@@ -347,3 +347,16 @@ def test_a_reference_of_another_split_is_said(tmp_path, capsys):
     finished(tmp_path, answers(60, ()), number=3, files=other)
     compared(tmp_path, against="3")
     assert "--against 0003-toy: it is not among these, so the best is" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(("row", "column", "value"), [(3, 1, "unicorn"), (4, 3, ""), (5, 3, "x")])
+def test_damaged_answers_cost_their_run_and_a_line(tmp_path, capsys, row, column, value):
+    for number in (1, 2, 3):
+        finished(tmp_path, answers(30, range(number)), number=number)
+    path = tmp_path / "0002-toy/valid.csv"
+    table = pd.read_csv(path, dtype=str)
+    table.iloc[row, column] = value
+    table.to_csv(path, index=False)
+    (one,) = of(tmp_path)
+    assert [run.number for run in one.runs] == [1, 3]
+    assert "valid.csv" in capsys.readouterr().out

@@ -7,6 +7,7 @@ import pandas as pd
 
 from vlg_fastai.config import UserError
 from vlg_fastai.console import say
+from vlg_fastai.report.stored import answers
 from vlg_fastai.runs import SPLIT, VALID, Run, read_csv
 
 SAME = 0.7  # share of their held-out photos that runs of one comparison have in common at least
@@ -50,15 +51,14 @@ def _judge(run, splits):
     try:
         table = read_csv(run.path / VALID, np.float32)
         split = (run.path / SPLIT).read_bytes()
-        run.config, run.facts  # noqa: B018  a damaged one is said here as well
+        run.config  # noqa: B018  a damaged one is said here as well
+        y, probs = answers(run, table, np.float32)
     except UserError as error:
         return str(error)
     except OSError as error:
         return f"{run.path}: cannot read {SPLIT} ({error.strerror})"
     if table.empty:
         return f"{run.path}: it held out no photos"
-    probs = table.iloc[:, 2:].to_numpy(np.float32)  # a class may be called like a column of ours
-    y = pd.Categorical(table.iloc[:, 1], run.facts["classes"]).codes
     own = np.maximum(probs[np.arange(len(y)), y], 1e-12)
     right, told = (probs.argmax(1) == y).astype(float), table.iloc[:, :2].to_numpy().T
     return Judged(run, _number_of(split, splits), *told, right, -np.log(own).astype(float))

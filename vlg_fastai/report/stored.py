@@ -45,12 +45,20 @@ class Given:
 
 def held_out(run):
     "Read valid.csv of `run`; its first two columns are file and label, the others the classes."
-    classes = run.facts["classes"]
-    table = read_csv(run.path / VALID)
+    table = read_csv(run.path / VALID, np.float64)
     if table.empty:
         raise UserError(f"--run {run.path}: it held out no photos, there is nothing to report")
-    y = pd.Categorical(table.iloc[:, 1], classes).codes.astype(int)
-    probs = table.iloc[:, 2:].apply(pd.to_numeric, errors="coerce").to_numpy(float)
+    return HeldOut(table.iloc[:, 0].to_numpy(), *answers(run, table), run.facts["classes"])
+
+
+def answers(run, table, kind=np.float64):
+    "(labels (n,), probabilities (n, classes) as `kind`) of the valid.csv that `table` holds."
+    classes = run.facts["classes"]
+    y = pd.Index(classes).get_indexer(table.iloc[:, 1])
+    try:
+        probs = table.iloc[:, 2:].to_numpy(kind)  # a class called like a column of ours is text
+    except ValueError as error:
+        raise UserError(f"--run {run.path}: {VALID} is damaged: {error}") from None
     if (y < 0).any() or probs.shape[1] != len(classes) or not np.isfinite(probs).all():
         raise UserError(f"--run {run.path}: {VALID} is damaged: classes or probabilities are amiss")
-    return HeldOut(table.iloc[:, 0].to_numpy(), y, probs, classes)
+    return y, probs
