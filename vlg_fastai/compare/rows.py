@@ -44,11 +44,8 @@ def rows(place, by, reference=None):
     at = _best(place, by) if reference is None else _place_of(place, reference)
     found = paired.against(scores, place.groups, at, chosen=reference is None)
     told = differing([run.config for run in place.runs])
-    right, loss, intervals = (
-        place.right.mean(1),
-        place.nll.mean(1),
-        paired.wilson(place.right, place.groups),
-    )
+    right, loss = place.right.mean(1), place.nll.mean(1)
+    intervals = paired.wilson(place.right, place.groups)
     made = []
     for i, run in enumerate(place.runs):
         own = "best" if reference is None else "reference"

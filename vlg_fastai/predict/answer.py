@@ -111,9 +111,7 @@ def keep(run, details, photos):
     """Write what was said into the folder of `run`, with the content hash of each photo: other test
     photos may be called the same. Where the folder is read-only, say so and go on."""
     content = details.iloc[:, 1].map(photos.set_index("file")["content"])
-    details.insert(
-        2, "content", content, allow_duplicates=True
-    )  # classes may be called like columns
+    details.insert(2, "content", content, allow_duplicates=True)  # a class may be called the same
     try:
         write_csv(run.path / TEST, details)
     except OSError as error:
