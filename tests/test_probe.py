@@ -189,7 +189,7 @@ def test_features_and_own_logits_are_those_of_the_trained_net(toy, tmp_path):
     net = backbone.trained(source, 64).eval()
     for flip in (False, True):
         rows = frozen.features(photos, flip=flip)
-        for (x,), at in zip(loaders.plain(photos["path"], view, 4, CPU), (0, 4, 8), strict=True):
+        for (x, _), at in zip(loaders.plain(photos["path"], view, 4, CPU), (0, 4, 8), strict=True):
             with torch.inference_mode():
                 maps = net.forward_features(torch.Tensor(x.flip(-1) if flip else x))
                 wanted = net.forward_head(maps, pre_logits=True).numpy()

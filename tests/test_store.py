@@ -15,7 +15,8 @@ from PIL import Image
 from vlg_fastai.data import pixels as pixels_module
 from vlg_fastai.data.images import content_hash
 from vlg_fastai.data.pixels import Pixels
-from vlg_fastai.data.store import GIGABYTE, MOST_BYTES, Store
+from vlg_fastai.data.shelf import MOST_BYTES
+from vlg_fastai.data.store import GIGABYTE, Store
 
 
 def keys(count, start=0):

@@ -11,21 +11,27 @@ from PIL import Image, ImageOps
 BACKGROUND = (255, 255, 255)  # under transparent pixels; most cut-out photos were made for white
 RANGES = [2**bits - 1 for bits in (8, 10, 12, 14, 16)]
 DEEP = ("I", "F", "I;16", "I;16B", "I;16L", "I;16N")  # Pillow's modes of more than eight bits
+# Pillow opens by content, whatever a file is called, and some of its 43 decoders start programs
+# (an EPS runs Ghostscript): these alone are tried
+FORMATS = ("JPEG", "PNG", "GIF", "BMP", "WEBP", "TIFF", "AVIF", "PPM", "JPEG2000")
 
 
 class BrokenImageError(Exception):
     "A file that cannot be read as a picture; the message says why, in a few words."
 
 
-def read_image(source, side=None):
+def read_image(source, side=None, known_as=None):
     """Read `source` (path or bytes) as an upright RGB image: first frame, alpha over white.
 
     `side` (pixels): JPEGs may be decoded smaller, but no side below this, which is faster.
+    `known_as`: the content hash that the file was scanned with; other bytes are another photo.
     Pillow's limit against decompression bombs is kept. Raises BrokenImageError.
     """
     content = source if isinstance(source, bytes) else _content(source)
     if not content:
         raise BrokenImageError("empty file")
+    if known_as is not None and content_hash(content) != known_as:
+        raise BrokenImageError("changed after it was scanned")
     try:
         return _upright_rgb(content, side)
     except Exception as error:  # each decoder has exceptions of its own; all mean a broken file
@@ -39,8 +45,13 @@ def _content(path):
         raise BrokenImageError(error.strerror or type(error).__name__) from None
 
 
+def opened(content):
+    "The bytes `content` as a Pillow image that is not decoded yet."
+    return Image.open(io.BytesIO(content), formats=FORMATS)
+
+
 def _upright_rgb(content, side):
-    image = Image.open(io.BytesIO(content))
+    image = opened(content)
     if side:
         image.draft("RGB", (side, side))
     image.load()
@@ -86,14 +97,19 @@ def _reason(error, content):
     return " ".join(str(error).split()) or type(error).__name__
 
 
-def readable(path):
-    "True if `path` is a photo that can be read; decoded no larger than that takes."
+def problem(path, known_as=None):
+    "What keeps the photo at `path` from being read, or None; decoded no larger than that takes."
     try:
         with quiet_decoders():
-            read_image(path, side=1)
-    except BrokenImageError:
-        return False
-    return True
+            read_image(path, 1, known_as)
+    except BrokenImageError as error:
+        return str(error)
+    return None
+
+
+def readable(path):
+    "True if `path` is a photo that can be read."
+    return problem(path) is None
 
 
 def content_hash(content):

@@ -9,12 +9,14 @@ import fastai.callback.data  # noqa: F401  gives DataBlock its weighted_dataload
 import numpy as np
 from fastai.data.block import CategoryBlock, DataBlock, TransformBlock
 from fastai.data.core import Datasets, TfmdDL
+from fastai.data.load import SkipItemException
 from fastai.data.transforms import ColReader, IndexSplitter, IntToFloatTensor, Normalize, ToTensor
 from fastai.vision.core import PILImage
 from fasttransform import Transform
 
 from vlg_fastai.console import say
 from vlg_fastai.data.augment import AUGMENTATIONS, MIN_SCALE, Fit, resampling
+from vlg_fastai.data.images import BrokenImageError
 from vlg_fastai.data.pixels import Pixels
 from vlg_fastai.data.split import oversampled
 
@@ -45,14 +47,34 @@ class View:
 
 
 class ReadPhoto(Transform):
-    "Path in, upright RGB PILImage out."
+    "Path in, upright RGB PILImage out; a photo that went or changed since the scan is left out."
 
     def __init__(self, pixels):
         super().__init__()
-        self.pixels = pixels
+        self.pixels, self.told = pixels, set()
 
     def encodes(self, path: Path):
-        return PILImage(self.pixels(path))
+        return self.shown(path)
+
+    def shown(self, path):
+        try:
+            return PILImage(self.pixels(path))
+        except BrokenImageError as error:
+            if path not in self.told:
+                self.told.add(path)
+                say(f"{path}: {error}: left out")
+            raise SkipItemException from None
+
+
+class ReadPlace(ReadPhoto):
+    "The same of the path at a place among `paths`."
+
+    def __init__(self, pixels, paths):
+        super().__init__(pixels)
+        self.paths = paths
+
+    def encodes(self, place: int):
+        return self.shown(self.paths[place])
 
 
 def _options(bs, machine):
@@ -99,9 +121,13 @@ def class_weights(table):
 
 
 def plain(paths, view, bs, machine, pixels=None):
-    "Batches of `paths` in their order, unlabelled and without augmentation."
-    reader = ReadPhoto(pixels or view.pixels())
-    photos = Datasets(list(paths), [[reader]], splits=[[0], range(len(paths))]).valid
+    """Batches of `paths` in their order, unlabelled and without augmentation.
+
+    A batch is (photos, places (n,) of theirs among `paths`): what cannot be read is in none.
+    """
+    read = ReadPlace(pixels or view.pixels(), list(paths))
+    places = range(len(read.paths))
+    photos = Datasets(places, [[read], []], splits=[[0], places]).valid
     return TfmdDL(
         photos,
         shuffle=False,

@@ -7,7 +7,7 @@ import numpy as np
 from PIL import Image
 
 from vlg_fastai.console import say, track
-from vlg_fastai.data.images import quiet_decoders, read_image
+from vlg_fastai.data.images import BrokenImageError, problem, quiet_decoders, read_image
 from vlg_fastai.data.store import GIGABYTE
 from vlg_fastai.device import cpus
 
@@ -18,7 +18,8 @@ AHEAD = 64  # photos decoded before their turn: enough for all cores, little mem
 class Pixels:
     """Photos of a table as PIL images whose short side is `side` pixels, or their own if shorter.
 
-    Called with a path of the table it answers from the shelf; what is not on it is read.
+    Called with a path of the table it answers from the shelf; what is not on it is read, and a file
+    that is not what was scanned any more is no answer: BrokenImageError.
     """
 
     def __init__(self, side, resample, keys=None, shelf=None):
@@ -31,24 +32,32 @@ class Pixels:
 
         now: decode those that are not on the shelf; else they are read where they are asked for.
         """
-        if store is None or store.folder is None:
+        if photos is None:
             return cls(side, resample)
         keys = dict(zip(photos["path"], photos["content"], strict=True))
+        if store is None or store.folder is None:
+            return cls(side, resample, keys)
         made = cls(side, resample, keys, store.shelf("pixels", side, int(resample)))
         if now:
             made._decode(store, photos)
         return made
 
     def __call__(self, path):
-        key = self.keys.get(path)
-        if key is not None and key in self.shelf:
-            return Image.fromarray(self.shelf[key])
+        kept = None if self.shelf is None else self.shelf.get(self.keys.get(path))
+        if kept is not None:
+            return Image.fromarray(kept)
         with quiet_decoders():
             return self.read(path)
 
+    def problem(self, path):
+        "What keeps the photo at `path` from being shown, or None."
+        key = self.keys.get(path)
+        kept = self.shelf is not None and key in self.shelf
+        return None if kept else problem(path, key)
+
     def read(self, path):
         "Decode the file: large JPEGs no larger than needed, then the short side brought to `side`."
-        image = read_image(path, self.side)
+        image = read_image(path, self.side, self.keys.get(path))
         short = min(image.size)
         if short <= self.side:
             return image
@@ -57,7 +66,7 @@ class Pixels:
 
     def _decode(self, store, photos):
         path_of = {key: path for path, key in self.keys.items()}
-        missing = self.shelf.missing(photos["content"])
+        missing = self.shelf.missing(photos["content"], checked=False)
         if not missing:
             return
         needed = len(missing) * self.side**2 * 3 * 4 / 3  # most photos are 4 to 3
@@ -68,10 +77,17 @@ class Pixels:
             )
             return
         with quiet_decoders(), ThreadPoolExecutor(cpus()) as pool:
-            decoded = ahead(pool, lambda key: np.asarray(self.read(path_of[key])), missing)
+            decoded = ahead(pool, lambda key: self._array(path_of[key]), missing)
             told = track(zip(missing, decoded, strict=True), "decoding", len(missing))
-            fitting = ((key, array) for key, array in told if array.nbytes <= LARGEST)
+            fitting = (pair for pair in told if pair[1] is not None and pair[1].nbytes <= LARGEST)
             self.shelf.fill(takewhile(lambda _: not self.shelf.refused, fitting))
+
+    def _array(self, path):
+        "The pixels of the file, or None: who asks for it will be told why it cannot be read."
+        try:
+            return np.asarray(self.read(path))
+        except BrokenImageError:
+            return None
 
 
 def ahead(pool, function, items):

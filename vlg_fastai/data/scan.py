@@ -1,16 +1,20 @@
 """Image folder in, table out: one row per file with its label, content hash, size and problem."""
 
-import io
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pandas as pd
-from PIL import Image
 
 from vlg_fastai.config import UserError
 from vlg_fastai.console import say, show, track
 from vlg_fastai.data.folder import SUFFIXES, class_folders, photos
-from vlg_fastai.data.images import BrokenImageError, content_hash, quiet_decoders, read_image
+from vlg_fastai.data.images import (
+    BrokenImageError,
+    content_hash,
+    opened,
+    quiet_decoders,
+    read_image,
+)
 from vlg_fastai.data.twins import GREY, fingerprint
 from vlg_fastai.device import cpus
 
@@ -81,7 +85,7 @@ def _look(path):
     try:
         image = read_image(content, LOOK)
         dhash, grey = fingerprint(image)
-        width, height = Image.open(io.BytesIO(content)).size
+        width, height = opened(content).size
     except BrokenImageError as error:
         return content_hash(content), 0, 0, 0, bytes(GREY * GREY), str(error)
     return content_hash(content), width, height, dhash, grey.tobytes(), None

@@ -62,13 +62,18 @@ class Frozen:
         return [self.store.shelf("features", *facts, flip) for flip in (False, True)]
 
     def look(self, photos, pixels=None, mirrored=False):
-        "Make the rows of the table `photos` (path, content) that are not on the shelf yet."
-        for flip in range(1 + bool(mirrored)):
-            missing = self.shelves[flip].missing(photos["content"])
+        """Make the rows of the table `photos` (path, content) that are not on the shelf yet.
+
+        Returns (n,) True where there is a row now: a photo that cannot be read any more has none.
+        """
+        seen = np.ones(len(photos), bool)
+        for shelf, flip in zip(self.shelves, range(1 + bool(mirrored)), strict=False):
+            missing = shelf.missing(photos["content"])
             if missing:
                 paths = photos.drop_duplicates("content").set_index("content")["path"][missing]
-                rows = self._computed(paths, pixels, flip)
-                self.shelves[flip].fill(zip(missing, rows, strict=True))
+                shelf.fill(self._computed(paths, pixels, flip))
+            seen &= np.array([content in shelf for content in photos["content"]], bool)
+        return seen
 
     def lost(self, photos):
         "How many of the table `photos` (path, content) are neither on the shelf nor in place."
@@ -77,7 +82,10 @@ class Frozen:
         return sum(content in absent and not path.is_file() for path, content in pairs)
 
     def features(self, photos, pixels=None, flip=False):
-        "(n, width) float16: pooled, normed pre-logits of the table `photos`, or of mirror images."
+        """(n, width) float16: pooled, normed pre-logits of the table `photos`, or of mirror images.
+
+        KeyError where `look` had said that a photo has none.
+        """
         if photos.empty:
             return np.zeros((0, self.width), np.float16)
         self.look(photos, pixels, mirrored=flip)
@@ -89,13 +97,17 @@ class Frozen:
         return self.shelves[0].rows(photos["content"], slice(self.width, None)).astype(np.float32)
 
     def _computed(self, paths, pixels, flip):
+        "(content, row) of each of `paths` (a Series by content) that can be read."
         bs = max(1, min(BATCH, round(BATCH * (224 / self.view.size) ** 2)))
         dl = loaders.plain(paths, self.view, bs, self.machine, pixels)
         what = "features of mirrored photos" if flip else "features"
-        for (x,) in track(dl, what, len(dl)):
+        for x, places in track(dl, what, len(dl)):
             with torch.inference_mode(), autocast(self.machine):
                 rows = self._rows(x.flip(-1) if flip else x)
-            yield from rows  # outside: whoever takes them is not in these contexts
+            # outside: whoever takes them is not in these contexts
+            for content, row in zip(paths.index[places.cpu().numpy()], rows, strict=True):
+                if np.isfinite(row).all():
+                    yield content, row
 
     def _rows(self, x):
         x = x.as_subclass(torch.Tensor).contiguous(memory_format=self.machine.memory_format)

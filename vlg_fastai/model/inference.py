@@ -4,6 +4,7 @@ import numpy as np
 import torch
 from scipy.optimize import minimize_scalar
 from scipy.special import log_softmax, softmax
+from torch import nn
 
 from vlg_fastai.console import track
 from vlg_fastai.model.precision import autocast
@@ -14,21 +15,35 @@ COOLEST, HOTTEST = 0.05, 20.0  # range of temperatures that is searched
 def logits(model, dl, machine, flip=False, what="predicting"):
     """float32 array (photos, classes), in the order of `dl`; `flip` adds the mirrored photos'.
 
-    With `flip` the result is (2, photos, classes): as they are, and mirrored.
+    With `flip` the result is (2, photos, classes): as they are, and mirrored. A photo that cannot be
+    read, or of which the model makes no finite numbers, has a row of NaN.
     """
     model.eval()
+    rows = np.full((1 + flip, len(dl.dataset), width(model)), np.nan, np.float32)
     with torch.inference_mode(), autocast(machine):
-        batches = [
-            _both(model, xb[0], flip, machine.memory_format) for xb in track(dl, what, len(dl))
-        ]
-    stacked = np.concatenate(batches, axis=1)
-    return stacked if flip else stacked[0]
+        for x, places in track(dl, what, len(dl)):
+            rows[:, places.cpu().numpy()] = _both(model, x, flip, machine.memory_format)
+    return rows if flip else rows[0]
+
+
+def width(model):
+    "Number of the classes that `model` tells apart: outputs of its last layer."
+    return [layer for layer in model.modules() if isinstance(layer, nn.Linear)][-1].out_features
 
 
 def _both(model, x, flip, memory_format):
     x = x.as_subclass(torch.Tensor).contiguous(memory_format=memory_format)
     views = [x, x.flip(-1)] if flip else [x]
-    return np.stack([model(view).float().cpu().numpy() for view in views])
+    return np.stack([_finite(model, view) for view in views])
+
+
+def _finite(model, x):
+    "Logits of photos `x` as float32; rows that are not finite in fp32 either are NaN throughout."
+    z = model(x).float()
+    if not torch.isfinite(z).all():  # fp16 ends at 65,504, and some nets go beyond inside
+        with torch.autocast(x.device.type, enabled=False):
+            z = model(x).float()
+    return torch.where(torch.isfinite(z).all(1, keepdim=True), z, torch.nan).cpu().numpy()
 
 
 def through(head, x, machine):

@@ -7,8 +7,12 @@ import numpy as np
 import pandas as pd
 
 from vlg_fastai import submission
+from vlg_fastai.config import UserError
 from vlg_fastai.console import say
 from vlg_fastai.runs import TEST, write_csv, write_json
+
+
+GONE = "answered, but gone before it was compared with other photos"
 
 
 @dataclass(frozen=True)
@@ -34,6 +38,12 @@ class Answer:
     def good(self):
         "(n,) True where the photo can be read."
         return self.photos["problem"].isna().to_numpy()
+
+    def of_files(self, files):
+        "With only `files` as readable: what went since it was answered is not asked about again."
+        gone = self.good & ~self.photos["file"].isin(files).to_numpy()
+        photos = self.photos.assign(problem=self.photos["problem"].mask(gone, GONE))
+        return dataclasses.replace(self, photos=photos)
 
     def judged(self, p_unseen):
         "With how likely it is (readable photos,) that each is of no known class."
@@ -88,6 +98,8 @@ def write(cfg, chosen, asked, answer, facts):
 
     asked: (sample or None, positions of the rows to submit). What one run alone said stays with it.
     """
+    if not np.isfinite(answer.probs).all():
+        raise UserError(f"--run {chosen[0].path}: no finite probabilities came of it; train again")
     sample, order = asked
     rows = answer.photos["file"].iloc[order]
     table = submission.table(

@@ -6,18 +6,22 @@ from vlg_fastai import runs
 from vlg_fastai.config import UserError
 from vlg_fastai.console import say
 from vlg_fastai.data import folder, loaders
+from vlg_fastai.data.images import problem
 from vlg_fastai.model import bundle, inference, scores
 from vlg_fastai.model.features import Frozen
 
 
+NO_NUMBERS = "the model makes no finite numbers of it"
+
+
 def answers(run, photos, cfg, means):
-    "(probabilities of `photos`, classes) by `run`; what cannot be read gets the training prior."
+    "(probabilities of `photos`, classes) by `run`; NaN for a photo that it cannot answer."
     machine, _ = means
     model, card = bundle.load(run, machine)
     dry = ", a dry run: of no use but to try" if run.facts["status"] == "dry run" else ""
     say(f"{run.path}: {card.arch}, validation accuracy {told(run.facts['accuracy'])}{dry}")
     good = photos["problem"].isna().to_numpy()
-    probs = np.tile(np.asarray(card.prior), (len(photos), 1))
+    probs = np.full((len(photos), len(card.classes)), np.nan)
     if good.any():
         z = logits(run, (model, card), photos[good], cfg, means)
         probs[good] = blended(inference.probabilities(z, card.temperature), cfg.tta)
@@ -37,8 +41,11 @@ def logits(run, loaded, photos, cfg, means):
         dl = loaders.plain(photos["path"], card.view, cfg.bs, machine, pixels)
         return inference.logits(model, dl, machine, cfg.tta, f"predicting with {run.path.name}")
     frozen = Frozen(model[0].net, card.view, machine, store)
-    views = [frozen.features(photos, pixels, flip) for flip in range(1 + cfg.tta)]
-    z = np.stack([inference.through(model[1], x, machine) for x in views])
+    seen = frozen.look(photos, pixels, mirrored=cfg.tta)
+    z = np.full((1 + cfg.tta, len(photos), len(card.classes)), np.nan, np.float32)
+    for flip in range(1 + cfg.tta):
+        x = frozen.features(photos[seen], pixels, flip)
+        z[flip, seen] = inference.through(model[1], x, machine)
     return z if cfg.tta else z[0]
 
 
@@ -64,8 +71,9 @@ def report_tta(run, model, card, cfg, machine):
         return
     dl = loaders.plain(paths, card.view, cfg.bs, machine)
     z = inference.logits(model, dl, machine, True, "checking --tta")
-    both = inference.probabilities(z, card.temperature)
-    y = np.array([card.classes.index(label) for label in valid["label"]])
+    sure = np.isfinite(z).all((0, 2))
+    both = inference.probabilities(z[:, sure], card.temperature)
+    y = np.array([card.classes.index(label) for label in valid["label"][sure]])
     plain, mean = both[0], both.mean(0)
     verdict = "helped" if scores.nll_of(mean, y) < scores.nll_of(plain, y) else "did not help"
     say(
@@ -75,8 +83,31 @@ def report_tta(run, model, card, cfg, machine):
     )
 
 
+def settled(chosen, photos, probs, classes):
+    """(photos, probabilities) with the training prior for what none of the runs `chosen` answers.
+
+    The reason is in the column problem of the table `photos`, where none stood before.
+    """
+    lost = np.isnan(probs).any(1)
+    priors = [(np.array(run.facts["prior"])[None], run.facts["classes"]) for run in chosen]
+    by_name = dict(zip(priors[0][1], average(priors)[0][0], strict=True))
+    probs = np.where(lost[:, None], [by_name[name] for name in classes], probs)
+    new = lost & photos["problem"].isna().to_numpy()
+    if not new.any():
+        return photos, probs
+    pairs = zip(photos["path"][new], photos["content"][new], strict=True)
+    reasons = [problem(*pair) or NO_NUMBERS for pair in pairs]
+    say(f"{len(reasons)} photos get the training prior after all, e.g. {reasons[0]}")
+    photos = photos.copy()
+    photos.loc[new, "problem"] = reasons
+    return photos, probs
+
+
 def average(answered):
-    "(mean probabilities, classes) over runs; their classes may be in any order but are the same."
+    """(mean probabilities, classes) over runs; their classes may be in any order but are the same.
+
+    A photo that one of them cannot answer (NaN) is answered by the others.
+    """
     classes = answered[0][1]
     aligned = []
     for probs, names in answered:
@@ -84,4 +115,5 @@ def average(answered):
             odd = sorted(set(names) ^ set(classes))[:3]
             raise UserError(f"--run: runs of different classes cannot be averaged, e.g. {odd}")
         aligned.append(probs[:, [names.index(name) for name in classes]])
-    return np.mean(aligned, axis=0), classes
+    told = ~np.isnan(aligned)
+    return np.where(told, aligned, 0).sum(0) / np.where(told.any(0), told.sum(0), np.nan), classes

@@ -23,12 +23,13 @@ def predict(cfg, chosen, test):
     probs, classes = known.average(
         [known.answers(run, photos, cfg, (machine, store)) for run in chosen]
     )
-    answer = Answer.closed(photos, probs, classes)
-    view = outlook.of(cfg, chosen, photos, (machine, store), required=names or cfg.reject)
+    answer = Answer.closed(*known.settled(chosen, photos, probs, classes), classes)
+    view = outlook.of(cfg, chosen, answer.photos, (machine, store), required=names or cfg.reject)
     facts = {}
     if not view:
         say(f"decisions: {len(made)} in {made.path}; without a forecast they play no part")
     if view:
+        answer = answer.of_files(view.scene.asked["file"])
         answer, facts = outlook.told(cfg, chosen, view, answer)
     if names:
         answer, facts["names"] = naming.name(cfg, answer, view, names)

@@ -33,7 +33,7 @@ def report(given, count):
     if not paths:
         raise UserError(f"--faithfulness: no photo of the run is in {given.data}; see --data")
     dl = loaders.plain(paths, explainer.card.view, 1, explainer.machine)
-    rows = [areas(explainer, x, rng) for (x,) in track(dl, "checking maps", len(dl))]
+    rows = [areas(explainer, x, rng) for x, _ in track(dl, "checking maps", len(dl))]
     table = pd.DataFrame(rows)
     write_csv(given.folder / "faithfulness.csv", table)
     columns = ["", "gradcam", "random", "centre", "less random", "less centre"]

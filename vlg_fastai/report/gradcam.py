@@ -12,7 +12,6 @@ from torch.nn.functional import interpolate
 from vlg_fastai.config import UserError
 from vlg_fastai.console import track
 from vlg_fastai.data import loaders
-from vlg_fastai.data.images import readable
 from vlg_fastai.data.pixels import Pixels
 from vlg_fastai.device import Machine
 from vlg_fastai.model import bundle
@@ -62,7 +61,8 @@ class Explainer:
         """
         rows = np.asarray(targets).reshape(len(paths), -1)
         jobs = list(zip(paths, map(tuple, rows.tolist()), strict=True))
-        new = [job for job in dict.fromkeys(jobs) if job not in self.done and readable(job[0])]
+        asked = [job for job in dict.fromkeys(jobs) if job not in self.done]
+        new = [job for job in asked if self.pixels.problem(job[0]) is None]
         if new:
             found = self._explained([path for path, _ in new], np.array([row for _, row in new]))
             self.done.update(zip(new, found, strict=True))
@@ -72,7 +72,7 @@ class Explainer:
         dl = loaders.plain(paths, self.card.view, BATCH, self.machine, self.pixels)
         rows = torch.as_tensor(targets, device=self.machine.device).split(BATCH)
         done = []
-        for (x,), wanted in track(zip(dl, rows, strict=True), "explaining", len(dl)):
+        for (x, _), wanted in track(zip(dl, rows, strict=True), "explaining", len(dl)):
             x = x.as_subclass(torch.Tensor).contiguous(memory_format=self.machine.memory_format)
             raw, z = maps(self.model, x, wanted.T)
             probs = torch.softmax(z / self.card.temperature, dim=1).cpu().numpy()

@@ -20,7 +20,10 @@ from vlg_fastai.unseen.folds import Labelled, UnavailableError, gather
 @dataclass(frozen=True)
 class Scene:
     """Labelled photos (`shown`) and test photos (`asked`) as tables of path and content, and the
-    backbone that the run started from: fine-tuning has seen every class, so it is no judge."""
+    backbone that the run started from: fine-tuning has seen every class, so it is no judge.
+
+    Test photos that cannot be read any more are not in `asked`.
+    """
 
     card: Card
     frozen: Frozen
@@ -37,9 +40,12 @@ class Scene:
         data = folder.of_run(cfg, run)
         shown = _replayed(runs.read_csv(run.path / runs.SPLIT), decided(run, cfg))
         shown["path"] = [data / file for file in shown["file"]]
-        lost = frozen.lost(shown)
+        lost = frozen.lost(shown) or int((~_seen(frozen, card, shown, now=False)).sum())
         if lost:
-            raise UnavailableError(f"{lost} of the run's photos are not in {data}; see --data")
+            raise UnavailableError(
+                f"{lost} of the run's photos are not in {data} as they were; see --data"
+            )
+        asked = asked[_seen(frozen, card, asked)].reset_index(drop=True)
         return cls(card, frozen, shown, asked, run.config["seed"])
 
     @cached_property
@@ -102,6 +108,11 @@ def _replayed(split, made):
         say(f"{changed} of these decisions are other than when the run was trained: train again")
     kept = again[used & ~now & again["label"].isin(split.loc[used, "label"])]
     return kept.reset_index(drop=True)
+
+
+def _seen(frozen, card, photos, now=True):
+    "(n,) True where the frozen backbone has features of one of `photos`, made here if need be."
+    return frozen.look(photos, card.view.pixels(photos, frozen.store, now))
 
 
 def _frozen(source, view, machine, store):
