@@ -241,3 +241,76 @@ def test_ten_thousand_rows_open_at_once_and_show_more_loses_none(browser, tmp_pa
     assert names == [f"frog/{9999 - i}.png" for i in range(120)]
     assert errors == []
     page.context.close()
+
+
+def test_no_picture_of_an_audit_ever_shows_another_photo(tmp_path):
+    data = draw_folder(tmp_path / "data", COUNTS, seed=4)
+    shutil.copy(data / "train/frog/00.png", data / "train/frog/zz.png")
+    looked(data, tmp_path / "out")
+    before = {path.name: path.read_bytes() for path in (tmp_path / "out/pictures").iterdir()}
+    text = (tmp_path / "out/index.html").read_text(encoding="utf-8")
+    (tmp_path / "out/pictures/0.jpg").write_bytes(b"of an earlier version")
+    for path in sorted((data / "train/frog").iterdir())[5:]:
+        path.unlink()
+    looked(data, tmp_path / "out")
+    after = {path.name: path.read_bytes() for path in (tmp_path / "out/pictures").iterdir()}
+    assert before.keys() & after.keys()
+    assert all(before[name] == after[name] for name in before.keys() & after.keys())
+    assert "0.jpg" not in after
+    again = (tmp_path / "out/index.html").read_text(encoding="utf-8")
+    shown = set(re.findall(r"pictures/([0-9a-f]{32}[.]jpg)", again))
+    assert shown == after.keys()
+    assert set(re.findall(r"pictures/([0-9a-f]{32}[.]jpg)", text)) == before.keys()
+
+
+def test_pictures_of_the_page_before_are_there_until_the_next_is_written(
+    planted, tmp_path, monkeypatch
+):
+    from vlg_fastai import page as pages
+
+    looked(planted, tmp_path)
+    before = {path: path.read_bytes() for path in (tmp_path / "pictures").iterdir()}
+    text = (tmp_path / "index.html").read_text(encoding="utf-8")
+
+    def killed(*given, **values):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(pages, "write", killed)
+    with pytest.raises(KeyboardInterrupt):
+        looked(planted, tmp_path, size=96)
+    assert (tmp_path / "index.html").read_text(encoding="utf-8") == text
+    assert all(path.read_bytes() == content for path, content in before.items())
+
+
+def test_auto_leaves_alone_what_a_person_decided_while_it_looked(planted, tmp_path, monkeypatch):
+    from vlg_fastai.audit import labels
+    from vlg_fastai.data.images import content_hash
+
+    content = content_hash((planted / "train/frog/wrong.png").read_bytes())
+    path, find = tmp_path / "decisions.csv", labels.find
+
+    def slow(*given):
+        decisions.append(path, [{"content": content, "label": "frog", "action": "keep"}])
+        return find(*given)
+
+    monkeypatch.setattr(labels, "find", slow)
+    looked(planted, tmp_path, auto=True)
+    made = decisions.read(path).made
+    assert made[content, "frog"].action == "keep"
+    assert "relabel" in {decision.action for decision in made.values()}
+
+
+def test_a_photo_that_goes_while_the_audit_looks_is_listed_and_ends_nothing(tmp_path, monkeypatch):
+    from vlg_fastai.data import scan
+
+    data = draw_folder(tmp_path / "data", COUNTS, seed=5)
+    scanned = scan.scan_classes
+
+    def spoilt(*given):
+        table = scanned(*given)
+        (data / "train/frog/03.png").unlink()
+        return table
+
+    monkeypatch.setattr(scan, "scan_classes", spoilt)
+    table = pd.read_csv(looked(data, tmp_path / "out", cache="off"), keep_default_na=False)
+    assert list(of(table, "broken")["file"]) == ["frog/03.png"]

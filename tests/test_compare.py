@@ -19,6 +19,7 @@ from vlg_fastai.compare import judged, paired
 from vlg_fastai.compare.rows import differing, rows
 from vlg_fastai.compare.run import compare
 from vlg_fastai.config import CompareConfig, UserError
+from vlg_fastai.model.intervals import wilson
 from vlg_fastai.runs import Run
 
 CLASSES = ["bear", "folder", "label"]  # two of them are columns of ours
@@ -111,7 +112,7 @@ def test_copies_of_a_photo_are_one_witness():
 
 def test_the_interval_of_an_accuracy_is_wilsons():
     right = np.arange(40) < np.array([[40], [33], [2], [0]])
-    for row, found in zip(right, paired.wilson(right.astype(float), np.arange(40)), strict=True):
+    for row, found in zip(right, wilson(right.astype(float), np.arange(40)), strict=True):
         expected = binomtest(int(row.sum()), 40).proportion_ci(method="wilson")
         assert found == pytest.approx([expected.low, expected.high], abs=1e-9)
 
@@ -120,14 +121,12 @@ def test_copies_of_photos_make_the_interval_of_an_accuracy_no_narrower():
     rng = np.random.default_rng(6)
     alone = (rng.random((200, 60)) < 0.8).astype(float)
     copied, groups = alone[:, np.repeat(np.arange(60), 4)], np.repeat(np.arange(60), 4)
-    assert paired.wilson(copied, groups) == pytest.approx(paired.wilson(alone, np.arange(60)))
+    assert wilson(copied, groups) == pytest.approx(wilson(alone, np.arange(60)))
     perfect = np.ones((1, 240))
-    assert paired.wilson(perfect, groups) == pytest.approx(
-        paired.wilson(perfect[:, :60], np.arange(60))
-    )
-    low, high = paired.wilson(copied, groups).T
+    assert wilson(perfect, groups) == pytest.approx(wilson(perfect[:, :60], np.arange(60)))
+    low, high = wilson(copied, groups).T
     assert ((low <= 0.8) & (high >= 0.8)).mean() > 0.9
-    low, high = paired.wilson(copied, np.arange(240)).T
+    low, high = wilson(copied, np.arange(240)).T
     assert ((low <= 0.8) & (high >= 0.8)).mean() < 0.8  # what it would be with copies as witnesses
 
 

@@ -104,3 +104,31 @@ def test_training_and_prediction_replay_decisions_and_leave_every_photo(tmp_path
     assert "1 of these decisions are other than when the run was trained" in capsys.readouterr().out
     wrong.with_name("renamed.png").rename(wrong)
     assert {path: path.read_bytes() for path in data.rglob("*.png")} == photos
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [(b"content,label,action\n1,ox,ke\0ep\n", "NUL bytes"),
+     (b"\0" * 40, "NUL bytes"),
+     ("content,label,action\n1,ox,keep\n".encode("utf-16"), "NUL bytes"),
+     (b"content;label;action\n1;ox;keep\n", "separated by semicolons"),
+     (b"content;label;action\n", "separated by semicolons"),
+     (b"photo,verdict\n", "has no columns content, label, action")],
+)  # fmt: skip
+def test_a_file_that_holds_no_decisions_is_said_and_not_taken_for_none(tmp_path, content, message):
+    (tmp_path / "d.csv").write_bytes(content)
+    with pytest.raises(UserError, match=message):
+        decisions.read(tmp_path / "d.csv")
+
+
+def test_an_empty_file_of_decisions_has_none(tmp_path):
+    (tmp_path / "d.csv").write_text("")
+    assert len(decisions.read(tmp_path / "d.csv")) == 0
+
+
+def test_what_a_person_decided_meanwhile_stands_against_an_automatic_decision(tmp_path):
+    made = decided(tmp_path, ("1", "ox", "keep"))
+    rows = [dict(zip(decisions.COLUMNS, (n, "ox", "relabel", "fox"), strict=False)) for n in "12"]
+    assert decisions.append_undecided(made.path, rows) == rows[1:]
+    found = {key[0]: made.action for key, made in decisions.read(made.path).made.items()}
+    assert found == {"1": "keep", "2": "relabel"}

@@ -65,7 +65,7 @@ def test_it_has_the_shape_of_a_challenge(drawn):
     layout = folder.layout(drawn)
     assert layout.is_demo
     assert [path.name for path in layout.classes] == sorted(demo.SEEN)
-    files, others = folder.photos(layout.test)
+    files, others, _ = folder.photos(layout.test)
     ids = [row["Id"] for row in table(drawn / "sample_submission.csv")]
     assert ids == [path.name for path in files]
     assert (len(ids), others) == (80, 0)

@@ -1,9 +1,11 @@
 """Where photos are looked for, and what is said where there are none."""
 
+import os
+
 import pytest
 
 from vlg_fastai.config import BUNDLED_ARCH, DEMO, TrainConfig, UserError
-from vlg_fastai.data import folder
+from vlg_fastai.data import demo, folder, scan
 
 
 def lay(root, *files):
@@ -52,7 +54,7 @@ def test_class_names_stay_as_they_are(tmp_path):
 
 def test_photos_are_sorted_and_other_files_counted(tmp_path):
     lay(tmp_path, "b.JPG", "a.webp", "deep/c.TIF", "notes.txt", ".hidden.jpg", "__MACOSX/._a.jpg")
-    found, others = folder.photos(tmp_path)
+    found, others, _ = folder.photos(tmp_path)
     assert [path.relative_to(tmp_path).as_posix() for path in found] == [
         "a.webp",
         "b.JPG",
@@ -93,3 +95,81 @@ def test_the_demo_is_no_class_of_the_folder_it_lies_in(in_empty_folder):
         in_empty_folder / "data", "cat/1.jpg", "dog/1.jpg", "demo/demo.json", "demo/train/cat/1.jpg"
     )
     assert names(folder.layout(folder.DEFAULT).classes) == ["cat", "dog"]
+
+
+@pytest.mark.parametrize(
+    ("train", "test"),
+    [("training_set", "test_set"), ("seg_train", "seg_test"), ("Train-Images", "Test-Images"),
+     ("train_data", "test_data"), ("trainset", "testset")],
+)  # fmt: skip
+def test_sides_are_understood_under_any_usual_pair_of_names(tmp_path, train, test):
+    lay(tmp_path, f"{train}/cat/1.jpg", f"{train}/dog/1.jpg", f"{test}/9.jpg")
+    found = folder.layout(tmp_path)
+    assert (found.train, found.test) == (tmp_path / train, tmp_path / test)
+    assert names(found.classes) == ["cat", "dog"]
+
+
+def test_a_pair_without_class_folders_is_refused_and_makes_no_two_classes(tmp_path):
+    lay(tmp_path, "train_images/1.jpg", "test_images/2.jpg", "train.csv")
+    with pytest.raises(UserError, match="train_images beside test_images looks like the training"):
+        folder.layout(tmp_path)
+
+
+def test_a_test_folder_of_another_name_beside_train_is_found(tmp_path):
+    lay(tmp_path, "train/cat/1.jpg", "train/dog/1.jpg", "test1/9.jpg")
+    assert folder.layout(tmp_path).test == tmp_path / "test1"
+
+
+def test_classes_whose_names_hold_such_words_stay_classes(tmp_path):
+    lay(tmp_path, "train_station/1.jpg", "test_tube/1.jpg", "harbour/1.jpg")
+    assert names(folder.layout(tmp_path).classes) == ["harbour", "test_tube", "train_station"]
+
+
+@pytest.mark.parametrize(
+    "left", ["runs/0001-toy/config.json", "audit/issues.csv", "unknown/unknown.csv",
+             "cache/pixels-0123456789abcdef/1.index.npy"]
+)  # fmt: skip
+def test_what_our_commands_wrote_into_the_data_is_no_class(tmp_path, left):
+    lay(tmp_path, "cat/1.jpg", "dog/1.jpg", left, f"{left.split('/')[0]}/pictures/1.jpg")
+    assert names(folder.layout(tmp_path).classes) == ["cat", "dog"]
+
+
+def test_the_folders_a_command_is_told_to_write_to_are_no_classes(tmp_path):
+    lay(tmp_path, "cat/1.jpg", "dog/1.jpg", "mine/old.jpg", "kept/old.jpg")
+    cfg = TrainConfig(data=tmp_path, runs=tmp_path / "mine", cache=tmp_path / "kept")
+    assert names(demo.layout_of(cfg).classes) == ["cat", "dog"]
+
+
+@pytest.mark.parametrize("place", ["cat", "cat/runs", "test/runs"])
+def test_a_command_writes_among_no_photos(tmp_path, place):
+    lay(tmp_path, "cat/1.jpg", "dog/1.jpg", "test/9.jpg")
+    cfg = TrainConfig(data=tmp_path, runs=tmp_path / place)
+    if place == "cat":  # told to be the runs, it is no class
+        assert names(demo.layout_of(cfg).classes) == ["dog"]
+        return
+    with pytest.raises(UserError, match=r"--runs .*: lies among the photos"):
+        demo.layout_of(cfg)
+
+
+def test_a_folder_that_is_not_entered_is_said(tmp_path, capsys, monkeypatch):
+    lay(tmp_path, "train/cat/1.jpg", "train/dog/1.jpg", "train/dog/secret/2.jpg", "more/2.jpg")
+    (tmp_path / "train/cat/more").symlink_to(tmp_path / "more")
+    scandir = os.scandir
+
+    def guarded(path):
+        if "secret" in str(path):
+            raise PermissionError(13, "Permission denied", str(path))
+        return scandir(path)
+
+    monkeypatch.setattr(os, "scandir", guarded)
+    table = scan.scan_classes(folder.layout(tmp_path))
+    assert list(table["file"]) == ["train/cat/1.jpg", "train/dog/1.jpg"]
+    told = capsys.readouterr().out
+    assert f"{tmp_path / 'train/cat/more'}: left out with all that is in it: a link" in told
+    assert f"{tmp_path / 'train/dog/secret'}: left out with all that is in it: Permission" in told
+
+
+def test_names_that_a_spreadsheet_would_run_are_said_once(tmp_path, capsys):
+    lay(tmp_path, "test/=cmd().jpg", "test/@x.jpg", "test/plain.jpg")
+    scan.scan_files(tmp_path / "test")
+    assert capsys.readouterr().out.count("2 names begin as a formula does, e.g. =cmd().jpg") == 1

@@ -1,6 +1,7 @@
 """The one reader: every odd file becomes an upright RGB picture or a reason."""
 
 import io
+import os
 import struct
 import zlib
 
@@ -8,7 +9,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from vlg_fastai.data.images import BrokenImageError, content_hash, read_image
+from vlg_fastai.data.folder import SUFFIXES
+from vlg_fastai.data.images import FORMATS, BrokenImageError, content_hash, read_image
 
 
 def saved(image, kind, **options):
@@ -130,3 +132,36 @@ def test_a_large_jpeg_is_decoded_smaller_but_never_below_what_is_asked():
 def test_the_content_hash_is_of_the_bytes():
     assert content_hash(b"a") != content_hash(b"b")
     assert content_hash(b"a") == content_hash(b"a")
+
+
+def test_a_postscript_file_called_jpg_starts_no_program(tmp_path, monkeypatch):
+    started = tmp_path / "started"
+    (tmp_path / "gs").write_text(f"#!/bin/sh\ntouch {started}\n")
+    (tmp_path / "gs").chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
+    monkeypatch.setattr("PIL.EpsImagePlugin.gs_binary", None)
+    (tmp_path / "cat.jpg").write_bytes(
+        b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 20 20\n%%EndComments\nshowpage\n%%EOF\n"
+    )
+    with pytest.raises(BrokenImageError, match="not a picture, starts with '%!PS"):
+        read_image(tmp_path / "cat.jpg")
+    assert not started.exists()
+
+
+@pytest.mark.parametrize("kind", ["PCX", "TGA", "ICO", "SGI"])
+def test_only_the_formats_of_photos_are_decoded(kind):
+    with pytest.raises(BrokenImageError, match="not a picture"):
+        read_image(saved(solid("RGB", "blue", (32, 32)), kind))
+
+
+def test_every_suffix_that_counts_as_a_photo_has_its_format_read():
+    Image.init()
+    known = {suffix for suffix, kind in Image.EXTENSION.items() if kind in FORMATS}
+    assert SUFFIXES - known <= {".jfif"}
+
+
+def test_bytes_that_are_not_those_scanned_are_refused():
+    content = saved(solid("RGB", "red"), "PNG")
+    assert read_image(content, known_as=content_hash(content)).size == (20, 10)
+    with pytest.raises(BrokenImageError, match="changed after it was scanned"):
+        read_image(content, known_as=content_hash(b"another"))

@@ -1,11 +1,14 @@
 """Backbones: each family trains and predicts, keeps its tail, and starts from the right weights."""
 
 import numpy as np
+import pandas as pd
 import pytest
 import timm
 import torch
-from conftest import toy_config
+from conftest import run_prediction, toy_config
 from fastai.torch_core import set_seed
+from PIL import Image
+from torch import nn
 
 from vlg_fastai.config import BUNDLED_ARCH, UserError
 from vlg_fastai.data import folder, loaders, scan, split
@@ -225,3 +228,48 @@ def test_validation_during_training_sees_what_predict_sees(toy, tmp_path):
     dl = loaders.plain(valid["path"], backbone.view("test_efficientnet", 32), len(x), CPU)
     # not to the last bit: fastai's affine transforms resample on validation too, by the identity
     assert (x - next(iter(dl))[0]).abs().max() < 1e-4
+
+
+class Fragile(nn.Module):
+    "Logits that leave the range of fp16 under autocast; of a photo of ones they are never numbers."
+
+    def __init__(self):
+        super().__init__()
+        self.last = nn.Linear(1, 3)
+
+    def forward(self, x):
+        rows = self.last(x.mean((1, 2, 3))[:, None].float())
+        rows = torch.where((x.amax((1, 2, 3)) > 0.99)[:, None], torch.nan, rows)
+        return rows * torch.inf if torch.is_autocast_enabled("cpu") else rows
+
+
+def test_what_half_precision_cannot_hold_is_computed_in_full(monkeypatch, tmp_path):
+    paths = [tmp_path / f"{i}.png" for i in range(4)]
+    for i, path in enumerate(paths):
+        Image.new("RGB", (8, 8), (255 if i == 2 else 60 + 20 * i,) * 3).save(path)
+    view = loaders.View(8, (0, 0, 0), (1, 1, 1), "bicubic", 1.0)
+    model, low = Fragile(), Machine(torch.device("cpu"), "bf16", 0)
+    z = inference.logits(model, loaders.plain(paths, view, 2, low), low)
+    full = inference.logits(model, loaders.plain(paths, view, 2, CPU), CPU)
+    assert np.allclose(z[[0, 1, 3]], full[[0, 1, 3]], atol=1e-5)
+    assert np.isfinite(z[[0, 1, 3]]).all()
+    assert np.isnan(z[2]).all()
+
+
+def test_a_photo_of_which_the_model_makes_no_numbers_gets_the_prior_and_a_reason(
+    finished_run, toy, tmp_path, monkeypatch
+):
+    both = inference._both
+
+    def spoilt(*given):
+        z = both(*given)
+        z[:, 4] = np.nan
+        return z
+
+    monkeypatch.setattr(inference, "_both", spoilt)
+    run_prediction(finished_run, tmp_path / "s.csv")
+    told = pd.read_csv(tmp_path / "probabilities.csv").set_index("file")
+    assert told["problem"].notna().sum() == 1
+    assert told.loc["004.png", "problem"] == "the model makes no finite numbers of it"
+    prior = told.loc["004.png", finished_run.facts["classes"]].to_numpy(float)
+    assert np.allclose(prior, finished_run.facts["prior"], atol=1e-6)

@@ -25,7 +25,7 @@ from plotly.graph_objects import Figure
 from vlg_fastai import console, device
 from vlg_fastai.config import InterpretConfig, UserError
 from vlg_fastai.data.decisions import COLUMNS
-from vlg_fastai.model.scores import standard_error
+from vlg_fastai.model.intervals import interval
 from vlg_fastai.report import album, charts, gallery, reliability
 from vlg_fastai.report.around import Around
 from vlg_fastai.report.interpret import interpret, surroundings
@@ -85,10 +85,12 @@ def embedded(text, name):
 def test_the_headline_is_what_the_run_and_its_forecast_say(run, page_text, tmp_path):
     facts, told = run.facts, figures(page_text)
     photos = facts["photos"]["valid"]
-    error = standard_error(facts["accuracy"], photos)
+    held = held_out(run)
+    low, high = interval(held.guess == held.y, held.groups)
+    assert (low, high) == pytest.approx(facts["accuracy_interval"])
     assert told["validation accuracy"] == (
         f"{facts['accuracy']:.3f}",
-        f"± {error:.3f}, {photos} photos",
+        f"{low:.3f} to {high:.3f}, {photos} photos",
     )
     run_prediction(run, tmp_path / "again.csv")
     said = json.loads((tmp_path / "forecast.json").read_text())["forecast"]

@@ -1,5 +1,6 @@
 """Submissions: a row for every file, the sample's header, ids and order, the same bytes again."""
 
+import csv
 import shutil
 
 import numpy as np
@@ -229,3 +230,91 @@ def test_predict_says_which_run_it_uses(finished_run, tmp_path, capsys):
     run_prediction(finished_run, tmp_path / "s.csv")
     told = f"{finished_run.path}: tf_efficientnet_lite0, validation accuracy "
     assert told in capsys.readouterr().out
+
+
+def labelled_sample(folder, labels, header="id,target", name="sample_submission.csv"):
+    lines = [f"{n:03d},{labels}" for n in range(9)]
+    (folder / name).write_text("\n".join([header, *lines]) + "\n")
+
+
+def test_a_sample_whose_labels_are_no_classes_is_refused_with_the_way_out(
+    finished_run, test_photos, tmp_path
+):
+    labelled_sample(test_photos.parent, 0)
+    with pytest.raises(UserError, match="'target' is '0', but no class is called so .*--labels-as"):
+        run_prediction(finished_run, tmp_path / "s.csv", test=test_photos)
+    assert not (tmp_path / "s.csv").exists()
+    classes = finished_run.facts["classes"]
+    (tmp_path / "map.csv").write_text("".join(f"{c},L{i}\n" for i, c in enumerate(classes)))
+    ways = {"names": classes, "index": [str(i) for i in range(3)],
+            tmp_path / "map.csv": [f"L{i}" for i in range(3)]}  # fmt: skip
+    for number, (way, labels) in enumerate(ways.items()):
+        out = tmp_path / f"{number}.csv"
+        run_prediction(finished_run, out, test=test_photos, labels_as=way)
+        spelled = dict(zip(classes, labels, strict=True))
+        told = pd.read_csv(tmp_path / "probabilities.csv")["category"].map(spelled)
+        assert list(rows(out)["target"]) == list(told)
+
+
+def test_a_mapping_that_lacks_a_class_is_said_before_anything_is_predicted(
+    finished_run, test_photos, tmp_path
+):
+    (tmp_path / "map.csv").write_text("frog,1\n")
+    with pytest.raises(UserError, match=r"--labels-as .*map.csv: has no line for blue\+whale"):
+        run_prediction(
+            finished_run, tmp_path / "s.csv", test=test_photos, labels_as=tmp_path / "map.csv"
+        )
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["sampleSubmission.csv", "SAMPLE_SUBMISSION.CSV", "Sample-Sub.csv", "submission_sample.csv"],
+)
+def test_a_sample_is_found_under_the_names_that_contests_give_it(
+    finished_run, test_photos, tmp_path, name
+):
+    labelled_sample(test_photos.parent, "frog", name=name)
+    table = rows(run_prediction(finished_run, tmp_path / "s.csv", test=test_photos))
+    assert list(table.columns) == ["id", "target"]
+
+
+def test_what_may_be_a_sample_is_named_and_our_own_submission_is_not(
+    finished_run, test_photos, tmp_path, capsys
+):
+    labelled_sample(test_photos.parent, "frog", name="submission_format.csv")
+    for _ in range(2):
+        table = rows(
+            run_prediction(finished_run, test_photos.parent / "submission.csv", test=test_photos)
+        )
+        assert list(table.columns) == ["Id", "Category"]
+        told = capsys.readouterr().out
+        assert told.count("may be a sample submission; --sample takes it") == 1
+        assert "submission_format.csv: may be a sample" in told
+
+
+def test_probability_columns_in_other_letters_are_filled(finished_run, test_photos, tmp_path):
+    header = "id,Frog,BLUE_WHALE,höhlen-bär"
+    labelled_sample(test_photos.parent, "0.3,0.3,0.4", header, "sampleSubmission.csv")
+    table = pd.read_csv(run_prediction(finished_run, tmp_path / "s.csv", test=test_photos))
+    assert list(table.columns) == header.split(",")
+    plain = pd.read_csv(tmp_path / "probabilities.csv")
+    assert np.allclose(table["BLUE_WHALE"], plain["blue+whale"], atol=1e-6)
+    assert np.allclose(table.iloc[:, 1:].sum(axis=1), 1, atol=1e-5)
+
+
+def test_an_empty_header_stays_empty_and_semicolons_are_said(finished_run, test_photos, tmp_path):
+    labelled_sample(test_photos.parent, "frog", header=",label")
+    run_prediction(finished_run, tmp_path / "s.csv", test=test_photos)
+    assert (tmp_path / "s.csv").read_text(encoding="utf-8").startswith(",label\n000,")
+    (test_photos.parent / "sample_submission.csv").write_text("id;label\n000;frog\n")
+    with pytest.raises(UserError, match="separated by semicolons"):
+        run_prediction(finished_run, tmp_path / "s.csv", test=test_photos)
+
+
+def test_a_carriage_return_in_a_name_is_quoted_and_read_back(finished_run, test_photos, tmp_path):
+    (test_photos / "003.png").rename(test_photos / "a\rb.png")
+    out = run_prediction(finished_run, tmp_path / "s.csv", test=test_photos)
+    with out.open(newline="", encoding="utf-8") as file:
+        table = list(csv.DictReader(file))
+    assert "a\rb.png" in [row["Id"] for row in table]
+    assert len(table) == 9

@@ -5,6 +5,7 @@ import pytest
 from sklearn.metrics import log_loss
 
 from vlg_fastai.model.inference import fit_temperature, nll, probabilities
+from vlg_fastai.model.intervals import interval
 from vlg_fastai.model.scores import ece, nll_of, summary
 
 
@@ -58,3 +59,14 @@ def test_without_photos_every_figure_is_blank():
     figures = summary(np.zeros((0, 2)), np.zeros((0, 2)), np.zeros(0, int), ["a", "b"])
     assert figures["accuracy"] is None
     assert figures["recall"] == {"a": None, "b": None}
+
+
+def test_an_interval_counts_copies_once_and_knows_no_certainty():
+    right = np.ones(3, bool)
+    low, high = interval(right)
+    assert (low, high) == pytest.approx((0.4385, 1.0), abs=1e-3)
+    copied = np.repeat([1, 1, 0, 1, 0, 1, 1, 1], 4)
+    alone, together = interval(copied), interval(copied, np.repeat(np.arange(8), 4))
+    assert together == pytest.approx(interval(copied[::4]), abs=1e-6)
+    assert together[1] - together[0] > 1.5 * (alone[1] - alone[0])
+    assert interval(np.zeros(0)) is None

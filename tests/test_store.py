@@ -3,6 +3,7 @@
 import multiprocessing
 import os
 import pickle
+import shutil
 import time
 from pathlib import Path
 
@@ -12,8 +13,9 @@ import pytest
 from conftest import COLOURS, draw_folder, run_prediction, run_training, toy_config
 from PIL import Image
 
+from vlg_fastai.data import loaders, scan
 from vlg_fastai.data import pixels as pixels_module
-from vlg_fastai.data.images import content_hash
+from vlg_fastai.data.images import BrokenImageError, content_hash
 from vlg_fastai.data.pixels import Pixels
 from vlg_fastai.data.shelf import MOST_BYTES
 from vlg_fastai.data.store import GIGABYTE, Store
@@ -302,3 +304,135 @@ def test_a_photo_that_changed_is_decoded_anew(tmp_path):
     after = pd.read_csv(tmp_path / "probabilities.csv")
     assert before["p"][0] != after["p"][0]
     assert before["p"][1:].equals(after["p"][1:])
+
+
+def segment_of(folder):
+    (data,) = [path for path in folder.rglob("*.npy") if ".index" not in path.name]
+    return data
+
+
+@pytest.mark.parametrize("part", ["numbers", "index"])
+def test_numbers_that_the_disk_changed_are_computed_again_and_said(tmp_path, capsys, part):
+    Store(tmp_path).shelf("features").fill(pairs(keys(5), 600))
+    path = segment_of(tmp_path)
+    path = path if part == "numbers" else path.with_name(path.name.replace(".npy", ".index.npy"))
+    content = bytearray(path.read_bytes())
+    content[-40:] = bytes(40)  # of the right length, and wrong
+    path.write_bytes(content)
+    shelf = Store(tmp_path).shelf("features")
+    missing = shelf.missing(keys(5))
+    assert missing == keys(5)  # of a damaged segment nothing is believed
+    assert "damaged" in capsys.readouterr().out
+    shelf.fill(pairs(missing, 600))
+    again = Store(tmp_path).shelf("features")
+    assert not again.missing(keys(5))
+    assert all((again[key] == i).all() for i, key in enumerate(keys(5)))
+    assert "damaged" not in capsys.readouterr().out
+
+
+def test_damaged_pixels_are_read_from_the_photo_again(toy, tmp_path, capsys):
+    table = pd.DataFrame({"path": sorted((toy / "test").iterdir())})
+    table["content"] = [content_hash(path.read_bytes()) for path in table["path"]]
+    sound = Pixels.of(table, 32, Image.Resampling.BICUBIC, Store(tmp_path))
+    wanted = [np.asarray(sound(path)) for path in table["path"]]
+    content = bytearray(segment_of(tmp_path).read_bytes())
+    content[-5000:] = bytes(5000)
+    segment_of(tmp_path).write_bytes(content)
+    again = Pixels.of(table, 32, Image.Resampling.BICUBIC, Store(tmp_path))
+    shown = [np.asarray(again(path)) for path in table["path"]]
+    assert all((a == b).all() for a, b in zip(shown, wanted, strict=True))
+    assert capsys.readouterr().out.count(": damaged") == 1
+
+
+def test_numbers_are_on_the_disk_before_they_have_their_name(tmp_path, monkeypatch):
+    done = []
+    monkeypatch.setattr(os, "fsync", lambda file: done.append("flush"))
+    replace = os.replace
+    monkeypatch.setattr(os, "replace", lambda *pair: (done.append("rename"), replace(*pair)))
+    Store(tmp_path).shelf("features").fill(pairs(keys(2)))
+    assert done == ["flush", "rename", "flush", "rename"]
+
+
+def test_a_file_replaced_after_the_scan_never_stands_under_the_old_content(toy, tmp_path, capsys):
+    data = Path(shutil.copytree(toy, tmp_path / "toy"))
+    table = scan.scan_files(data / "test")
+    shutil.copy(data / "test/001.png", data / "test/000.png")
+    store, view = Store(tmp_path / "cache"), loaders.View(32, (0.5,) * 3, (0.5,) * 3, "bicubic", 1)
+    pixels = view.pixels(table, store)
+    with pytest.raises(BrokenImageError, match="changed after it was scanned"):
+        pixels(data / "test/000.png")
+    shelf = store.shelf("pixels", 32, int(Image.Resampling.BICUBIC))
+    assert shelf.missing(table["content"]) == [table["content"][0]]
+
+
+def test_photos_that_go_or_change_after_the_scan_cost_their_row_alone(
+    finished_run, toy, tmp_path, monkeypatch, capsys
+):
+    data = Path(shutil.copytree(toy, tmp_path / "toy"))
+    scanned = scan.scan_files
+
+    def spoilt(folder):
+        table = scanned(folder)
+        (data / "test/002.png").unlink()
+        shutil.copy(data / "test/001.png", data / "test/000.png")
+        return table
+
+    plain = run_prediction(finished_run, tmp_path / "a.csv", test=data / "test", cache="off")
+    monkeypatch.setattr(scan, "scan_files", spoilt)
+    for number, run in enumerate([finished_run, probe_of(toy, tmp_path)]):
+        restored = Path(shutil.copytree(toy / "test", data / "test", dirs_exist_ok=True))
+        out = tmp_path / f"{number}.csv"
+        run_prediction(run, out, test=restored, cache="off")
+        told = pd.read_csv(out.with_name("probabilities.csv")).set_index("file")
+        assert told.loc["000.png", "problem"] == "changed after it was scanned"
+        assert told.loc["002.png", "problem"] == "No such file or directory"
+        prior = told.loc[["000.png", "002.png"], run.facts["classes"]].to_numpy()
+        assert np.allclose(prior, run.facts["prior"], atol=1e-6)
+        assert "2 photos get the training prior after all" in capsys.readouterr().out
+    first = pd.read_csv(plain).merge(pd.read_csv(tmp_path / "0.csv"), on="Id")
+    same = ~first["Id"].isin(["000.png", "002.png"])
+    assert (first["Category_x"] == first["Category_y"])[same].all()
+    assert len(first) == 9
+
+
+def probe_of(toy, tmp_path):
+    trained = {"arch": "tf_efficientnet_lite0", "pretrained": True, "size": 64, "epochs": 0}
+    return run_training(toy_config(toy, tmp_path / "probe", **trained))
+
+
+@pytest.mark.parametrize("options", [
+    {}, {"arch": "tf_efficientnet_lite0", "pretrained": True, "size": 64}, {"cache": "off"}
+])  # fmt: skip
+def test_photos_that_go_after_the_scan_do_not_end_a_training(
+    toy, tmp_path, monkeypatch, capsys, options
+):
+    data = Path(shutil.copytree(toy, tmp_path / "toy"))
+    scanned = scan.scan_classes
+
+    def spoilt(*given):
+        table = scanned(*given)
+        (data / "train/frog/03.png").unlink()
+        return table
+
+    monkeypatch.setattr(scan, "scan_classes", spoilt)
+    run = run_training(toy_config(data, tmp_path / "runs", **{"cache": tmp_path / "c", **options}))
+    split = pd.read_csv(run.path / "split.csv").set_index("file")
+    assert split.loc["train/frog/03.png", "split"] == "unused"
+    assert split.loc["train/frog/03.png", "problem"] == "No such file or directory"
+    assert "1 photos are left out after all" in capsys.readouterr().out
+
+
+def test_a_photo_that_goes_during_the_fit_is_left_out_of_its_batches(toy, tmp_path, monkeypatch):
+    data = Path(shutil.copytree(toy, tmp_path / "toy"))
+    build = loaders.build
+
+    def spoilt(table, *given):
+        made = build(table, *given)
+        for split in ("train", "valid"):
+            table.loc[table["split"] == split, "path"].iloc[0].unlink()
+        return made
+
+    monkeypatch.setattr(loaders, "build", spoilt)
+    run = run_training(toy_config(data, tmp_path / "runs", cache="off"))
+    assert run.facts["status"] == "finished"
+    assert np.isfinite(pd.read_csv(run.path / "valid.csv").iloc[:, 2:].to_numpy()).all()

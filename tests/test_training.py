@@ -3,6 +3,7 @@
 import dataclasses
 import json
 import os
+import shutil
 import signal
 import weakref
 from concurrent.futures import ThreadPoolExecutor
@@ -15,7 +16,7 @@ import timm
 import torch
 from conftest import COLOURS, draw_folder, run_prediction, run_training, toy_config
 from fastai.callback.core import Callback
-from safetensors.torch import load_file
+from safetensors.torch import load_file, save_file
 
 from vlg_fastai import runs
 from vlg_fastai.cli import as_json, stored_config
@@ -462,3 +463,79 @@ def test_the_three_commands_run_one_after_the_other(in_empty_folder, monkeypatch
     reports = in_empty_folder / "runs/0001-tf_efficientnet_lite0/reports"
     assert {path.name for path in reports.iterdir()} == {"top_losses.png", "top_losses.csv"}
     assert "--size 64 --epochs 1; no hub is asked" in capsys.readouterr().out
+
+
+def test_a_net_that_is_worse_than_guessing_is_said_to_be_so(toy, tmp_path, capsys):
+    run = run_training(toy_config(toy, tmp_path, lr=10, lr_body=10, epochs=2))
+    assert run.facts["nll"] > np.log(3)
+    assert "this model is worse than guessing (NLL 1.0986)" in capsys.readouterr().out
+    run_prediction(run, tmp_path / "s.csv")
+    assert "worse than guessing" in capsys.readouterr().out
+
+
+def test_weights_that_are_no_numbers_are_never_kept(toy, tmp_path, monkeypatch, capsys):
+    fit = learner.fit
+
+    def spoilt(learn, *given):
+        found = fit(learn, *given)
+        with torch.no_grad():
+            next(learn.model.parameters()).fill_(torch.nan)
+        return found
+
+    monkeypatch.setattr(learner, "fit", spoilt)
+    with pytest.raises(UserError, match=r"--lr 0.002: training diverged"):
+        run_training(toy_config(toy, tmp_path / "alone"))
+    assert not list((tmp_path / "alone").rglob("facts.json"))
+    probed = {"arch": "tf_efficientnet_lite0", "pretrained": True, "size": 64}
+    run = run_training(toy_config(toy, tmp_path / "probe", **probed))
+    assert run.facts["model"] in ("probe", "warm start")
+    assert "weights that are no numbers: it is not kept" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("path", "value", "named"),
+    [(["temperature"], 0, "temperature"), (["temperature"], float("nan"), "temperature"),
+     (["temperature"], -1, "temperature"), (["temperature"], "hot", "ValueError"),
+     (["view", "std"], [0, 0.5, 0.5], "std"), (["view", "std"], [0.5], "std"),
+     (["view", "mean"], [0.5, 0.5, None], "mean"), (["view", "size"], 0, "size"),
+     (["view", "crop_pct"], 0, "crop_pct"), (["prior"], [0.5, 0.5], "prior"),
+     (["prior"], [2, -1, 0], "prior"), (["classes"], ["frog"] * 3, "classes"),
+     (["head"], "hydra", "head")],
+)  # fmt: skip
+def test_facts_that_cannot_be_refuse_the_run(toy, finished_run, tmp_path, path, value, named):
+    copy = runs.Run(shutil.copytree(finished_run.path, tmp_path / "0001-x"))
+    facts = json.loads((copy.path / "facts.json").read_text())
+    place = facts[path[0]] if len(path) > 1 else facts
+    place[path[-1]] = value
+    (copy.path / "facts.json").write_text(json.dumps(facts))
+    with pytest.raises(UserError, match=rf"0001-x: facts.json is damaged \(.*{named}"):
+        run_prediction(copy, tmp_path / "s.csv")
+    assert not (tmp_path / "s.csv").exists()
+
+
+def test_a_stored_model_of_no_numbers_refuses_the_run(finished_run, tmp_path):
+    copy = runs.Run(shutil.copytree(finished_run.path, tmp_path / "0001-x"))
+    weights = load_file(copy.path / "model.safetensors")
+    name = next(key for key, value in weights.items() if value.is_floating_point())
+    weights[name] = torch.full_like(weights[name], torch.inf)
+    save_file(weights, copy.path / "model.safetensors")
+    with pytest.raises(UserError, match="weights that are no numbers"):
+        run_prediction(copy, tmp_path / "s.csv")
+
+
+def test_weights_to_start_from_must_be_numbers(toy, tmp_path):
+    net = timm.create_model("test_efficientnet")
+    state = {key: value * torch.nan for key, value in net.state_dict().items()}
+    save_file(state, tmp_path / "nan.safetensors")
+    options = {"weights": tmp_path / "nan.safetensors", "pretrained": True}
+    with pytest.raises(UserError, match=r"nan.safetensors: holds no finite numbers in conv_stem"):
+        run_training(toy_config(toy, tmp_path / "runs", **options))
+
+
+def test_a_few_photos_that_are_all_right_are_no_certainty(toy, tmp_path, capsys):
+    run = run_training(toy_config(toy, tmp_path))
+    low, high = run.facts["accuracy_interval"]
+    assert 0 <= low < run.facts["accuracy"] < high <= 1
+    assert high - low > 0.4  # seven photos
+    told = f"accuracy {run.facts['accuracy']:.4f} ({low:.3f} to {high:.3f}) on 7 photos"
+    assert told in capsys.readouterr().out

@@ -153,6 +153,9 @@ class PredictConfig(Cache, Machine, Decided, Chosen):
     test: Folder | None = None  # folder of photos to predict; absent: `test` in the data folder
     out: NewFile = Path("submission.csv")  # the submission; probabilities.csv is put beside it
     sample: File | None = None  # sample submission to follow; absent: looked for in the data folder
+    # how the submission spells classes: names, index (numbers from 0 in order of names), or a CSV
+    # of class,label lines; absent: names, if the sample has some of them
+    labels_as: Literal["names", "index"] | File | None = None
     tta: bool = False  # average with the mirrored photo; says whether that helped on validation
     bs: Positive = 64  # photos a batch
     # how many photos look like no class that was trained on, and the score to expect

@@ -1,5 +1,6 @@
 """The run folder: made under a number of its own, written file by file, found again by name."""
 
+import csv
 import json
 import math
 import os
@@ -159,11 +160,16 @@ def _number(path):
 
 @contextmanager
 def replacing(path):
-    "Yield a path beside `path` to write to; it takes `path`'s place only when all went well."
+    """Yield a path beside `path` to write to; it takes `path`'s place only when all went well.
+
+    Not before the disk has it: after a power cut there is the old file or the new one.
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
     beside = path.with_name(f".{path.stem}.{os.getpid()}.part{path.suffix}")
     try:
         yield beside
+        with beside.open("r+b") as file:
+            os.fsync(file.fileno())
         os.replace(beside, path)
     finally:
         beside.unlink(missing_ok=True)
@@ -195,10 +201,16 @@ def read_json(path):
 
 def write_csv(path, table):
     "Write a pandas table without its index, floats to seven significant digits."
+    form = {"float_format": "%.7g", "lineterminator": "\n", "errors": "surrogateescape"}
     with replacing(path) as beside:
-        table.to_csv(
-            beside, index=False, float_format="%.7g", lineterminator="\n", errors="surrogateescape"
-        )
+        table.to_csv(beside, index=False, quoting=quoting(table), **form)
+
+
+def quoting(table):
+    "csv's way to quote `table`: sparing, but for a carriage return, which it would leave bare."
+    text = [table.columns, *(c for _, c in table.items() if c.dtype.kind not in "biufc")]
+    returns = any("\r" in str(value) for part in text for value in part)
+    return csv.QUOTE_NONNUMERIC if returns else csv.QUOTE_MINIMAL
 
 
 def read_csv(path, numbers=None):

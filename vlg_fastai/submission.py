@@ -1,13 +1,16 @@
 """Sample submission and predictions in, submission out: its header, its ids, its order."""
 
-from pathlib import PurePosixPath
+import re
+from pathlib import Path, PurePosixPath
 
 import pandas as pd
 
 from vlg_fastai.config import UserError
 from vlg_fastai.console import say
 
-PATTERNS = ("*sample*submission*.csv", "*Sample*ubmission*.csv", "sample.csv")
+# of a CSV's name, its letters alone: sample_submission, sampleSubmission, SAMPLE-SUB, sample
+SAMPLE = re.compile(r"sample|.*sample.*sub.*|.*sub.*sample.*")
+PERHAPS = re.compile(r".*(sample|submission|template|example|format).*")  # worth a word
 HEADER = ["Id", "Category"]
 # what an Id may be, tried in this order: the first by which every Id has a photo is taken
 RULES = {
@@ -19,23 +22,42 @@ RULES = {
 }
 
 
-def find_sample(asked, folders):
-    "The sample submission: the one `asked` for, or the only one in `folders`, or None."
+def find_sample(asked, folders, written=()):
+    """The sample submission: the one `asked` for, or the only one in `folders`, or None.
+
+    What is called a little like one is named, unless it is among the paths `written` by ourselves.
+    """
     if asked is not None:
         return asked
-    found = {p.resolve() for f in folders if f for name in PATTERNS for p in f.glob(name)}
+    there = {p.resolve() for f in folders if f and f.is_dir() for p in f.iterdir()}
+    names = {p: letters(p.stem) for p in sorted(there) if p.suffix.lower() == ".csv"}
+    found = [path for path, name in names.items() if SAMPLE.fullmatch(name)]
     if len(found) > 1:
-        names = ", ".join(sorted(str(path) for path in found))
-        raise UserError(f"--sample: several could be meant ({names}); name one")
-    return found.pop() if found else None
+        raise UserError(
+            f"--sample: several could be meant ({', '.join(map(str, found))}); name one"
+        )
+    if found:
+        return found[0]
+    for path, name in names.items():
+        if PERHAPS.fullmatch(name) and path not in written:
+            say(f"{path}: may be a sample submission; --sample takes it")
+    return None
+
+
+def letters(name):
+    return re.sub(r"[^a-z]", "", name.lower())
 
 
 def read_sample(path):
     "The sample as a table of text; UserError where it has no rows or an Id twice."
+    form = {"dtype": str, "keep_default_na": False, "encoding": "utf-8-sig"}
     try:
-        table = pd.read_csv(path, dtype=str, keep_default_na=False)
+        cells = pd.read_csv(path, header=None, **form)  # as the header stands, empty cells too
     except (OSError, ValueError) as error:
         raise UserError(f"--sample {path}: cannot be read as CSV ({error})") from None
+    table = cells.iloc[1:].reset_index(drop=True).set_axis(cells.iloc[0].tolist(), axis=1)
+    if table.shape[1] == 1 and ";" in table.columns[0]:
+        raise UserError(f"--sample {path}: is separated by semicolons; save it with commas")
     if table.empty:
         raise UserError(f"--sample {path}: has no rows; give another, or remove it")
     ids = table.iloc[:, 0]
@@ -74,11 +96,64 @@ def check_columns(sample, classes, unseen=()):
     unseen: labels of more classes that may have a column each.
     """
     asked = list(sample.columns)[1:]
-    if len(asked) > 1 and set(asked) not in (set(classes), {*classes, *unseen}):
+    meant = columns_of(asked, [*classes, *unseen])
+    if len(asked) > 1 and set(meant) not in (set(classes), {*classes, *unseen}):
         raise UserError(
             f"--sample: its columns {', '.join(asked[:3])}... are neither one category nor the"
             f" classes {', '.join(classes[:3])}...; give another sample"
         )
+
+
+def columns_of(asked, labels):
+    "The label that each of the columns `asked` means, in other letter case or punctuation too."
+    known = {}
+    for label in labels:
+        known.setdefault(key_of(label), []).append(label)
+    alike = {column: known.get(key_of(column), []) for column in asked}
+    return [
+        column if column in labels or len(alike[column]) != 1 else alike[column][0]
+        for column in asked
+    ]
+
+
+def key_of(label):
+    return " ".join(re.findall(r"[^\W_]+", label.casefold()))
+
+
+def check_labels(sample, path, labels):
+    "UserError where the one category column of the `sample` at `path` holds none of `labels`."
+    given = sorted({*sample.iloc[:, 1]} - {""}) if sample.shape[1] == 2 else []
+    if given and not set(given) & set(labels):
+        raise UserError(
+            f"--sample {path}: its {sample.columns[1]!r} is {given[0]!r}, but no class is called so"
+            f" ({', '.join(labels[:3])}, ...); --labels-as index numbers the classes from 0 in this"
+            " order, --labels-as FILE says what each is called (class,label a line), --labels-as"
+            " names submits the classes' names all the same"
+        )
+
+
+def spelling(asked, labels):
+    "{label: what is submitted for it} as --labels-as has it `asked`; UserError for one it lacks."
+    if asked in (None, "names"):
+        return {label: label for label in labels}
+    if asked == "index":
+        return {label: str(i) for i, label in enumerate(labels)}
+    told = _told(asked)
+    lacking = [label for label in labels if label not in told]
+    if lacking:
+        raise UserError(f"--labels-as {asked}: has no line for {', '.join(lacking[:3])}")
+    return told
+
+
+def _told(path):
+    form = {"dtype": str, "keep_default_na": False, "encoding": "utf-8-sig"}
+    try:
+        cells = pd.read_csv(Path(path), header=None, **form)
+    except (OSError, ValueError) as error:
+        raise UserError(f"--labels-as {path}: cannot be read as CSV ({error})") from None
+    if cells.shape[1] != 2:
+        raise UserError(f"--labels-as {path}: needs two columns, class and label, without spaces")
+    return dict(zip(cells[0], cells[1], strict=True))
 
 
 def table(sample, files, probs, classes, category):
@@ -90,7 +165,8 @@ def table(sample, files, probs, classes, category):
     ids = list(sample.iloc[:, 0]) if sample is not None else list(files)
     asked = columns[1:] or HEADER[1:]
     if len(asked) == 1:
-        return pd.DataFrame({columns[0]: ids, asked[0]: category})
-    filled = pd.DataFrame(probs, columns=classes)[asked]
-    filled.insert(0, columns[0], ids)
-    return filled
+        filled = pd.DataFrame({0: ids, 1: category})
+    else:
+        filled = pd.DataFrame(probs, columns=classes)[columns_of(asked, classes)]
+        filled.insert(0, "", ids, allow_duplicates=True)
+    return filled.set_axis([columns[0], *asked], axis=1)

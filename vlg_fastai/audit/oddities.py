@@ -10,6 +10,7 @@ from sklearn.model_selection import StratifiedGroupKFold, cross_val_predict
 
 from vlg_fastai.audit import issues
 from vlg_fastai.console import track
+from vlg_fastai.data.images import BrokenImageError
 from vlg_fastai.data.twins import fingerprints
 from vlg_fastai.model.probe import drawn
 
@@ -65,14 +66,18 @@ def measured(table):
 
 def _sharpness(paths, pixels):
     "Log energy of each photo's Laplacian, as robust deviations from the median."
-    energy = [_edges(np.asarray(pixels(path).convert("L"), np.float32)) for path in
-              track(paths, "measuring sharpness", len(paths))]  # fmt: skip
+    energy = [_edges(path, pixels) for path in track(paths, "measuring sharpness", len(paths))]
     sharp = np.log(np.array(energy) + 1e-3)
-    spread = np.median(np.abs(sharp - np.median(sharp))) * 1.4826
-    return (sharp - np.median(sharp)) / max(spread, 1e-6)
+    spread = np.nanmedian(np.abs(sharp - np.nanmedian(sharp))) * 1.4826
+    return (sharp - np.nanmedian(sharp)) / max(spread, 1e-6)
 
 
-def _edges(grey):
+def _edges(path, pixels):
+    "Energy of a photo's Laplacian; NaN for one that went after the scan."
+    try:
+        grey = np.asarray(pixels(path).convert("L"), np.float32)
+    except BrokenImageError:
+        return np.nan
     if min(grey.shape) < 3:
         return 0.0
     middle = grey[1:-1, 1:-1]

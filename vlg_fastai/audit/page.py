@@ -1,5 +1,7 @@
 """Issues and photos in, a folder with a page to decide by out: no server, no network."""
 
+import os
+import re
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
@@ -18,6 +20,7 @@ SIDE = 200  # pixels of a thumbnail's long side
 MOST = 3_000  # rows of an issue on the page
 TYPICAL = 2  # photos shown for a label that a photo may have
 PAGE, PICTURES = "index.html", "pictures"
+OWN_NAME = re.compile(r"[0-9a-f]{32}|\d+")  # of a picture; earlier audits numbered them
 LABELLED = ("doubtful_label", "cross_class_twin")  # where a new label may be the answer
 TWINS = tuple(name for name in issues.ORDER if "twin" in name)
 
@@ -35,9 +38,9 @@ def write(folder, found, look, made):
     typical = typical_photos(look)
     first = both_ways(found[found.groupby("issue").cumcount() < MOST], look)
     rows = [shown(row, typical) for row in first.to_dict("records")]
-    paths = dict(zip(look.photos["name"], look.photos["path"], strict=True))
-    names = dict.fromkeys(name for row in rows for name in [row.row["file"], *row.beside])
-    pictures = thumbnails([name for name in names if name in paths], paths, folder / PICTURES)
+    names = {name for row in rows for name in [row.row["file"], *row.beside]}
+    drawn = look.photos[look.photos["name"].isin(names)]
+    pictures = thumbnails(drawn, folder / PICTURES)
     content = [as_json(row, pictures) for row in rows]
     counts = first["issue"].value_counts()
     listed = found["issue"].value_counts()
@@ -46,12 +49,14 @@ def write(folder, found, look, made):
         for name in issues.ORDER
         if name in counts
     ]
-    return page.write(
+    written = page.write(
         folder / PAGE, "audit.html", sections=sections, rows=content,
         given=[given(*pair) for pair in made.made.items()],
         classes=sorted(look.photos.loc[look.labelled, "label"].unique()), columns=COLUMNS,
         decisions=drawable(made.path), key=drawable(made.path.resolve()),
     )  # fmt: skip
+    sweep(folder / PICTURES, pictures.values())
+    return written
 
 
 def _cut(count):
@@ -95,24 +100,40 @@ def shown(row, typical):
     return Shown(row, [])
 
 
-def thumbnails(names, paths, folder):
-    "{name: path of its picture below the page}; small JPEGs, made on all cores."
+def thumbnails(photos, folder):
+    """{name: path of its picture below the page} of the table `photos`; made on all cores.
+
+    A picture is named by its photo's content: whichever page is open, and whatever became of
+    another audit, no name ever shows another photo.
+    """
     folder.mkdir(parents=True, exist_ok=True)
+    path_of = dict(zip(photos["content"], photos["path"], strict=True))
     with quiet_decoders(), ThreadPoolExecutor(cpus()) as pool:
-        made = pool.map(lambda job: _thumbnail(paths[job[1]], folder / f"{job[0]}.jpg"),
-                        enumerate(names))  # fmt: skip
-        kept = list(track(made, "thumbnails", len(names)))
-    return {name: f"{PICTURES}/{i}.jpg" for i, name in enumerate(names) if kept[i]}
+        made = pool.map(lambda pair: _thumbnail(*pair, folder), path_of.items())
+        done = zip(path_of, track(made, "thumbnails", len(path_of)), strict=True)
+        kept = {content for content, drawn in done if drawn}
+    pairs = zip(photos["name"], photos["content"], strict=True)
+    return {name: f"{PICTURES}/{content}.jpg" for name, content in pairs if content in kept}
 
 
-def _thumbnail(path, target):
+def _thumbnail(content, path, folder):
     try:
-        photo = read_image(path, SIDE)
+        photo = read_image(path, SIDE, content)
     except BrokenImageError:
         return False
     photo.thumbnail((SIDE, SIDE), Image.Resampling.LANCZOS)
-    photo.save(target, quality=82)
+    hidden = folder / f".{content}.{os.getpid()}.jpg"
+    photo.save(hidden, quality=82)
+    os.replace(hidden, folder / f"{content}.jpg")  # the next audit makes a lost one again: no fsync
     return True
+
+
+def sweep(folder, shown):
+    "Remove the pictures in `folder` that the page does not show: those of earlier audits."
+    names = {path.removeprefix(f"{PICTURES}/") for path in shown}
+    for path in folder.glob("*.jpg"):
+        if OWN_NAME.fullmatch(path.stem) and path.name not in names:
+            path.unlink(missing_ok=True)
 
 
 def as_json(shown, pictures):

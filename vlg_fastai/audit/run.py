@@ -39,15 +39,10 @@ class Look:
 
 def audit(cfg, source):
     "Look at every photo of the folder `cfg` names; writes into `cfg.out` and returns issues.csv."
-    machine, layout = device.prepare(cfg), demo.layout_of(cfg.data)
-    if (
-        cfg.out.resolve() == layout.train.resolve()
-        or layout.train.resolve() in cfg.out.resolve().parents
-    ):
-        raise UserError(f"--out {cfg.out}: lies among the photos, and would be taken for a class")
+    machine, layout = device.prepare(cfg), demo.layout_of(cfg)
     made = decisions.read(decisions.find(cfg.decisions, layout.root))
     table = scanned(layout, made)
-    look = looked(cfg, source, machine, table)
+    table, look = looked(cfg, source, machine, table)
     known = labelled(look, cfg.seed)
     if cfg.compare:
         return compare.report(look, known, made)
@@ -80,14 +75,20 @@ def scanned(layout, made):
 
 
 def looked(cfg, source, machine, table):
-    "The `Look` at what can be read; without trained weights nothing is known of likeness."
-    good = table[table["problem"].isna()].reset_index(drop=True)
+    """(table, the `Look` at what of it can be read); the table marks what went since the scan.
+
+    UserError without trained weights: nothing is known of likeness then.
+    """
+    good = table[table["problem"].isna()]
     store, view = Store.of(cfg), backbone.view(source.arch, cfg.size, CROP)
     if source.kind == "nothing":
         raise UserError("--no-pretrained: an audit needs a trained backbone")
     pixels = view.pixels(good, store)
     frozen = Frozen.of(source, view, machine, store)
-    return Look(good, frozen.features(good, pixels), pixels, store)
+    seen = frozen.look(good, pixels)
+    table = scan.without(table, good[~seen])
+    good = good[seen].reset_index(drop=True)
+    return table, Look(good, frozen.features(good, pixels), pixels, store)
 
 
 def labelled(look, seed):
@@ -162,9 +163,8 @@ def automatic(look, found, sure, made):
         {"content": row.content, "label": row.folder, "action": "relabel",
          "new_label": doubts[row.name_], "file": row.name_}
         for row in photos.rename(columns={"name": "name_"}).itertuples()
-        if (row.content, row.folder) not in made.made  # what was decided stays
     ]  # fmt: skip
-    decisions.append(made.path, rows)
+    rows = decisions.append_undecided(made.path, rows)
     say(
         f"--auto: {len(rows)} labels changed in {made.path}: those that held-out models doubt by"
         " class and by noise rate; everything else is left to you"

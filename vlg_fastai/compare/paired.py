@@ -8,6 +8,8 @@ from functools import lru_cache
 
 import numpy as np
 
+from vlg_fastai.model.intervals import grouped
+
 RESAMPLES = 1_000
 FLIPS = 2_000
 INTERVAL = (0.025, 0.975)
@@ -41,36 +43,6 @@ def against(scores, groups, reference, seed=0, chosen=False):
     means = weights @ sums.T / (weights @ sizes)[:, None]
     low, high = np.quantile(means, INTERVAL, axis=0)
     return Paired(sums.sum(1) / sizes.sum(), low, high, adjusted(sums, reference, seed, chosen))
-
-
-def wilson(right, groups):
-    """95 % intervals (runs, 2) of accuracies, from `right` (runs, n) of 0 and 1 (Wilson, 1927).
-
-    With as many photos as would be as noisy if none were a near-duplicate (Dean & Pagano, 2015).
-    """
-    share, n, z = right.mean(1), effective(right, groups), 1.959963984540054
-    middle = (share + z**2 / (2 * n)) / (1 + z**2 / n)
-    half = z / (1 + z**2 / n) * np.sqrt(share * (1 - share) / n + z**2 / (4 * n**2))
-    return np.stack([middle - half, middle + half], axis=1)
-
-
-def effective(right, groups):
-    "(runs,) how many independent photos tell as much of an accuracy as the n of `right` (runs, n)."
-    share = right.mean(1, keepdims=True)
-    apart, sizes = grouped(right - share, groups)
-    n = right.shape[1]
-    simple, noise = n * (share * (1 - share))[:, 0], (apart.astype(float) ** 2).sum(1)
-    # all right or all wrong: nothing varies, and each group counts once
-    design = np.divide(noise, simple, out=np.full(len(right), n / len(sizes)), where=simple > 0)
-    return n / np.maximum(design, 1)
-
-
-def grouped(scores, groups):
-    "(sums (runs, groups), sizes (groups,)) of `scores` (runs, n) over near-duplicates."
-    _, at = np.unique(groups, return_inverse=True)
-    sizes = np.bincount(at).astype(np.float32)
-    sums = np.stack([np.bincount(at, row) for row in scores])
-    return sums.astype(np.float32), sizes
 
 
 @lru_cache(maxsize=1)  # one comparison asks for them twice

@@ -7,6 +7,7 @@ import numpy as np
 
 from vlg_fastai.compare import paired
 from vlg_fastai.config import RECIPES
+from vlg_fastai.model.intervals import wilson
 from vlg_fastai.runs import Run
 
 NO_MATTER = {  # where things lie and how fast: no difference that a score could come from
@@ -45,7 +46,7 @@ def rows(place, by, reference=None):
     found = paired.against(scores, place.groups, at, chosen=reference is None)
     told = differing([run.config for run in place.runs])
     right, loss = place.right.mean(1), place.nll.mean(1)
-    intervals = paired.wilson(place.right, place.groups)
+    intervals = wilson(place.right, place.groups)
     made = []
     for i, run in enumerate(place.runs):
         own = "best" if reference is None else "reference"

@@ -20,6 +20,18 @@ ACTIONS = ("keep", "relabel", "drop", "once", "undo")
 DROPPED = "dropped by decision"
 
 
+def append_undecided(path, rows):
+    """Those of `rows` about photos of which nobody has decided by now, added to the file at `path`.
+
+    It is read again just before: a person may have decided while a command was at work, and of two
+    lines about a photo the last one holds.
+    """
+    made = read(path).made
+    rows = [row for row in rows if (row["content"], row["label"]) not in made]
+    append(path, rows)
+    return rows
+
+
 @dataclass(frozen=True)
 class Decision:
     "One of `ACTIONS`; `new_label` where it is relabel."
@@ -87,18 +99,31 @@ def read(path):
     "The `Decisions` in `path`, the last one about a photo; none where there is no such file."
     if not path.exists():
         return Decisions(path, {})
-    try:
-        with path.open(newline="", encoding="utf-8-sig", errors="surrogateescape") as file:
-            rows = list(csv.DictReader(file))
-    except csv.Error as error:
-        raise UserError(f"--decisions {path}: cannot be read as CSV ({error})") from None
     made = {}
-    for number, row in enumerate(rows, 2):
+    for number, row in enumerate(_rows(path)[0], 2):
         key, decision = _checked(path, number, row)
         made.pop(key, None)
         if decision.action != "undo":
             made[key] = decision
     return Decisions(path, made)
+
+
+def _rows(path):
+    "(rows, columns) of the file at `path`; UserError where it is no table of decisions."
+    content = path.read_bytes()
+    if b"\0" in content:
+        raise UserError(f"--decisions {path}: holds NUL bytes: damaged, or not saved as UTF-8")
+    text = content.decode("utf-8-sig", "surrogateescape")
+    try:
+        reader = csv.DictReader(text.splitlines(keepends=True))
+        rows, columns = list(reader), list(reader.fieldnames or [])
+    except csv.Error as error:
+        raise UserError(f"--decisions {path}: cannot be read as CSV ({error})") from None
+    if len(columns) == 1 and ";" in columns[0]:
+        raise UserError(f"--decisions {path}: is separated by semicolons; save it with commas")
+    if text.strip() and not rows and not set(COLUMNS[:3]) <= set(columns):
+        raise UserError(f"--decisions {path}: has no columns {', '.join(COLUMNS[:3])}")
+    return rows, columns
 
 
 def _checked(path, number, row):
@@ -116,12 +141,8 @@ def _checked(path, number, row):
 
 def append(path, rows):
     "Add `rows` (dicts of `COLUMNS`) to the file at `path`; what is there stays, other columns too."
-    there, columns = [], list(COLUMNS)
-    if path.exists():
-        with path.open(newline="", encoding="utf-8-sig", errors="surrogateescape") as file:
-            reader = csv.DictReader(file)
-            there = list(reader)
-            columns = list(dict.fromkeys([*(reader.fieldnames or []), *COLUMNS]))
+    there, columns = _rows(path) if path.exists() else ([], [])
+    columns = list(dict.fromkeys([*columns, *COLUMNS]))
     with (
         replacing(path) as beside,
         beside.open("w", newline="", encoding="utf-8", errors="surrogateescape") as file,

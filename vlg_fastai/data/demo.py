@@ -12,7 +12,14 @@ from PIL import Image, ImageEnhance, ImageFilter
 
 from vlg_fastai.console import say, track
 from vlg_fastai.data.animals import Species, picture
-from vlg_fastai.data.folder import DEMO_FOLDER, DEMO_MARK, choose, layout
+from vlg_fastai.data.folder import (
+    DEMO_FOLDER,
+    DEMO_MARK,
+    check_apart,
+    choose,
+    layout,
+    written_by,
+)
 
 FEWEST, MOST = 12, 30  # training pictures of a kind: as uneven as real collections are
 TESTS, UNSEEN_SHARE, DEGRADED_SHARE = 160, 0.3, 0.33
@@ -57,12 +64,14 @@ UNSEEN = {
 EVERY = {**SEEN, **UNSEEN}
 
 
-def layout_of(asked):
+def layout_of(cfg):
     "The layout of the folder that --data means; the drawn challenge is drawn where it is missing."
-    data = choose(asked)
+    data = choose(cfg.data)
     if data == DEMO_FOLDER and not data.exists():
         draw(data)
-    return layout(data)
+    found = layout(data, written_by(cfg))
+    check_apart(found, cfg)
+    return found
 
 
 def draw(folder, seed=0):

@@ -8,17 +8,20 @@ from pathlib import Path
 import fastai.callback.data  # noqa: F401  gives DataBlock its weighted_dataloaders
 import numpy as np
 from fastai.data.block import CategoryBlock, DataBlock, TransformBlock
-from fastai.data.core import Datasets, TfmdDL
+from fastai.data.core import TfmdDL, TfmdLists
 from fastai.data.load import SkipItemException
 from fastai.data.transforms import ColReader, IndexSplitter, IntToFloatTensor, Normalize, ToTensor
 from fastai.vision.core import PILImage
 from fasttransform import Transform
+from PIL import Image
 
 from vlg_fastai.console import say
 from vlg_fastai.data.augment import AUGMENTATIONS, MIN_SCALE, Fit, resampling
 from vlg_fastai.data.images import BrokenImageError
 from vlg_fastai.data.pixels import Pixels
 from vlg_fastai.data.split import oversampled
+
+BLANK = PILImage(Image.new("RGB", (8, 8)))
 
 
 @dataclass(frozen=True)
@@ -54,27 +57,41 @@ class ReadPhoto(Transform):
         self.pixels, self.told = pixels, set()
 
     def encodes(self, path: Path):
-        return self.shown(path)
+        photo = self.read(path)
+        if photo is None:
+            raise SkipItemException
+        return photo
 
-    def shown(self, path):
+    def read(self, path):
+        "The photo, or None, said once."
         try:
             return PILImage(self.pixels(path))
         except BrokenImageError as error:
             if path not in self.told:
                 self.told.add(path)
                 say(f"{path}: {error}: left out")
-            raise SkipItemException from None
+            return None
 
 
-class ReadPlace(ReadPhoto):
-    "The same of the path at a place among `paths`."
+class ReadPlace(Transform):
+    "Place among `paths` in, (photo, place) out; of what cannot be read a blank photo and -1."
 
     def __init__(self, pixels, paths):
-        super().__init__(pixels)
-        self.paths = paths
+        super().__init__()
+        self.reader, self.paths = ReadPhoto(pixels), paths
 
     def encodes(self, place: int):
-        return self.shown(self.paths[place])
+        photo = self.reader.read(self.paths[place])
+        return (BLANK, -1) if photo is None else (photo, place)
+
+
+class InOrder(TfmdDL):
+    "Batches of (photos, places); blank photos are left out of them."
+
+    def __iter__(self):
+        for x, places in super().__iter__():
+            kept = places >= 0
+            yield (x, places) if kept.all() else (x[kept], places[kept])
 
 
 def _options(bs, machine):
@@ -127,8 +144,8 @@ def plain(paths, view, bs, machine, pixels=None):
     """
     read = ReadPlace(pixels or view.pixels(), list(paths))
     places = range(len(read.paths))
-    photos = Datasets(places, [[read], []], splits=[[0], places]).valid
-    return TfmdDL(
+    photos = TfmdLists(places, read, splits=[[0], places]).valid
+    return InOrder(
         photos,
         shuffle=False,
         after_item=[view.fit(), ToTensor()],

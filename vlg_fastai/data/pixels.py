@@ -55,6 +55,10 @@ class Pixels:
         kept = self.shelf is not None and key in self.shelf
         return None if kept else problem(path, key)
 
+    def there(self, path):
+        "Whether it is on the shelf, or there is a file: cheaper than `problem`, and says less."
+        return (self.shelf is not None and self.keys.get(path) in self.shelf) or path.is_file()
+
     def read(self, path):
         "Decode the file: large JPEGs no larger than needed, then the short side brought to `side`."
         image = read_image(path, self.side, self.keys.get(path))

@@ -12,6 +12,7 @@ from vlg_fastai.data.images import (
     BrokenImageError,
     content_hash,
     opened,
+    problem,
     quiet_decoders,
     read_image,
 )
@@ -19,6 +20,7 @@ from vlg_fastai.data.twins import GREY, fingerprint
 from vlg_fastai.device import cpus
 
 LOOK = 64  # pixels of the short side a fingerprint needs; large JPEGs are decoded no larger
+FORMULA = r"[=+\-@\t\r]"  # how a cell begins that a spreadsheet computes instead of shows
 NAMED = 10  # broken files named on the screen; the run folder lists them all
 
 
@@ -42,19 +44,25 @@ def scan_classes(layout, most=None):
 
 def scan_files(folder):
     "The same table for every picture below `folder`, unlabelled; `file` is relative to `folder`."
-    found, others = photos(folder)
-    if others:
-        say(f"{folder}: {others} files are not pictures by their suffix and are left out")
+    found = listed(folder)
     rows = [(path.relative_to(folder).as_posix(), path) for path in found]
     return _scan(pd.DataFrame(rows, columns=["file", "path"]))
+
+
+def listed(folder):
+    "The photos below `folder`; says what else is there."
+    found = photos(folder)
+    if found.others:
+        say(f"{folder}: {found.others} files are not pictures by their suffix and are left out")
+    for path, reason in sorted(found.skipped.items()):
+        say(f"{path}: left out with all that is in it: {reason}")
+    return found.found
 
 
 def _class_rows(layout, folders, side, most):
     rows = []
     for folder in folders:
-        found, others = photos(folder)
-        if others:
-            say(f"{folder}: {others} files are not pictures by their suffix and are left out")
+        found = listed(folder)
         if not found:
             say(f"{folder}: no photos, the class is left out")
         found = found[:most]
@@ -68,7 +76,17 @@ def _say_loose(folder):
         say(f"{folder}: {loose} photos lie in no class folder and are left out")
 
 
+def _say_formulas(table):
+    odd = table[table.astype(str).apply(lambda cells: cells.str.match(FORMULA)).any(axis=1)]
+    if len(odd):
+        say(
+            f"{len(odd)} names begin as a formula does, e.g. {odd['file'].iloc[0]}: a spreadsheet"
+            " may run what the CSVs of this run hold"
+        )
+
+
 def _scan(table):
+    _say_formulas(table.drop(columns=["path", "side"], errors="ignore"))
     with quiet_decoders(), ThreadPoolExecutor(cpus()) as pool:  # decoding releases the GIL
         seen = list(track(pool.map(_look, table["path"]), "reading photos", len(table)))
     columns = ["content", "width", "height", "dhash", "grey", "problem"]
@@ -97,6 +115,19 @@ def check(table):
     if len(labels) < 2:
         what = f"only the class {labels[0]!r} has" if len(labels) else "no class has"
         raise UserError(f"--data: {what} a readable photo; two classes are needed")
+
+
+def without(table, lost):
+    "`table` with the rows of `lost`, which went or changed since the scan, marked as unreadable."
+    if lost.empty:
+        return table
+    pairs = zip(lost["path"], lost["content"], strict=True)
+    reasons = [problem(*pair) or "gives no finite features" for pair in pairs]
+    table = table.copy()
+    table.loc[lost.index, "problem"] = reasons
+    say(f"{len(lost)} photos are left out after all, e.g. {lost['file'].iloc[0]}: {reasons[0]}")
+    check(table)
+    return table
 
 
 def report(table):

@@ -3,7 +3,7 @@
 Arrays lie in segments: a file of numbers and an index beside it, each written under a hidden name,
 flushed to the disk and renamed, the index last. Nothing written is ever changed, so two processes
 need no lock and a kill at any moment costs what was not yet in a segment. Numbers are mapped into
-memory: a shelf of 20 GB takes none. The index holds a checksum of each array, and a segment in which
+memory: a shelf of 20 GB takes none. The index holds a checksum of each array; a segment in which
 one does not hold is removed.
 """
 
@@ -23,8 +23,9 @@ from vlg_fastai.console import say
 MOST_BYTES, MOST_SECONDS = 64 * 2**20, 60.0  # of work that wait in memory for their segment
 INDEXES = "[!.]*.index.npy"  # a hidden one is not finished
 STALE = 24 * 3600  # seconds after which a hidden or unindexed file has lost its writer
+KEY = 32  # characters of a key
 INDEX = np.dtype(  # unused axes are 0
-    [("key", "S32"), ("start", "u8"), ("shape", "u4", (3,)), ("checksum", "u4")]
+    [("key", f"S{KEY}"), ("start", "u8"), ("shape", "u4", (3,)), ("checksum", "u4")]
 )
 FORMAT = 2  # of segments; those of an earlier one had no checksums, and are never opened
 
@@ -141,7 +142,9 @@ class Shelf:
         file = getattr(numbers, "filename", None)
         for row in index:
             shape = tuple(int(n) for n in row["shape"] if n)
-            key = row["key"].decode("ascii", "replace")
+            key = row["key"].decode("ascii")
+            if len(key) != KEY:
+                raise ValueError(f"{key!r} is no key")
             self.places[key] = Place(
                 numbers, int(row["start"]), shape, int(row["checksum"]), file and Path(file)
             )

@@ -104,6 +104,9 @@ def fill(net, source):
             f"--weights {source.file}: not weights of {source.arch}; {len(absent)} of"
             f" {len(net.state_dict())} tensors are missing or differ in shape, e.g. {absent[0]}"
         )
+    odd = [k for k, v in fitted.items() if v.is_floating_point() and not v.isfinite().all()]
+    if odd:
+        raise UserError(f"--weights {source.file}: holds no finite numbers in {odd[0]}")
     net.load_state_dict(fitted, strict=False)
 
 

@@ -2,17 +2,20 @@
 
 from dataclasses import asdict, dataclass
 
+import numpy as np
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
 from vlg_fastai.config import UserError
 from vlg_fastai.data.loaders import View
 from vlg_fastai.model import backbone
-from vlg_fastai.model.head import assemble
+from vlg_fastai.model.candidates import finite
+from vlg_fastai.model.head import HEADS, assemble
 from vlg_fastai.model.sources import Source
-from vlg_fastai.runs import replacing
+from vlg_fastai.runs import FACTS, replacing
 
 WEIGHTS = "model.safetensors"
+CHANNELS = 3
 
 
 @dataclass(frozen=True)
@@ -31,13 +34,43 @@ class Card:
 
     @classmethod
     def of(cls, run):
-        "The card in the facts of `run`."
-        known = {key: run.facts[key] for key in cls.__dataclass_fields__}
-        return cls(**{**known, "view": View(**known["view"])})
+        "The card in the facts of `run`; UserError where what it says cannot be."
+        try:
+            known = {key: run.facts[key] for key in cls.__dataclass_fields__}
+            card = cls(**{**known, "view": View(**known["view"])})
+            odd = [name for name, holds in card.checks().items() if not holds]
+        except (KeyError, TypeError, ValueError) as error:
+            odd = [f"{type(error).__name__} {error}"]
+        if odd:
+            raise UserError(f"--run {run.path}: {FACTS} is damaged ({', '.join(odd)}); train again")
+        return card
+
+    def checks(self):
+        "{part: whether it can be}; a model that is fed or read wrongly answers all the same."
+        view, shares = self.view, np.array(self.prior, float)
+        return {
+            "head": self.head in HEADS,
+            "classes": len(set(self.classes)) == len(self.classes) >= 2,
+            "prior": _numbers(shares, len(self.classes))
+            and shares.min() >= 0
+            and abs(shares.sum() - 1) < 1e-3,
+            "temperature": _numbers([self.temperature], 1) and self.temperature > 0,
+            "mean": _numbers(view.mean, CHANNELS),
+            "std": _numbers(view.std, CHANNELS) and min(view.std) > 0,
+            "size": _numbers([view.size], 1) and view.size >= 1,
+            "crop_pct": _numbers([view.crop_pct], 1) and 0 < view.crop_pct <= 1,
+        }
+
+
+def _numbers(values, count):
+    values = np.asarray(values, float)
+    return len(values) == count and bool(np.isfinite(values).all())
 
 
 def save(run, model):
-    "Write the weights of `model` into the folder of `run`."
+    "Write the weights of `model` into the folder of `run`; UserError where they are no numbers."
+    if not finite(model):
+        raise UserError(f"{run.path}: its weights are no numbers, and are not saved")
     state = {key: value.detach().cpu().contiguous() for key, value in model.state_dict().items()}
     with replacing(run.path / WEIGHTS) as beside:
         save_file(state, str(beside), metadata={"format": "pt"})
@@ -51,6 +84,8 @@ def load(run, machine):
         net = backbone.create(source, card.view.size)
         model = assemble(net, card.head, len(card.classes), source, card.view.size)
         model.load_state_dict(load_file(run.path / WEIGHTS))
+        if not finite(model):
+            raise RuntimeError("it holds weights that are no numbers")
     except (OSError, SafetensorError, KeyError, TypeError, RuntimeError) as error:
         reason = " ".join(str(error).split())[:200]
         raise UserError(f"--run {run.path}: its model cannot be rebuilt ({reason})") from None

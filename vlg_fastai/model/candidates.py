@@ -7,6 +7,7 @@ import numpy as np
 import torch
 from torch.nn.modules.batchnorm import _BatchNorm
 
+from vlg_fastai.config import UserError
 from vlg_fastai.console import show
 from vlg_fastai.model.inference import fit_temperature, nll
 from vlg_fastai.model.precision import autocast
@@ -35,12 +36,32 @@ class Candidate:
 
 
 def best(candidates, y):
-    "(the candidate of least NLL, or the last where nothing is held out; rows of all figures)."
+    """(the candidate of least NLL, or the last where nothing is held out; rows of all figures).
+
+    Nothing that is worse than guessing is kept over the probe. UserError where none is finite.
+    """
     rows = [candidate.figures(y) for candidate in candidates]
     if not len(y):
         return candidates[-1], rows
-    losses = [row["nll"] if np.isfinite(row["nll"]) else np.inf for row in rows]
+    losses = np.array([row["nll"] if np.isfinite(row["nll"]) else np.inf for row in rows])
+    if not np.isfinite(losses).any():
+        raise UserError("--lr: no model of this run gives finite answers; try a tenth of it")
+    probe = np.array([candidate.name == "probe" for candidate in candidates])
+    useless = losses > guessing(candidates[0].logits.shape[1])
+    if probe.any() and np.isfinite(losses[probe]).any():
+        losses = np.where(useless & ~probe, np.inf, losses)
     return candidates[int(np.argmin(losses))], rows
+
+
+def guessing(classes):
+    "NLL of one who finds every one of so many classes equally likely."
+    return float(np.log(classes))
+
+
+def finite(model):
+    "Whether all weights and statistics of `model` are numbers."
+    tensors = (t for t in model.state_dict().values() if t.is_floating_point())
+    return all(bool(torch.isfinite(t).all()) for t in tensors)
 
 
 def report(rows, kept):

@@ -15,8 +15,8 @@ COOLEST, HOTTEST = 0.05, 20.0  # range of temperatures that is searched
 def logits(model, dl, machine, flip=False, what="predicting"):
     """float32 array (photos, classes), in the order of `dl`; `flip` adds the mirrored photos'.
 
-    With `flip` the result is (2, photos, classes): as they are, and mirrored. A photo that cannot be
-    read, or of which the model makes no finite numbers, has a row of NaN.
+    With `flip` the result is (2, photos, classes): as they are, and mirrored. A photo that cannot
+    be read, or of which the model makes no finite numbers, has a row of NaN.
     """
     model.eval()
     rows = np.full((1 + flip, len(dl.dataset), width(model)), np.nan, np.float32)

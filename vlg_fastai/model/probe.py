@@ -18,7 +18,7 @@ from vlg_fastai.console import track
 from vlg_fastai.device import cpus
 from vlg_fastai.model.head import linear
 from vlg_fastai.model.inference import fit_temperature, nll
-from vlg_fastai.model.scores import standard_error
+from vlg_fastai.model.intervals import interval
 
 STRENGTHS = (0.003, 0.01, 0.03, 0.1)  # C of the logistic regression that are tried
 FOLDS = 5
@@ -34,23 +34,25 @@ class OutOfFold:
     logits: np.ndarray
     strength: float
 
-    def figures(self, y):
-        "Strength, photos, accuracy with its standard error, NLL after a fitted temperature."
-        right = float((self.logits.argmax(1) == y).mean())
+    def figures(self, y, groups=None):
+        "Strength, photos, accuracy with its 95 % interval, NLL after a fitted temperature."
+        right = self.logits.argmax(1) == y
         return {
             "strength": self.strength,
             "photos": len(y),
-            "accuracy": right,
-            "error": standard_error(right, len(y)),
+            "accuracy": float(right.mean()),
+            "accuracy_interval": interval(right, groups),
             "nll": nll(self.logits, y, fit_temperature(self.logits, y)),
         }
 
-    def in_words(self, y):
-        found = self.figures(y)
-        return (
-            f"probe: out-of-fold accuracy {found['accuracy']:.4f} +- {found['error']:.4f} on"
-            f" {len(y)} photos, NLL {found['nll']:.4f}"
-        )
+
+def in_words(found):
+    "The figures of an `OutOfFold` as a line."
+    low, high = found["accuracy_interval"]
+    return (
+        f"probe: out-of-fold accuracy {found['accuracy']:.4f} ({low:.3f} to {high:.3f}) on"
+        f" {found['photos']} photos, NLL {found['nll']:.4f}"
+    )
 
 
 def scale(x):

@@ -27,11 +27,6 @@ def summary(before, after, y, classes):
     }
 
 
-def standard_error(share, n):
-    "Of an accuracy `share` on `n` photos."
-    return (share * (1 - share) / n) ** 0.5
-
-
 def nll_of(probs, y):
     "Mean negative log-likelihood of `y` in nats; a probability of 0 counts as 1e-12."
     return float(-np.log(np.maximum(probs[np.arange(len(y)), y], 1e-12)).mean())

@@ -11,8 +11,13 @@ from vlg_fastai.config import UserError
 from vlg_fastai.console import say
 from vlg_fastai.runs import TEST, write_csv, write_json
 
-
+PROBABILITIES, FORECAST = "probabilities.csv", "forecast.json"  # beside the submission
 GONE = "answered, but gone before it was compared with other photos"
+
+
+def written(cfg):
+    "The files that predict.py writes, as they may lie in the folder of the photos."
+    return {cfg.out.resolve(), cfg.out.with_name(PROBABILITIES).resolve()}
 
 
 @dataclass(frozen=True)
@@ -96,22 +101,22 @@ class Answer:
 def write(cfg, chosen, asked, answer, facts):
     """Write the submission, probabilities.csv and, where there are `facts`, forecast.json.
 
-    asked: (sample or None, positions of the rows to submit). What one run alone said stays with it.
+    asked: (sample or None, positions of the rows to submit, {label: as it is submitted}). What one
+    run alone said stays with it.
     """
     if not np.isfinite(answer.probs).all():
         raise UserError(f"--run {chosen[0].path}: no finite probabilities came of it; train again")
-    sample, order = asked
+    sample, order, spelled = asked
     rows = answer.photos["file"].iloc[order]
-    table = submission.table(
-        sample, rows, answer.probs[order], answer.labels, answer.category[order]
-    )
-    beside = cfg.out.with_name("probabilities.csv")
+    category = [spelled[label] for label in answer.category[order]]
+    table = submission.table(sample, rows, answer.probs[order], answer.labels, category)
+    beside = cfg.out.with_name(PROBABILITIES)
     details = answer.details(order, table)
     write_csv(beside, details)
     write_csv(cfg.out, table)
     if len(chosen) == 1:
         keep(chosen[0], details, answer.photos)
-    told = cfg.out.with_name("forecast.json")
+    told = cfg.out.with_name(FORECAST)
     if facts:
         write_json(told, facts)
     else:

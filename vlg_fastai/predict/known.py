@@ -7,9 +7,8 @@ from vlg_fastai.config import UserError
 from vlg_fastai.console import say
 from vlg_fastai.data import folder, loaders
 from vlg_fastai.data.images import problem
-from vlg_fastai.model import bundle, inference, scores
+from vlg_fastai.model import bundle, candidates, inference, scores
 from vlg_fastai.model.features import Frozen
-
 
 NO_NUMBERS = "the model makes no finite numbers of it"
 
@@ -18,8 +17,12 @@ def answers(run, photos, cfg, means):
     "(probabilities of `photos`, classes) by `run`; NaN for a photo that it cannot answer."
     machine, _ = means
     model, card = bundle.load(run, machine)
-    dry = ", a dry run: of no use but to try" if run.facts["status"] == "dry run" else ""
-    say(f"{run.path}: {card.arch}, validation accuracy {told(run.facts['accuracy'])}{dry}")
+    notes = [
+        ", a dry run: only to try things out" * (run.facts["status"] == "dry run"),
+        ", worse than guessing" * guesses(run),
+    ]
+    accuracy = told(run.facts["accuracy"])
+    say(f"{run.path}: {card.arch}, validation accuracy {accuracy}{''.join(notes)}")
     good = photos["problem"].isna().to_numpy()
     probs = np.full((len(photos), len(card.classes)), np.nan)
     if good.any():
@@ -47,6 +50,12 @@ def logits(run, loaded, photos, cfg, means):
         x = frozen.features(photos[seen], pixels, flip)
         z[flip, seen] = inference.through(model[1], x, machine)
     return z if cfg.tta else z[0]
+
+
+def guesses(run):
+    "Whether `run` knows less than who knows nothing."
+    nll = run.facts["nll"]
+    return nll is not None and nll > candidates.guessing(len(run.facts["classes"]))
 
 
 def told(figure):

@@ -8,7 +8,7 @@ from vlg_fastai.console import say
 from vlg_fastai.data import folder, scan
 from vlg_fastai.data.store import Store
 from vlg_fastai.predict import known, naming, outlook, rejecting
-from vlg_fastai.predict.answer import Answer, write
+from vlg_fastai.predict.answer import Answer, write, written
 from vlg_fastai.unseen.scene import decided
 
 
@@ -19,7 +19,7 @@ def predict(cfg, chosen, test):
     """
     names, made = naming.read(cfg, chosen[0]), decided(chosen[0], cfg)
     machine, store = device.prepare(cfg), Store.of(cfg)
-    sample, photos, order = questions(cfg, chosen[0], test, names)
+    sample, photos, order, spelled = questions(cfg, chosen[0], test, names)
     probs, classes = known.average(
         [known.answers(run, photos, cfg, (machine, store)) for run in chosen]
     )
@@ -35,29 +35,34 @@ def predict(cfg, chosen, test):
         answer, facts["names"] = naming.name(cfg, answer, view, names)
     if cfg.reject:
         answer, facts["reject"] = rejecting.reject(cfg, answer, view)
-    write(cfg, chosen, (sample, order), answer, facts)
+    write(cfg, chosen, (sample, order, spelled), answer, facts)
     if (test.parent / folder.DEMO_MARK).exists():
         say(f"score it: python -m vlg_fastai.score {cfg.out} {test.parent / 'truth/test.csv'}")
     return cfg.out
 
 
 def questions(cfg, run, test, names):
-    """(sample or None, table of photos, positions of the rows to submit).
+    """(sample or None, table of photos, positions of the rows to submit, {label: as submitted}).
 
     Said before anything is predicted: what cannot be read, and a sample that does not match.
     """
     near = {test, test.parent} if cfg.test else {test, test.parent, folder.of_run(cfg, run)}
-    path = submission.find_sample(cfg.sample, near)
+    path = submission.find_sample(cfg.sample, near, written(cfg))
     sample = None if path is None else submission.read_sample(path)
+    unseen = [name.label for name in names.unseen] if names else []
+    labels = [*run.facts["classes"], *unseen, *([cfg.reject] if cfg.reject else [])]
+    spelled = submission.spelling(cfg.labels_as, labels)
     photos = scan.scan_files(test)
     if photos.empty:
         raise UserError(f"--test {test}: no photos in it")
     scan.report_broken(photos)
     if sample is None:
-        return None, photos, np.arange(len(photos))
+        return None, photos, np.arange(len(photos)), spelled
     say(f"header, ids and order of {path}")
-    unseen = [name.label for name in names.unseen] if names else ()
+    if cfg.labels_as is None:
+        submission.check_labels(sample, path, labels)
     submission.check_columns(sample, run.facts["classes"], unseen)
     if cfg.reject and len(sample.columns) > 2:
         raise UserError(f"--reject {cfg.reject}: {path} asks for probabilities, not for a label")
-    return sample, photos, submission.order(sample, list(photos["file"]), test.name)
+    order = submission.order(sample, list(photos["file"]), test.name)
+    return sample, photos, order, spelled

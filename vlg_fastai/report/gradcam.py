@@ -62,7 +62,7 @@ class Explainer:
         rows = np.asarray(targets).reshape(len(paths), -1)
         jobs = list(zip(paths, map(tuple, rows.tolist()), strict=True))
         asked = [job for job in dict.fromkeys(jobs) if job not in self.done]
-        new = [job for job in asked if self.pixels.problem(job[0]) is None]
+        new = [job for job in asked if job[0].is_file() and not self.pixels.problem(job[0])]
         if new:
             found = self._explained([path for path, _ in new], np.array([row for _, row in new]))
             self.done.update(zip(new, found, strict=True))

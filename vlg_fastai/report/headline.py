@@ -4,7 +4,7 @@ from dataclasses import dataclass, field
 
 from vlg_fastai.console import clock
 from vlg_fastai.model.bundle import WEIGHTS
-from vlg_fastai.model.scores import standard_error
+from vlg_fastai.model.intervals import interval
 from vlg_fastai.predict.outlook import Outlook, judge
 from vlg_fastai.unseen import gap
 from vlg_fastai.unseen.folds import UnavailableError
@@ -51,14 +51,14 @@ def contest(run):
 def figures(run, held, forecast):
     "[(name, figure, note)] of a run, the ones to be read first first."
     facts = run.facts
-    error = standard_error(facts["accuracy"], len(held.y))
+    likely = "{:.3f} to {:.3f}".format(*interval(held.right, held.groups))
     photos = facts["photos"]
     size = (run.path / WEIGHTS).stat().st_size / 1e6
     speed, candidates = facts["photos_per_second"], [row["model"] for row in contest(run)]
     chosen = f"best of {', '.join(candidates)}" if candidates else "no choice"
     pace = f"{speed:.0f} photos/s" if speed else "without an epoch"
     return [
-        ("validation accuracy", f"{facts['accuracy']:.3f}", f"± {error:.3f}, {len(held.y)} photos"),
+        ("validation accuracy", f"{facts['accuracy']:.3f}", f"{likely}, {len(held.y)} photos"),
         ("expected on this test", forecast.figure, forecast.note),
         ("macro-F1", f"{facts['macro_f1']:.3f}", f"{len(facts['classes'])} classes"),
         ("NLL", f"{facts['nll']:.3f}", f"{facts['nll_before']:.3f} before calibration"),

@@ -70,7 +70,7 @@ def surroundings(given):
 def drawn(given, counts, names, forecast):
     "{name: chart} of what there is to draw."
     held, facts = given.held, given.run.facts
-    table = reliability.binned(held.probs.max(1), held.guess == held.y, reliability.MOST)
+    table = reliability.binned(held.probs.max(1), held.right, reliability.MOST, held.groups)
     found = {"confusion": charts.confusion(counts, names),
              "reliability": charts.reliability(table)}  # fmt: skip
     if (given.run.path / HISTORY).exists():

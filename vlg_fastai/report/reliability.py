@@ -3,8 +3,8 @@
 import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
-from scipy.stats import binomtest
 
+from vlg_fastai.model.intervals import interval
 from vlg_fastai.model.scores import ece
 from vlg_fastai.runs import replacing, write_csv
 
@@ -16,23 +16,22 @@ BLUE, GREY = "#0072B2", "#8c8c8c"
 def report(given, count):
     "Write reliability.png and reliability.csv: accuracy by confidence, in bins; their paths."
     held = given.held
-    table = binned(held.probs.max(1), held.guess == held.y, count)
+    table = binned(held.probs.max(1), held.right, count, held.groups)
     picture, listing = (given.folder / f"reliability.{kind}" for kind in ("png", "csv"))
     write_csv(listing, table)
     draw(table, len(held.y), ece(held.probs, held.y), picture)
     return [picture, listing]
 
 
-def binned(confidence, right, bins):
-    "One row a bin of equal width that has photos: its edges, figures, Wilson's 95 % interval."
+def binned(confidence, right, bins, groups=None):
+    "One row a bin of equal width that has photos: its edges, figures, 95 % interval."
     at = np.minimum((confidence * bins).astype(int), bins - 1)
     rows = []
     for i in np.unique(at):
         inside = at == i
-        count, good = int(inside.sum()), int(right[inside].sum())
-        likely = binomtest(good, count).proportion_ci(method="wilson")
+        likely = interval(right[inside], None if groups is None else groups[inside])
         edges, sure = (i / bins, (i + 1) / bins), confidence[inside].mean()
-        rows.append((*edges, count, sure, good / count, likely.low, likely.high))
+        rows.append((*edges, int(inside.sum()), sure, right[inside].mean(), *likely))
     return pd.DataFrame(rows, columns=COLUMNS)
 
 

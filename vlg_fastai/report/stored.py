@@ -8,17 +8,23 @@ import numpy as np
 import pandas as pd
 
 from vlg_fastai.config import UserError
-from vlg_fastai.runs import VALID, Run, read_csv
+from vlg_fastai.runs import SPLIT, VALID, Run, read_csv
 
 
 @dataclass(frozen=True)
 class HeldOut:
-    "The held-out photos of a run: files (n,), labels y (n,), probabilities (n, classes)."
+    """The held-out photos of a run: files (n,), labels y (n,), probabilities (n, classes) and near-
+    duplicate groups (n,), without which each photo counts for itself."""
 
     files: np.ndarray
     y: np.ndarray
     probs: np.ndarray
     classes: list[str]
+    groups: np.ndarray | None = None
+
+    @property
+    def right(self):
+        return self.guess == self.y
 
     @cached_property
     def guess(self):
@@ -48,7 +54,18 @@ def held_out(run):
     table = read_csv(run.path / VALID, np.float64)
     if table.empty:
         raise UserError(f"--run {run.path}: it held out no photos, there is nothing to report")
-    return HeldOut(table.iloc[:, 0].to_numpy(), *answers(run, table), run.facts["classes"])
+    files = table.iloc[:, 0].to_numpy()
+    groups = groups_of(run, files)
+    return HeldOut(files, *answers(run, table), run.facts["classes"], groups)
+
+
+def groups_of(run, files):
+    "(n,) near-duplicate groups of `files`; one that split.csv does not know is a group of its own."
+    if not (run.path / SPLIT).exists():
+        return None
+    split = read_csv(run.path / SPLIT).drop_duplicates("file").set_index("file")
+    found = split["group"].reindex(files).to_numpy(float)
+    return np.where(np.isnan(found), -1 - np.arange(len(files)), found).astype(int)
 
 
 def answers(run, table, kind=np.float64):

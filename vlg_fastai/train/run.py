@@ -7,10 +7,12 @@ import pandas as pd
 
 from vlg_fastai import device, runs
 from vlg_fastai.cli import as_json
+from vlg_fastai.config import UserError
 from vlg_fastai.console import clock, say
 from vlg_fastai.data import split
 from vlg_fastai.environment import circumstances
-from vlg_fastai.model import bundle, candidates, inference, scores, sources
+from vlg_fastai.model import bundle, candidates, inference, probe, scores, sources
+from vlg_fastai.model.intervals import interval
 from vlg_fastai.train.trackers import tracked
 from vlg_fastai.train.tune import NO_FIT, build, probed, tuned
 from vlg_fastai.train.work import photos, prepare
@@ -46,6 +48,8 @@ def open_run(work, source):
 def outcome(work, learn, run):
     "Facts on the model that is kept of all that the run makes; it is saved on the way."
     found, facts = contest(work, learn, run)
+    if not found:
+        raise UserError(f"--lr {facts['lr']:g}: training diverged; try a tenth of it")
     kept, rows = candidates.best(found, work.labels[work.held])
     bundle.save(run, kept.model)  # before anything else can go wrong
     card, figures = evaluate(run, work, kept)
@@ -59,8 +63,8 @@ def contest(work, learn, run):
     if work.frozen and (work.cfg.probe or learn is None):
         candidate, fold = probed(work)
         write_predictions(run.path / runs.OOF, work, fold.logits, candidate.temperature)
-        facts["probe"] = fold.figures(work.labels)
-        say(fold.in_words(work.labels))
+        facts["probe"] = fold.figures(work.labels, work.groups)
+        say(probe.in_words(facts["probe"]))
         found.append(candidate)
     if learn is None:
         return found, {**NO_FIT, **facts, "status": "dry run" if work.cfg.dry_run else "finished"}
@@ -83,9 +87,10 @@ def evaluate(run, work, kept):
     write_predictions(run.path / runs.VALID, work, z, temperature, work.held)
     before, after = (inference.probabilities(z, t) for t in (1.0, temperature))
     figures = scores.summary(before, after, y, work.card.classes)
+    likely = interval(after.argmax(1) == y, work.groups[work.held])
     card = dataclasses.replace(work.card, head=kept.head, temperature=temperature)
     counts = work.table["split"].value_counts().to_dict()
-    return card, {**figures, "photos": counts}
+    return card, {**figures, "accuracy_interval": likely, "photos": counts}
 
 
 def weights_in_words(source):
@@ -111,12 +116,23 @@ def report(run, facts):
     else:
         if held_out < FEW_HELD_OUT:
             say(f"only {held_out} photos are held out: too few to score or calibrate by")
-        error = scores.standard_error(facts["accuracy"], held_out)
+        low, high = facts["accuracy_interval"]
         say(
-            f"validation: accuracy {facts['accuracy']:.4f} +- {error:.4f} on {held_out} photos,"
-            f" macro-F1 {facts['macro_f1']:.4f}, NLL {facts['nll']:.4f},"
+            f"validation: accuracy {facts['accuracy']:.4f} ({low:.3f} to {high:.3f}) on"
+            f" {held_out} photos, macro-F1 {facts['macro_f1']:.4f}, NLL {facts['nll']:.4f},"
             f" ECE {facts['ece_before']:.3f} -> {facts['ece']:.3f}"
         )
+        warn_of_guessing(facts)
     epoch = f", best epoch {facts['best_epoch']}" if facts["best_epoch"] else ""
     what = f"{facts['status']} in {clock(facts['seconds'])}, kept the {facts['model']}{epoch}"
     say(f"{what}: run saved in {run.path}")
+
+
+def warn_of_guessing(facts):
+    "Say so where the model that is kept knows less than who knows nothing."
+    guessing = candidates.guessing(len(facts["classes"]))  # whose NLL that is
+    if facts["nll"] > guessing:
+        say(
+            f"this model is worse than guessing (NLL {guessing:.4f}): do not submit what it says;"
+            " try a tenth of the --lr"
+        )

@@ -65,6 +65,9 @@ def tuned(work, learn, run):
     "([warm start, average, fine-tuned] or the last alone, what came of the fit)."
     warmed = warm_start(work, learn.model) if work.frozen and work.cfg.warm_start else None
     outcome = fit(work, learn, run)
+    if not candidates.finite(learn.model):
+        say("the fine-tuned net holds weights that are no numbers: it is not kept")
+        return [*filter(None, [warmed])], outcome
     bundle.save(run, learn.model)  # whatever ends the run now, its weights are there
     last = candidate("fine-tuned", learn.model, work)
     if warmed is None or outcome["status"] == "interrupted":
@@ -83,7 +86,11 @@ def held_out_logits(model, work):
     if paths.empty:
         return np.zeros((0, len(work.card.classes)), np.float32)
     dl = loaders.plain(paths, work.card.view, work.cfg.bs, work.machine, work.pixels)
-    return inference.logits(model, dl, work.machine, what="scoring")
+    z = inference.logits(model, dl, work.machine, what="scoring")
+    for i, path in enumerate(paths):
+        if np.isnan(z[i]).any() and work.pixels.problem(path):
+            z[i] = np.log(work.card.prior)  # what predict.py says of a photo that it cannot read
+    return z
 
 
 def warm_start(work, model):

@@ -3,6 +3,7 @@
 import dataclasses
 from dataclasses import dataclass
 
+import numpy as np
 import pandas as pd
 
 from vlg_fastai.config import TrainConfig
@@ -38,6 +39,11 @@ class Work:
         return self.table["label"].map(numbers).to_numpy(int)
 
     @property
+    def groups(self):
+        "(photos,) number of each photo's near-duplicate group."
+        return self.table["group"].to_numpy()
+
+    @property
     def held(self):
         "(photos,) True where a photo is held out."
         return (self.table["split"] == "valid").to_numpy()
@@ -45,7 +51,7 @@ class Work:
 
 def photos(cfg, source):
     "(cfg with data and arch settled, table of all files, labelled as decided)."
-    layout = demo.layout_of(cfg.data)
+    layout = demo.layout_of(cfg)
     if layout.is_demo:
         say(
             f"using the drawn challenge in {layout.root}, with --arch {source.arch}"
@@ -69,7 +75,11 @@ def prepare(cfg, source, scanned, machine):
     pixels = view.pixels(good, store)
     frozen = Frozen.of(source, view, machine, store) if uses_features(cfg, source) else None
     if frozen:  # all of it now: loaders draw random numbers, and a run must not depend on its cache
-        frozen.look(good, pixels, mirrored=cfg.epochs and cfg.warm_start)
+        seen = frozen.look(good, pixels, mirrored=cfg.epochs and cfg.warm_start)
+    else:
+        seen = np.array([pixels.there(path) for path in good["path"]])
+    scanned = scan.without(scanned, good[~seen])
+    good = good[seen]
     x = frozen.features(good, pixels) if frozen else None
     every = split.assign(scanned, cfg.valid_pct, cfg.seed, x)
     split.report(every)

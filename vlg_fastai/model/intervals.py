@@ -1,0 +1,44 @@
+"""Answers that are right or wrong in, how sure an accuracy is out: copies of a photo count once."""
+
+import numpy as np
+
+
+def interval(right, groups=None):
+    """The 95 % interval (low, high) of the accuracy of answers `right` (n,), None without any.
+
+    groups: (n,) near-duplicate groups of the photos; absent: each counts for itself.
+    """
+    if not len(right):
+        return None
+    groups = np.arange(len(right)) if groups is None else groups
+    return tuple(map(float, wilson(np.asarray(right, float)[None], groups)[0]))
+
+
+def wilson(right, groups):
+    """95 % intervals (runs, 2) of accuracies, from `right` (runs, n) of 0 and 1 (Wilson, 1927).
+
+    With as many photos as would be as noisy if none were a near-duplicate (Dean & Pagano, 2015).
+    """
+    share, n, z = right.mean(1), effective(right, groups), 1.959963984540054
+    middle = (share + z**2 / (2 * n)) / (1 + z**2 / n)
+    half = z / (1 + z**2 / n) * np.sqrt(share * (1 - share) / n + z**2 / (4 * n**2))
+    return np.stack([middle - half, middle + half], axis=1)
+
+
+def effective(right, groups):
+    "(runs,) how many independent photos tell as much of an accuracy as the n of `right` (runs, n)."
+    share = right.mean(1, keepdims=True)
+    apart, sizes = grouped(right - share, groups)
+    n = right.shape[1]
+    simple, noise = n * (share * (1 - share))[:, 0], (apart.astype(float) ** 2).sum(1)
+    # all right or all wrong: nothing varies, and each group counts once
+    design = np.divide(noise, simple, out=np.full(len(right), n / len(sizes)), where=simple > 0)
+    return n / np.maximum(design, 1)
+
+
+def grouped(scores, groups):
+    "(sums (runs, groups), sizes (groups,)) of `scores` (runs, n) over near-duplicates."
+    _, at = np.unique(groups, return_inverse=True)
+    sizes = np.bincount(at).astype(np.float32)
+    sums = np.stack([np.bincount(at, row) for row in scores])
+    return sums.astype(np.float32), sizes
