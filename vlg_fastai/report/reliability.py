@@ -41,7 +41,7 @@ def draw(table, photos, error, path):
     upper, lower = figure.subplots(2, 1, height_ratios=(3, 1), sharex=True)
     upper.plot([0, 1], [0, 1], color=GREY, linewidth=1, linestyle="--")
     upper.text(0.98, 0.03, "above the line: too shy\nbelow: too sure", ha="right", color="#555555")
-    spread = [table["accuracy"] - table["low"], table["high"] - table["accuracy"]]
+    spread = np.abs(table[["low", "high"]].sub(table["accuracy"], axis=0)).to_numpy().T
     upper.errorbar(table["confidence"], table["accuracy"], spread, fmt="o-", color=BLUE, capsize=3)
     upper.set(xlim=(0, 1), ylim=(0, 1.02), ylabel="accuracy")
     upper.set_title(f"{photos} held-out photos, calibration error {error:.3f}", fontsize=11)
