@@ -2,7 +2,7 @@
 
 from vlg_fastai.cli import parse, plain_errors
 from vlg_fastai.config import CompareConfig
-from vlg_fastai.runs import finished
+from vlg_fastai.runs.find import finished
 
 
 def main(argv=None):

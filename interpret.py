@@ -2,7 +2,7 @@
 
 from vlg_fastai.cli import parse, plain_errors
 from vlg_fastai.config import InterpretConfig
-from vlg_fastai.runs import find
+from vlg_fastai.runs.find import find
 
 
 def main(argv=None):

@@ -3,7 +3,7 @@
 from vlg_fastai.cli import parse, plain_errors
 from vlg_fastai.config import PredictConfig
 from vlg_fastai.data.folder import test_of
-from vlg_fastai.runs import find
+from vlg_fastai.runs.find import find
 
 
 def main(argv=None):

@@ -17,7 +17,7 @@ HERE = Path(__file__).parent
 sys.path.insert(0, str(HERE.parent))
 
 from vlg_fastai.data.images import readable  # noqa: E402
-from vlg_fastai.score import score  # noqa: E402
+from vlg_fastai.demo.score import score  # noqa: E402
 
 WHAT = ("seen", "seen, undegraded")
 

@@ -17,7 +17,7 @@ from pytorch_grad_cam.utils.model_targets import ClassifierOutputTarget
 from torch import nn
 
 from vlg_fastai.console import show
-from vlg_fastai.device import keep_memory
+from vlg_fastai.machine.device import keep_memory
 from vlg_fastai.model.backbone import Backbone
 from vlg_fastai.report.gradcam import BATCH, maps
 

@@ -37,9 +37,9 @@ def train(data, arch, cache):
 
 def predict(data, arch, cache):
     "Photos a second, from the files to the logits."
-    from vlg_fastai import device
     from vlg_fastai.data import loaders, scan
     from vlg_fastai.data.store import Store
+    from vlg_fastai.machine import device
     from vlg_fastai.model import backbone, head, inference
     from vlg_fastai.model.sources import Source
 
@@ -49,16 +49,16 @@ def predict(data, arch, cache):
     net.to(machine.device, memory_format=machine.memory_format)
     photos = scan.scan_files(data / "test")
     start = time.monotonic()
-    pixels = view.pixels(photos, Store.of(cfg))
+    pixels = view.pixels(photos, Store.asked_for(cfg))
     inference.logits(net, loaders.plain(photos["path"], view, 64, machine, pixels), machine)
     return {"photos_per_second": len(photos) / (time.monotonic() - start)}
 
 
 def probe(data, arch, cache):
     "Seconds of each step of a run without epochs."
-    from vlg_fastai import device
+    from vlg_fastai.machine import device
     from vlg_fastai.model.sources import choose
-    from vlg_fastai.train import run, tune, work
+    from vlg_fastai.train import finetune, prepare, run
 
     cfg, steps = config(data, arch, cache, epochs=0), {}
     source, machine = choose(arch, None, True), device.prepare(cfg)
@@ -69,9 +69,9 @@ def probe(data, arch, cache):
         steps[name] = time.monotonic() - start
         return made
 
-    cfg, table = step("scan and split", work.photos, cfg, source)
-    made = step("decode and features", work.prepare, cfg, source, table, machine)
-    step("probe, out of fold and fitted", tune.probed, made)
+    cfg, table = step("scan and split", prepare.photos, cfg, source)
+    made = step("decode and features", prepare.prepare, cfg, source, table, machine)
+    step("probe, out of fold and fitted", finetune.probed, made)
     folder = step("the whole run again", run.train, cfg, source).path
     return {**steps, "run": str(folder)}
 

@@ -22,15 +22,17 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 
 from sklearn.metrics import roc_auc_score  # noqa: E402
 
-from vlg_fastai import device  # noqa: E402
 from vlg_fastai.config import BUNDLED_ARCH, PredictConfig, TrainConfig  # noqa: E402
-from vlg_fastai.data import demo, scan  # noqa: E402
+from vlg_fastai.data import scan  # noqa: E402
 from vlg_fastai.data.store import Store  # noqa: E402
+from vlg_fastai.demo import challenge  # noqa: E402
+from vlg_fastai.demo.score import score  # noqa: E402
+from vlg_fastai.machine import device  # noqa: E402
 from vlg_fastai.model.sources import choose  # noqa: E402
-from vlg_fastai.predict import known, outlook  # noqa: E402
+from vlg_fastai.predict import known  # noqa: E402
 from vlg_fastai.predict.run import predict  # noqa: E402
-from vlg_fastai.score import score  # noqa: E402
 from vlg_fastai.train.run import train  # noqa: E402
+from vlg_fastai.unseen import outlook  # noqa: E402
 from vlg_fastai.unseen.forecast import forecast  # noqa: E402
 
 SHARES, RESAMPLES = (0.0, 0.1, 0.2, 0.3), 20
@@ -67,8 +69,8 @@ def recut(data, seed, scratch):
 
 
 def drawn(seed, scratch):
-    demo.TESTS = 600
-    demo.draw(scratch / "drawn", seed)
+    challenge.TESTS = 600
+    challenge.draw(scratch / "drawn", seed)
     return scratch / "drawn"
 
 
@@ -86,13 +88,13 @@ def told(challenge, size, scratch):
     made = train(TrainConfig(data=challenge, arch=BUNDLED_ARCH, size=size, epochs=0,
                              runs=scratch / "runs"), choose(BUNDLED_ARCH, None, True))  # fmt: skip
     cfg = PredictConfig(runs=scratch / "runs", out=scratch / "s.csv")
-    means = device.prepare(cfg), Store.of(cfg)
+    means = device.prepare(cfg), Store.asked_for(cfg)
     photos = scan.scan_files(challenge / "test")
     view = outlook.of(cfg, [made], photos, means, required=True)
-    probs, classes = known.answers(made, view.scene.asked, cfg, means)
-    label, unseen, degraded = facts_of(challenge, view.scene.asked["file"])
+    probs, classes = known.answers(made, view.run_features.asked, cfg, means)
+    label, unseen, degraded = facts_of(challenge, view.run_features.asked["file"])
     right = np.array(classes)[probs.argmax(1)] == label
-    evidence = view.scene.evidence
+    evidence = view.run_features.evidence
     lines = ["| | |", "| - | - |"]
     found = ", ".join(
         f"{name} {roc_auc_score(~unseen, values):.3f}"
@@ -121,7 +123,7 @@ def sweep(view, words, share, unseen, seen, right):
     rng, rows = np.random.default_rng(0), []
     old, new = np.flatnonzero(seen), np.flatnonzero(unseen)
     size = 0.8 * min(len(old) / (1 - share), len(new) / share if share else np.inf)
-    evidence, y = view.scene.evidence, view.scene.labelled.y
+    evidence, y = view.run_features.evidence, view.run_features.labelled.y
     for _ in range(RESAMPLES):
         at = np.concatenate([rng.choice(old, int(size * (1 - share)), replace=False),
                              rng.choice(new, int(size * share), replace=False)])  # fmt: skip

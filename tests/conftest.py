@@ -94,12 +94,12 @@ def toy_scene(finished_run, toy):
     import torch
 
     from vlg_fastai.data import scan
-    from vlg_fastai.device import Machine
-    from vlg_fastai.unseen.scene import Scene
+    from vlg_fastai.machine.device import Machine
+    from vlg_fastai.unseen.features import RunFeatures
 
     asked = scan.scan_files(toy / "test")
     machine = Machine(torch.device("cpu"), "fp32", 0)
-    return Scene.of(finished_run, PredictConfig(), asked, machine)
+    return RunFeatures.of_run(finished_run, PredictConfig(), asked, machine)
 
 
 @pytest.fixture(scope="session")

@@ -216,7 +216,7 @@ def test_the_page_finds_sorts_and_fits_on_a_phone(browser, found, width, scheme)
 
 @pytest.mark.slow
 def test_ten_thousand_rows_open_at_once_and_show_more_loses_none(browser, tmp_path):
-    from vlg_fastai import page as pages
+    from vlg_fastai.pages import page as pages
 
     text = {"issue": "odd", "label": "frog", "suggested": "dark", "twin_of": "", "folder": "frog"}
     rows = [
@@ -266,7 +266,7 @@ def test_no_picture_of_an_audit_ever_shows_another_photo(tmp_path):
 def test_pictures_of_the_page_before_are_there_until_the_next_is_written(
     planted, tmp_path, monkeypatch
 ):
-    from vlg_fastai import page as pages
+    from vlg_fastai.pages import page as pages
 
     looked(planted, tmp_path)
     before = {path: path.read_bytes() for path in (tmp_path / "pictures").iterdir()}

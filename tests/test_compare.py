@@ -14,13 +14,13 @@ import pytest
 from conftest import obstacles, opened, run_training, toy_config
 from scipy.stats import binomtest
 
-from vlg_fastai import runs
 from vlg_fastai.compare import judged, paired
 from vlg_fastai.compare.rows import differing, rows
 from vlg_fastai.compare.run import compare
 from vlg_fastai.config import CompareConfig, UserError
 from vlg_fastai.model.intervals import wilson
-from vlg_fastai.runs import Run
+from vlg_fastai.runs import find
+from vlg_fastai.runs.run import Run
 
 CLASSES = ["bear", "folder", "label"]  # two of them are columns of ours
 ROOT = Path(__file__).parents[1]
@@ -58,12 +58,12 @@ def answers(n, wrong):
 
 def compared(root, **options):
     chosen = CompareConfig(runs=root, **options)
-    return compare(chosen, *runs.finished(root, chosen.run, chosen.against))
+    return compare(chosen, *find.finished(root, chosen.run, chosen.against))
 
 
 def of(root):
     "The Together of all runs below `root`, largest first."
-    return judged.together(judged.judge_all(runs.finished(root, ())[0]))
+    return judged.together(judged.judge_all(find.finished(root, ())[0]))
 
 
 def test_one_comparison_is_mcnemars_exact_test():
@@ -212,12 +212,12 @@ def test_interrupted_and_dry_runs_are_taken_only_by_name(tmp_path, capsys):
     finished(tmp_path, answers(30, range(3)), number=1)
     for number, status in ((2, "interrupted"), (3, "dry run")):
         run = finished(tmp_path, answers(30, ()), number=number)
-        (run.path / "facts.json").write_text(json.dumps({**run.facts, "status": status}))
-    assert [run.number for run in runs.finished(tmp_path, ())[0]] == [1]
+        (run.path / "facts.json").write_text(json.dumps({**run.facts.named(), "status": status}))
+    assert [run.number for run in find.finished(tmp_path, ())[0]] == [1]
     assert "2 interrupted or dry runs are left out" in capsys.readouterr().out
-    assert [run.number for run in runs.finished(tmp_path, ("1", "2"))[0]] == [1, 2]
+    assert [run.number for run in find.finished(tmp_path, ("1", "2"))[0]] == [1, 2]
     with pytest.raises(UserError, match="no finished run"):
-        runs.finished(tmp_path / "none", ())
+        find.finished(tmp_path / "none", ())
 
 
 def test_another_reference_and_figure_can_be_named(tmp_path, capsys):
@@ -239,7 +239,7 @@ def test_another_reference_and_figure_can_be_named(tmp_path, capsys):
 def test_rows_come_in_the_order_that_was_asked_for(tmp_path, capsys, order, expected):
     for number, wrong, seconds in ((1, 9, 20), (2, 5, 10), (3, 1, 30)):
         run = finished(tmp_path, answers(90, range(wrong)), number=number)
-        facts = {**run.facts, "seconds": seconds}
+        facts = {**run.facts.named(), "seconds": seconds}
         (run.path / "facts.json").write_text(json.dumps(facts))
     compared(tmp_path, sort=order)
     told = capsys.readouterr().out
@@ -260,10 +260,10 @@ def test_trained_runs_of_two_backbones_share_their_photos(toy, tmp_path):
     run_training(dataclasses.replace(first, arch="test_vit", epochs=2))
     (one,) = of(tmp_path)
     assert len(one.runs) == 2
-    assert one.right.shape[1] == one.runs[0].facts["photos"]["valid"]
-    accuracy = [run.facts["accuracy"] for run in one.runs]
+    assert one.right.shape[1] == one.runs[0].facts.photos["valid"]
+    accuracy = [run.facts.accuracy for run in one.runs]
     assert one.right.mean(1).tolist() == pytest.approx(accuracy)
-    assert one.nll.mean(1)[0] == pytest.approx(one.runs[0].facts["nll"], abs=1e-4)
+    assert one.nll.mean(1)[0] == pytest.approx(one.runs[0].facts.nll, abs=1e-4)
 
 
 def test_the_command_answers_without_torch(tmp_path):
@@ -330,11 +330,11 @@ def test_a_run_named_twice_is_one_and_a_damaged_one_costs_a_line(tmp_path, capsy
     for number in (1, 2, 3):
         finished(tmp_path, answers(30, range(number)), number=number)
     (tmp_path / "0003-toy/facts.json").write_text("{")
-    assert [run.number for run in runs.finished(tmp_path, ())[0]] == [1, 2]
+    assert [run.number for run in find.finished(tmp_path, ())[0]] == [1, 2]
     assert "left out: " in capsys.readouterr().out
     monkeypatch.chdir(tmp_path.parent)
     same = ("1", "0001-toy", str(Path(tmp_path.name) / "0001-toy"))
-    chosen, reference = runs.finished(Path(tmp_path.name), same, str(tmp_path / "0001-toy"))
+    chosen, reference = find.finished(Path(tmp_path.name), same, str(tmp_path / "0001-toy"))
     assert len(chosen) == 1
     assert reference is chosen[0]
 

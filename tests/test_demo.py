@@ -9,16 +9,17 @@ from conftest import run_training, toy_config
 from PIL import Image
 
 from vlg_fastai.config import UserError
-from vlg_fastai.data import demo, folder, scan, split
-from vlg_fastai.data.animals import Species
-from vlg_fastai.score import score
+from vlg_fastai.data import folder, scan, split
+from vlg_fastai.demo import challenge
+from vlg_fastai.demo.animals import Species
+from vlg_fastai.demo.score import score
 
 
 @pytest.fixture
 def small(monkeypatch):
     "A function that makes the drawing small enough for a test."
     for name, value in {"FEWEST": 3, "MOST": 6, "TESTS": 60}.items():
-        monkeypatch.setattr(demo, name, value)
+        monkeypatch.setattr(challenge, name, value)
 
 
 @pytest.fixture(scope="module")
@@ -27,9 +28,9 @@ def drawn(tmp_path_factory):
     with pytest.MonkeyPatch.context() as patch:
         changed = {"FEWEST": 4, "MOST": 8, "TESTS": 80, "WRONG_SHARE": 0.1, "TWIN_SHARE": 0.1}
         for name, value in changed.items():
-            patch.setattr(demo, name, value)
+            patch.setattr(challenge, name, value)
         root = tmp_path_factory.mktemp("d") / "demo"
-        demo.draw(root)
+        challenge.draw(root)
         return root
 
 
@@ -39,11 +40,11 @@ def table(path):
 
 
 def test_the_same_seed_draws_the_same_challenge(tmp_path, monkeypatch, small):
-    monkeypatch.setattr(demo, "SEEN", dict(list(demo.SEEN.items())[:3]))
-    monkeypatch.setattr(demo, "BROKEN_IN", ("antelope", "bear"))
+    monkeypatch.setattr(challenge, "SEEN", dict(list(challenge.SEEN.items())[:3]))
+    monkeypatch.setattr(challenge, "BROKEN_IN", ("antelope", "bear"))
     bits = []
     for name, seed in (("a", 1), ("b", 1), ("c", 2)):
-        demo.draw(tmp_path / name, seed)
+        challenge.draw(tmp_path / name, seed)
         files = (tmp_path / name).rglob("*.*")
         bits.append({p.relative_to(tmp_path / name): p.read_bytes() for p in files if p.is_file()})
     assert bits[0] == bits[1] != bits[2]
@@ -52,25 +53,26 @@ def test_the_same_seed_draws_the_same_challenge(tmp_path, monkeypatch, small):
 
 def test_every_value_of_an_attribute_is_in_three_seen_species_at_least():
     for field in fields(Species):
-        counts = Counter(getattr(species, field.name) for species in demo.SEEN.values())
+        counts = Counter(getattr(species, field.name) for species in challenge.SEEN.values())
         assert min(counts.values()) >= 3, field.name
-        assert {getattr(species, field.name) for species in demo.UNSEEN.values()} <= set(counts)
+        found = {getattr(species, field.name) for species in challenge.UNSEEN.values()}
+        assert found <= set(counts)
 
 
 def test_no_two_species_look_the_same():
-    assert len({astuple(species) for species in demo.EVERY.values()}) == 24 + 6
+    assert len({astuple(species) for species in challenge.EVERY.values()}) == 24 + 6
 
 
 def test_it_has_the_shape_of_a_challenge(drawn):
     layout = folder.layout(drawn)
     assert layout.is_demo
-    assert [path.name for path in layout.classes] == sorted(demo.SEEN)
+    assert [path.name for path in layout.classes] == sorted(challenge.SEEN)
     files, others, _ = folder.photos(layout.test)
     ids = [row["Id"] for row in table(drawn / "sample_submission.csv")]
     assert ids == [path.name for path in files]
     assert (len(ids), others) == (80, 0)
-    assert (drawn / "unseen.txt").read_text().split() == list(demo.UNSEEN)
-    assert [row["class"] for row in table(drawn / "attributes.csv")] == list(demo.EVERY)
+    assert (drawn / "unseen.txt").read_text().split() == list(challenge.UNSEEN)
+    assert [row["class"] for row in table(drawn / "attributes.csv")] == list(challenge.EVERY)
 
 
 def test_the_planted_difficulties_are_those_of_the_truth(drawn):
@@ -85,7 +87,7 @@ def test_the_planted_difficulties_are_those_of_the_truth(drawn):
             assert (drawn / "train" / row["of"]).exists()
     scanned = scan.scan_classes(folder.layout(drawn))
     assert set(scanned.loc[scanned["problem"].notna(), "path"].map(lambda p: p.name)) == set(
-        demo.BROKEN
+        challenge.BROKEN
     )
     group = split.assign(scanned, 0.15, 0).set_index("file")["group"]
     twins = [(row["file"], row["of"]) for row in facts if row["issue"] == "duplicate"]
@@ -96,7 +98,7 @@ def test_the_planted_difficulties_are_those_of_the_truth(drawn):
 def test_the_test_side_mixes_seen_unseen_and_degraded(drawn):
     rows = table(drawn / "truth/test.csv")
     for row in rows:
-        assert (row["Category"] in demo.UNSEEN) == (row["unseen"] == "1")
+        assert (row["Category"] in challenge.UNSEEN) == (row["unseen"] == "1")
     counts = Counter((row["unseen"], row["degraded"]) for row in rows)
     assert len(counts) == 4
     assert all(count >= 3 for count in counts.values())
@@ -122,4 +124,4 @@ def test_it_is_drawn_where_no_data_is_and_said(in_empty_folder, small, capsys):
     run = run_training(toy_config(None, in_empty_folder / "runs"))
     told = capsys.readouterr().out
     assert "using the drawn challenge in data/demo, with --arch test_efficientnet --size 32" in told
-    assert len(run.facts["classes"]) == 24
+    assert len(run.facts.classes) == 24

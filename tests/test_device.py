@@ -7,8 +7,8 @@ import pytest
 import torch
 from fastai.torch_core import default_device
 
-from vlg_fastai import device
 from vlg_fastai.config import PredictConfig, UserError
+from vlg_fastai.machine import device
 
 CUDA, CPU, MPS = (torch.device(kind) for kind in ("cuda", "cpu", "mps"))
 
@@ -115,7 +115,7 @@ def test_the_allocator_is_set_where_glibc_is():
 def test_precision_reaches_the_learner_as_fastais_own_callback():
     from fastai.callback.fp16 import AMPMode, MixedPrecision
 
-    from vlg_fastai.model.precision import Bf16OnCpu, callbacks
+    from vlg_fastai.machine.precision import Bf16OnCpu, callbacks
 
     (fp16,), (bf16,), (on_cpu,) = (
         callbacks(device.Machine(where, kind, 0))
@@ -133,7 +133,7 @@ def test_slow_depthwise_convolutions_train_in_fp32_and_predict_as_the_others():
 
     from torch import nn
 
-    from vlg_fastai.model.precision import autocast, spare_depthwise
+    from vlg_fastai.machine.precision import autocast, spare_depthwise
 
     machine, seen = device.Machine(CPU, "bf16", 0), []
     net = nn.Sequential(
@@ -162,7 +162,7 @@ def test_slow_depthwise_convolutions_train_in_fp32_and_predict_as_the_others():
 def test_without_bf16_every_convolution_stays_as_it_is():
     from torch import nn
 
-    from vlg_fastai.model.precision import spare_depthwise
+    from vlg_fastai.machine.precision import spare_depthwise
 
     plain = nn.Sequential(nn.Conv2d(8, 8, 5, groups=8))
     spare_depthwise(plain, device.Machine(CPU, "fp32", 0))

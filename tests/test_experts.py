@@ -15,8 +15,8 @@ from vlg_fastai.data.store import Store
 from vlg_fastai.unseen import attributes, clip, experts, folds, imagenet, names
 from vlg_fastai.unseen.attributes import AttributesExpert, Bilinear
 from vlg_fastai.unseen.clip import ClipExpert
+from vlg_fastai.unseen.features import UnavailableError
 from vlg_fastai.unseen.names import Name
-from vlg_fastai.unseen.scene import UnavailableError
 
 CLASSES = ["blue+whale", "ox", "wild_cat"]
 
@@ -239,7 +239,7 @@ def tiny_clip(tmp_path_factory):
 
 def test_clip_with_a_file_of_weights_needs_no_network(tiny_clip, toy_scene):
     arch, weights = tiny_clip
-    every = [*map(Name.of, toy_scene.card.classes), Name.of("zebra")]
+    every = [*map(Name.of, toy_scene.spec.classes), Name.of("zebra")]
     expert = clip.expert(toy_scene, every, f"{arch}/{weights}")
     assert expert.words == f"CLIP {arch}/{weights}"
     q = expert.of_test(np.arange(len(every)), expert.taus[0])

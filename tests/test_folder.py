@@ -5,7 +5,8 @@ import os
 import pytest
 
 from vlg_fastai.config import BUNDLED_ARCH, DEMO, TrainConfig, UserError
-from vlg_fastai.data import demo, folder, scan
+from vlg_fastai.data import folder, scan
+from vlg_fastai.demo import challenge
 
 
 def lay(root, *files):
@@ -137,7 +138,7 @@ def test_what_our_commands_wrote_into_the_data_is_no_class(tmp_path, left):
 def test_the_folders_a_command_is_told_to_write_to_are_no_classes(tmp_path):
     lay(tmp_path, "cat/1.jpg", "dog/1.jpg", "mine/old.jpg", "kept/old.jpg")
     cfg = TrainConfig(data=tmp_path, runs=tmp_path / "mine", cache=tmp_path / "kept")
-    assert names(demo.layout_of(cfg).classes) == ["cat", "dog"]
+    assert names(challenge.layout_of(cfg).classes) == ["cat", "dog"]
 
 
 @pytest.mark.parametrize("place", ["cat", "cat/runs", "test/runs"])
@@ -145,10 +146,10 @@ def test_a_command_writes_among_no_photos(tmp_path, place):
     lay(tmp_path, "cat/1.jpg", "dog/1.jpg", "test/9.jpg")
     cfg = TrainConfig(data=tmp_path, runs=tmp_path / place)
     if place == "cat":  # told to be the runs, it is no class
-        assert names(demo.layout_of(cfg).classes) == ["dog"]
+        assert names(challenge.layout_of(cfg).classes) == ["dog"]
         return
     with pytest.raises(UserError, match=r"--runs .*: lies among the photos"):
-        demo.layout_of(cfg)
+        challenge.layout_of(cfg)
 
 
 def test_a_folder_that_is_not_entered_is_said(tmp_path, capsys, monkeypatch):

@@ -15,7 +15,7 @@ from vlg_fastai.config import InterpretConfig, UserError
 from vlg_fastai.model.backbone import Backbone
 from vlg_fastai.report import examples, faithfulness, gradcam
 from vlg_fastai.report.interpret import interpret
-from vlg_fastai.report.stored import HeldOut
+from vlg_fastai.runs.predictions import HeldOut
 
 CONVOLUTIONAL = {
     "convnext_atto": lambda net: net.stages[-1],

@@ -8,10 +8,11 @@ import pytest
 from PIL import Image
 
 from vlg_fastai.config import InterpretConfig, UserError
-from vlg_fastai.data import sheet
+from vlg_fastai.pages import sheet
 from vlg_fastai.report import confusion, losses
+from vlg_fastai.report.inputs import ReportInputs
 from vlg_fastai.report.interpret import interpret
-from vlg_fastai.report.stored import Given, HeldOut, held_out
+from vlg_fastai.runs.predictions import HeldOut, held_out
 
 
 def made(run, **options):
@@ -50,12 +51,12 @@ def test_the_matrix_adds_up_to_the_held_out_photos(finished_run):
     made(finished_run, confusion=True)
     folder, facts = finished_run.path / "reports", finished_run.facts
     matrix = pd.read_csv(folder / "confusion.csv").iloc[:, 1:].to_numpy()
-    assert matrix.sum() == facts["photos"]["valid"]
-    assert np.trace(matrix) / matrix.sum() == pytest.approx(facts["accuracy"])
+    assert matrix.sum() == facts.photos["valid"]
+    assert np.trace(matrix) / matrix.sum() == pytest.approx(facts.accuracy)
     pairs = pd.read_csv(folder / "confused_pairs.csv")
     assert pairs["times"].sum() == matrix.sum() - np.trace(matrix)
     recall = pd.read_csv(folder / "per_class.csv").set_index("class")["recall"]
-    assert recall.to_dict() == pytest.approx(facts["recall"], abs=1e-6)
+    assert recall.to_dict() == pytest.approx(facts.recall, abs=1e-6)
 
 
 def random_held_out(classes, n=400):
@@ -67,7 +68,7 @@ def random_held_out(classes, n=400):
 
 def test_a_matrix_of_forty_classes_is_large_enough_to_read(tmp_path):
     names = [f"class number {i} with $money$ and _lines_" for i in range(40)]
-    confusion.report(Given(random_held_out(names), tmp_path, tmp_path), 5)
+    confusion.report(ReportInputs(random_held_out(names), tmp_path, tmp_path), 5)
     with Image.open(tmp_path / "confusion.png") as image:
         width, height = image.size
     assert min(width, height) > 40 * 30  # thirty pixels a cell hold a number of three digits
@@ -83,7 +84,7 @@ def test_a_class_without_photos_is_blank_and_not_zero(tmp_path):
 
 def test_a_photo_that_is_gone_leaves_a_grey_place(tmp_path, capsys):
     held = random_held_out(["a", "b"], 5)
-    given = Given(held, tmp_path, tmp_path, lambda paths, targets: [None] * len(paths))
+    given = ReportInputs(held, tmp_path, tmp_path, lambda paths, targets: [None] * len(paths))
     losses.report(given, 5)
     assert "5 of 5 photos are not in" in capsys.readouterr().out
     assert sheet.thumbnail(tmp_path / "train/0.jpg").getpixel((9, 9)) == sheet.MISSING
@@ -93,7 +94,7 @@ def test_a_photo_that_is_gone_leaves_a_grey_place(tmp_path, capsys):
 def test_class_names_that_are_columns_of_ours_do_no_harm(tmp_path):
     import json
 
-    from vlg_fastai.runs import Run
+    from vlg_fastai.runs.run import Run
 
     (tmp_path / "facts.json").write_text(json.dumps({"classes": ["file", "label", "nan"]}))
     (tmp_path / "valid.csv").write_text("file,label,file,label,nan\nx.jpg,nan,0.1,0.2,0.7\n")
@@ -105,7 +106,7 @@ def test_class_names_that_are_columns_of_ours_do_no_harm(tmp_path):
 def test_a_run_without_held_out_photos_has_nothing_to_report(tmp_path):
     import json
 
-    from vlg_fastai.runs import Run
+    from vlg_fastai.runs.run import Run
 
     (tmp_path / "facts.json").write_text(json.dumps({"classes": ["a", "b"]}))
     (tmp_path / "valid.csv").write_text("file,label,a,b\n")
@@ -116,7 +117,7 @@ def test_a_run_without_held_out_photos_has_nothing_to_report(tmp_path):
 def test_the_confusion_matrix_needs_no_model(finished_run, tmp_path):
     import shutil
 
-    from vlg_fastai.runs import Run
+    from vlg_fastai.runs.run import Run
 
     copy = shutil.copytree(finished_run.path, tmp_path / "0001-copy")
     (copy / "model.safetensors").unlink()

@@ -13,10 +13,11 @@ from PIL import Image
 
 from vlg_fastai.data import folder, loaders, scan, split
 from vlg_fastai.data.augment import Fit
-from vlg_fastai.device import Machine
+from vlg_fastai.data.view import View
+from vlg_fastai.machine.device import Machine
 
 CPU = Machine(torch.device("cpu"), "fp32", 0)
-VIEW = loaders.View(32, (0.5, 0.5, 0.5), (0.5, 0.5, 0.5), "bicubic", 0.9)
+VIEW = View(32, (0.5, 0.5, 0.5), (0.5, 0.5, 0.5), "bicubic", 0.9)
 
 
 @pytest.fixture(scope="module")
@@ -119,8 +120,8 @@ def test_names_of_augmentations_and_heads_agree_with_the_options():
 
     from vlg_fastai.config import RECIPES, TrainConfig
     from vlg_fastai.data.augment import AUGMENTATIONS
+    from vlg_fastai.machine.precision import DTYPES
     from vlg_fastai.model.head import HEADS
-    from vlg_fastai.model.precision import DTYPES
 
     hints = get_type_hints(TrainConfig)
     for option, names in (("aug", AUGMENTATIONS), ("head", HEADS), ("recipe", RECIPES)):

@@ -12,10 +12,12 @@ from torch import nn
 
 from vlg_fastai.config import BUNDLED_ARCH, UserError
 from vlg_fastai.data import folder, loaders, scan, split
-from vlg_fastai.device import Machine
-from vlg_fastai.model import backbone, inference, learner, sources
+from vlg_fastai.data.view import View
+from vlg_fastai.machine.device import Machine
+from vlg_fastai.model import backbone, inference, sources
 from vlg_fastai.model.head import assemble
 from vlg_fastai.model.sources import Source
+from vlg_fastai.train import learner
 
 CPU = Machine(torch.device("cpu"), "fp32", 0)
 FAMILIES = [
@@ -247,7 +249,7 @@ def test_what_half_precision_cannot_hold_is_computed_in_full(monkeypatch, tmp_pa
     paths = [tmp_path / f"{i}.png" for i in range(4)]
     for i, path in enumerate(paths):
         Image.new("RGB", (8, 8), (255 if i == 2 else 60 + 20 * i,) * 3).save(path)
-    view = loaders.View(8, (0, 0, 0), (1, 1, 1), "bicubic", 1.0)
+    view = View(8, (0, 0, 0), (1, 1, 1), "bicubic", 1.0)
     model, low = Fragile(), Machine(torch.device("cpu"), "bf16", 0)
     z = inference.logits(model, loaders.plain(paths, view, 2, low), low)
     full = inference.logits(model, loaders.plain(paths, view, 2, CPU), CPU)
@@ -271,5 +273,5 @@ def test_a_photo_of_which_the_model_makes_no_numbers_gets_the_prior_and_a_reason
     told = pd.read_csv(tmp_path / "probabilities.csv").set_index("file")
     assert told["problem"].notna().sum() == 1
     assert told.loc["004.png", "problem"] == "the model makes no finite numbers of it"
-    prior = told.loc["004.png", finished_run.facts["classes"]].to_numpy(float)
-    assert np.allclose(prior, finished_run.facts["prior"], atol=1e-6)
+    prior = told.loc["004.png", finished_run.facts.classes].to_numpy(float)
+    assert np.allclose(prior, finished_run.facts.prior, atol=1e-6)

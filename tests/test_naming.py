@@ -9,9 +9,9 @@ from conftest import run_prediction, run_training, toy_config
 
 from vlg_fastai.cli import check
 from vlg_fastai.config import InterpretConfig, PredictConfig, UserError
-from vlg_fastai.data import demo
+from vlg_fastai.demo import challenge as drawing
+from vlg_fastai.demo.score import score
 from vlg_fastai.report.interpret import interpret
-from vlg_fastai.score import score
 from vlg_fastai.unseen import fusion
 
 PROBE = {"arch": "tf_efficientnet_lite0", "pretrained": True, "size": 128, "epochs": 0}
@@ -22,9 +22,9 @@ def challenge(tmp_path_factory):
     "A small drawn challenge: 24 animals to train on, six more in its test."
     with pytest.MonkeyPatch.context() as patch:
         for name, value in {"FEWEST": 15, "MOST": 20, "TESTS": 90, "DEGRADED_SHARE": 0.0}.items():
-            patch.setattr(demo, name, value)
+            patch.setattr(drawing, name, value)
         root = tmp_path_factory.mktemp("c") / "demo"
-        demo.draw(root)
+        drawing.draw(root)
         return root
 
 
@@ -195,7 +195,7 @@ def test_photos_that_are_gone_and_not_in_the_cache_have_no_forecast(
 
 
 def test_a_label_for_the_unlike_needs_a_sample_that_takes_one(probed, challenge, tmp_path):
-    classes = probed.facts["classes"]
+    classes = probed.facts.classes
     sample = pd.DataFrame([["0000.jpg", *[0] * len(classes)]], columns=["Id", *classes])
     sample.to_csv(tmp_path / "wide.csv", index=False)
     with pytest.raises(UserError, match="asks for probabilities"):

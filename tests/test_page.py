@@ -22,15 +22,18 @@ from conftest import (
 from PIL import Image
 from plotly.graph_objects import Figure
 
-from vlg_fastai import console, device
+from vlg_fastai import console
 from vlg_fastai.config import InterpretConfig, UserError
 from vlg_fastai.data.decisions import COLUMNS
+from vlg_fastai.machine import device
 from vlg_fastai.model.intervals import interval
-from vlg_fastai.report import album, charts, gallery, reliability
+from vlg_fastai.pages import album, charts
+from vlg_fastai.report import gallery, reliability
 from vlg_fastai.report.around import Around
+from vlg_fastai.report.inputs import ReportInputs
 from vlg_fastai.report.interpret import interpret, surroundings
-from vlg_fastai.report.stored import Given, HeldOut, held_out
-from vlg_fastai.runs import Run
+from vlg_fastai.runs.predictions import HeldOut, held_out
+from vlg_fastai.runs.run import Run
 
 MACHINE = {"device": "cpu", "precision": "fp32", "workers": 0}
 COUNTS = {"blue+whale": 22, "frog": 24, "höhlen bär": 26}
@@ -84,12 +87,12 @@ def embedded(text, name):
 
 def test_the_headline_is_what_the_run_and_its_forecast_say(run, page_text, tmp_path):
     facts, told = run.facts, figures(page_text)
-    photos = facts["photos"]["valid"]
+    photos = facts.photos["valid"]
     held = held_out(run)
     low, high = interval(held.guess == held.y, held.groups)
-    assert (low, high) == pytest.approx(facts["accuracy_interval"])
+    assert (low, high) == pytest.approx(facts.accuracy_interval)
     assert told["validation accuracy"] == (
-        f"{facts['accuracy']:.3f}",
+        f"{facts.accuracy:.3f}",
         f"{low:.3f} to {high:.3f}, {photos} photos",
     )
     run_prediction(run, tmp_path / "again.csv")
@@ -139,12 +142,12 @@ def around_of(run, **options):
 
 def test_a_twin_under_another_label_is_shown_beside_it(run):
     around = around_of(run)
-    scene, row = around.scene, around.row["train/blue+whale/twin.png"]
+    run_features, row = around.run_features, around.row["train/blue+whale/twin.png"]
     (other, cosine), *_ = around.twins(row)
-    assert scene.shown["file"][other] == "train/frog/05.png"
+    assert run_features.shown["file"][other] == "train/frog/05.png"
     assert cosine == pytest.approx(1, abs=1e-3)
     assert around.reading(row) == "twin"
-    near = scene.shown.iloc[around.nearest(row, 1)]
+    near = run_features.shown.iloc[around.nearest(row, 1)]
     assert set(near["label"]) == {"frog"}
     assert set(near["split"]) == {"train"}
     assert "train/frog/05.png" not in set(near["file"])  # a twin is no witness
@@ -176,7 +179,9 @@ def test_without_photos_and_test_the_page_says_so_and_is_written(run, tmp_path, 
 def test_photos_that_are_elsewhere_are_said_and_the_rest_is_there(run, tmp_path, capsys):
     other = draw_folder(tmp_path / "other", dict.fromkeys(COLOURS, 2), seed=9)
     copy = Run(shutil.copytree(run.path, tmp_path / "0001-x"))
-    facts = {key: value for key, value in run.facts.items() if key not in ("model", "candidates")}
+    facts = {
+        key: value for key, value in run.facts.named().items() if key not in ("model", "candidates")
+    }
     (copy.path / "facts.json").write_text(json.dumps(facts))  # as the oldest runs have them
     text = written(copy, data=other)
     assert "photos are not in" in capsys.readouterr().out
@@ -392,11 +397,11 @@ def test_cells_leave_room_for_the_gallery(tmp_path, monkeypatch):
     files = np.array([f"train/{i}.jpg" for i in range(40)])
     held = HeldOut(files, np.arange(40) % 2, probs, ["a", "b"])
     full = album.Album(most=9)
-    cells = gallery.cells(Given(held, tmp_path, tmp_path), full)
+    cells = gallery.cells(ReportInputs(held, tmp_path, tmp_path), full)
     assert sum(one["picture"] is not None for cell in cells.values() for one in cell) == 5
     assert sum(map(len, cells.values())) == 40
-    assert all(one["picture"] is not None for one in gallery.worst(Given(held, tmp_path, tmp_path),
-               full, 0))  # fmt: skip
+    worst = gallery.worst(ReportInputs(held, tmp_path, tmp_path), full, 0)
+    assert all(one["picture"] is not None for one in worst)
 
 
 def test_classes_taken_for_each_other_lie_side_by_side():
@@ -455,8 +460,10 @@ def test_other_test_photos_of_the_same_names_get_no_answers(run, page_text, tmp_
         shutil.copy(theirs / name, mixed / name)
     assert [path.name for path in sorted(theirs.iterdir())] == names
     cfg = InterpretConfig(test=mixed, **MACHINE)
-    scene, _ = surroundings(cfg, run, device.prepare(cfg), ["page"])
-    said = gallery.test_said(Given(None, tmp_path, tmp_path, scene=scene, run=run))
+    run_features, _ = surroundings(cfg, run, device.prepare(cfg), ["page"])
+    said = gallery.test_said(
+        ReportInputs(None, tmp_path, tmp_path, run_features=run_features, run=run)
+    )
     assert sorted(said["file"]) == names[:5]
     assert "test photos called so" in page_text
 

@@ -8,8 +8,8 @@ import pandas as pd
 import pytest
 from conftest import run_prediction, run_training, toy_config
 
-from vlg_fastai import submission
 from vlg_fastai.config import UserError
+from vlg_fastai.predict import submission
 
 
 @pytest.fixture
@@ -30,11 +30,11 @@ def test_every_test_file_has_a_row_in_order(finished_run, tmp_path):
     table = rows(run_prediction(finished_run, tmp_path / "submission.csv"))
     assert list(table.columns) == ["Id", "Category"]
     assert list(table["Id"]) == [f"{n:03d}.png" for n in range(9)]
-    assert set(table["Category"]) <= set(finished_run.facts["classes"])
+    assert set(table["Category"]) <= set(finished_run.facts.classes)
 
 
 def test_the_model_tells_the_toy_classes_apart(finished_run):
-    assert finished_run.facts["accuracy"] > 0.6
+    assert finished_run.facts.accuracy > 0.6
 
 
 def test_predicting_twice_gives_the_same_bytes(finished_run, tmp_path):
@@ -49,7 +49,7 @@ def test_predicting_twice_gives_the_same_bytes(finished_run, tmp_path):
 
 def test_validation_photos_are_predicted_as_they_were_in_training(finished_run, toy, tmp_path):
     run_prediction(finished_run, tmp_path / "s.csv", test=toy / "train")
-    classes = finished_run.facts["classes"]
+    classes = finished_run.facts.classes
     now = pd.read_csv(tmp_path / "probabilities.csv").set_index("file")[classes]
     then = pd.read_csv(finished_run.path / "valid.csv").set_index("file")[classes]
     then.index = [file.removeprefix("train/") for file in then.index]
@@ -69,8 +69,8 @@ def test_a_broken_file_gets_the_training_prior_and_costs_no_other_row(
     assert (merged["Category_x"] == merged["Category_y"]).all()
     told = pd.read_csv(tmp_path / "probabilities.csv").set_index("file")
     assert told.loc["empty.jpg", "problem"] == "empty file"
-    prior = told.loc["003.png", finished_run.facts["classes"]].to_numpy(float)
-    assert np.allclose(prior, finished_run.facts["prior"], atol=1e-6)
+    prior = told.loc["003.png", finished_run.facts.classes].to_numpy(float)
+    assert np.allclose(prior, finished_run.facts.prior, atol=1e-6)
     assert "2 of 10 files cannot be read" in capsys.readouterr().out
 
 
@@ -123,7 +123,7 @@ def test_photos_without_an_id_stay_in_the_probabilities(
 
 
 def test_a_sample_with_a_column_a_class_gets_probabilities(finished_run, test_photos, tmp_path):
-    header = ("id", *reversed(finished_run.facts["classes"]))
+    header = ("id", *reversed(finished_run.facts.classes))
     ids = [f"{n:03d}" for n in range(9)]
     pd.DataFrame([(i, 0, 0, 0) for i in ids], columns=header).to_csv(
         test_photos.parent / "sample_submission.csv", index=False
@@ -157,7 +157,7 @@ def test_a_sample_that_cannot_be_followed_is_said(
 
 def test_several_runs_are_averaged(finished_run, toy, tmp_path):
     other = run_training(toy_config(toy, tmp_path, seed=9))
-    classes = finished_run.facts["classes"]
+    classes = finished_run.facts.classes
     tables = []
     for i, chosen in enumerate(([finished_run], [other], [finished_run, other])):
         run_prediction(chosen, tmp_path / str(i) / "s.csv")
@@ -195,7 +195,7 @@ def test_a_mirrored_photo_has_the_same_answer_with_tta(finished_run, tmp_path):
     image.save(folder / "a.png")
     ImageOps.mirror(image).save(folder / "b.png")
     run_prediction(finished_run, tmp_path / "s.csv", test=folder, tta=True)
-    table = pd.read_csv(tmp_path / "probabilities.csv")[finished_run.facts["classes"]].to_numpy()
+    table = pd.read_csv(tmp_path / "probabilities.csv")[finished_run.facts.classes].to_numpy()
     assert np.allclose(table[0], table[1], atol=1e-4)
 
 
@@ -205,7 +205,7 @@ def test_a_test_folder_that_is_not_there_is_named(finished_run, tmp_path):
 
 
 def test_a_damaged_model_file_is_named(finished_run, tmp_path):
-    from vlg_fastai.runs import Run
+    from vlg_fastai.runs.run import Run
 
     copy = shutil.copytree(finished_run.path, tmp_path / "0001-copy")
     (copy / "model.safetensors").write_bytes(b"half a model")
@@ -244,7 +244,7 @@ def test_a_sample_whose_labels_are_no_classes_is_refused_with_the_way_out(
     with pytest.raises(UserError, match="'target' is '0', but no class is called so .*--labels-as"):
         run_prediction(finished_run, tmp_path / "s.csv", test=test_photos)
     assert not (tmp_path / "s.csv").exists()
-    classes = finished_run.facts["classes"]
+    classes = finished_run.facts.classes
     (tmp_path / "map.csv").write_text("".join(f"{c},L{i}\n" for i, c in enumerate(classes)))
     ways = {"names": classes, "index": [str(i) for i in range(3)],
             tmp_path / "map.csv": [f"L{i}" for i in range(3)]}  # fmt: skip

@@ -12,12 +12,13 @@ from torch import nn
 from vlg_fastai.config import InterpretConfig, UserError
 from vlg_fastai.data.pixels import Pixels
 from vlg_fastai.data.store import Store
-from vlg_fastai.device import Machine
-from vlg_fastai.model import bundle, candidates, inference, probe
-from vlg_fastai.model.candidates import Candidate
-from vlg_fastai.model.features import Frozen
+from vlg_fastai.machine.device import Machine
+from vlg_fastai.model import bundle, inference, probe
+from vlg_fastai.model.features import FeatureExtractor
 from vlg_fastai.model.head import mlp
 from vlg_fastai.report.interpret import interpret
+from vlg_fastai.train import candidates
+from vlg_fastai.train.candidates import Candidate
 
 CPU = Machine(torch.device("cpu"), "fp32", 0)
 PRETRAINED = {"arch": "tf_efficientnet_lite0", "pretrained": True, "size": 64}
@@ -114,8 +115,8 @@ def probed(toy, tmp_path_factory):
 
 def test_no_epochs_make_an_ordinary_run_of_the_probe_alone(probed, toy, tmp_path):
     facts = probed.facts
-    assert (facts["model"], facts["head"], facts["status"]) == ("probe", "linear", "finished")
-    assert facts["epochs"] == 0
+    assert (facts.model, facts.head, facts.status) == ("probe", "linear", "finished")
+    assert facts.epochs == 0
     written = run_prediction(probed, tmp_path / "s.csv")
     assert len(written.read_text(encoding="utf-8").splitlines()) == 10
     made = interpret(InterpretConfig(device="cpu", precision="fp32"), [probed])
@@ -127,7 +128,9 @@ def test_features_of_test_photos_are_computed_once(probed, tmp_path, monkeypatch
     options = {"cache": tmp_path / "cache", "tta": tta}
     first = run_prediction(probed, tmp_path / "s.csv", **options)
     told = (tmp_path / "probabilities.csv").read_bytes()
-    monkeypatch.setattr(Frozen, "_computed", None)  # whoever asks the backbone again fails
+    monkeypatch.setattr(
+        FeatureExtractor, "_computed", None
+    )  # whoever asks the backbone again fails
     again = run_prediction(probed, tmp_path / "s.csv", **options)
     assert first == again
     assert (tmp_path / "probabilities.csv").read_bytes() == told
@@ -152,11 +155,11 @@ def test_interpret_takes_decoded_photos_from_the_cache(toy, tmp_path, monkeypatc
 def test_out_of_fold_probabilities_of_every_labelled_photo_are_kept(probed):
     oof = pd.read_csv(probed.path / "oof.csv")
     split = pd.read_csv(probed.path / "split.csv")
-    classes = probed.facts["classes"]
+    classes = probed.facts.classes
     assert list(oof["file"]) == list(split.loc[split["split"] != "unused", "file"])
     assert np.allclose(oof[classes].sum(axis=1), 1, atol=1e-4)
     right = (oof[classes].idxmax(axis=1) == oof["label"]).mean()
-    assert right == pytest.approx(probed.facts["probe"]["accuracy"])
+    assert right == pytest.approx(probed.facts.probe["accuracy"])
     valid = pd.read_csv(probed.path / "valid.csv")
     same = oof.set_index("file").loc[valid["file"], classes].to_numpy()
     assert np.allclose(valid[classes], same, atol=1e-6)
@@ -181,14 +184,14 @@ def test_features_and_own_logits_are_those_of_the_trained_net(toy, tmp_path):
 
     source = sources.choose("tf_efficientnet_lite0", None, True)
     view = backbone.view(source.arch, 64, 1.0)
-    frozen = Frozen.of(source, view, CPU, Store(tmp_path))
+    extractor = FeatureExtractor.load(source, view, CPU, Store(tmp_path))
     photos = scan.scan_files(toy / "test")
     photos = pd.concat([photos, photos.iloc[:2]], ignore_index=True)  # two files come twice
-    features, own = frozen.features(photos), frozen.own_logits(photos)
+    features, own = extractor.features(photos), extractor.own_logits(photos)
     assert (features.shape, own.shape) == ((11, 1280), (11, 1000))
     net = backbone.trained(source, 64).eval()
     for flip in (False, True):
-        rows = frozen.features(photos, flip=flip)
+        rows = extractor.features(photos, flip=flip)
         for (x, _), at in zip(loaders.plain(photos["path"], view, 4, CPU), (0, 4, 8), strict=True):
             with torch.inference_mode():
                 maps = net.forward_features(torch.Tensor(x.flip(-1) if flip else x))
@@ -202,24 +205,24 @@ def test_features_and_own_logits_are_those_of_the_trained_net(toy, tmp_path):
 
 def test_a_run_keeps_the_best_of_its_candidates_and_tells_all(toy, tmp_path, capsys):
     run = run_training(toy_config(toy, tmp_path, **PRETRAINED))
-    rows = {row["model"]: row["nll"] for row in run.facts["candidates"]}
+    rows = {row["model"]: row["nll"] for row in run.facts.candidates}
     assert list(rows) == ["probe", "warm start", "average", "fine-tuned"]
-    assert rows[run.facts["model"]] == min(rows.values())
+    assert rows[run.facts.model] == min(rows.values())
     told = capsys.readouterr().out
-    assert f"kept: {run.facts['model']}" in told
+    assert f"kept: {run.facts.model}" in told
     assert all(name in told for name in rows)
 
 
 def test_fine_tuning_that_ruins_the_model_is_not_kept(toy, tmp_path):
     ruin = {"lr": 0.5, "lr_body": 0.5, "epochs": 2}
     run = run_training(toy_config(toy, tmp_path, **PRETRAINED, **ruin))
-    assert run.facts["model"] in ("probe", "warm start")
-    assert run.facts["accuracy"] > 0.8
+    assert run.facts.model in ("probe", "warm start")
+    assert run.facts.accuracy > 0.8
 
 
 def test_the_original_recipe_alone_is_two_options_away(toy, tmp_path):
     run = run_training(toy_config(toy, tmp_path, **PRETRAINED, probe=False, warm_start=False))
-    assert [row["model"] for row in run.facts["candidates"]] == ["fine-tuned"]
+    assert [row["model"] for row in run.facts.candidates] == ["fine-tuned"]
     assert not (run.path / "oof.csv").exists()
 
 
@@ -229,8 +232,8 @@ def test_a_warm_start_begins_where_a_cold_one_ends(toy, tmp_path):
         run_training(toy_config(toy, tmp_path, warm_start=answer, **still))
         for answer in (True, False)
     )
-    first = {row["model"]: row["nll"] for row in warm.facts["candidates"]}
-    assert first["warm start"] < 0.5 * cold.facts["nll"]
+    first = {row["model"]: row["nll"] for row in warm.facts.candidates}
+    assert first["warm start"] < 0.5 * cold.facts.nll
 
 
 def test_what_is_kept_is_what_was_scored(toy, tmp_path):
@@ -239,8 +242,8 @@ def test_what_is_kept_is_what_was_scored(toy, tmp_path):
     run_prediction(run, tmp_path / "s.csv", test=toy / "train")
     now = pd.read_csv(tmp_path / "probabilities.csv").set_index("file")
     valid = pd.read_csv(run.path / "valid.csv")
-    names, classes = valid["file"].str.removeprefix("train/"), run.facts["classes"]
-    assert run.facts["model"] in ("warm start", "average", "fine-tuned")
+    names, classes = valid["file"].str.removeprefix("train/"), run.facts.classes
+    assert run.facts.model in ("warm start", "average", "fine-tuned")
     assert np.allclose(now.loc[names, classes], valid[classes], atol=1e-4)
 
 
@@ -255,7 +258,7 @@ def test_whichever_candidate_is_best_is_the_one_in_the_file(toy, tmp_path, monke
     run_prediction(run, tmp_path / "s.csv", test=toy / "train")
     now = pd.read_csv(tmp_path / "probabilities.csv").set_index("file")
     valid = pd.read_csv(run.path / "valid.csv")
-    names, classes = valid["file"].str.removeprefix("train/"), run.facts["classes"]
+    names, classes = valid["file"].str.removeprefix("train/"), run.facts.classes
     assert np.allclose(now.loc[names, classes], valid[classes], atol=1e-4)
 
 
@@ -286,14 +289,14 @@ def test_a_probe_says_that_it_cannot_judge_mirroring(probed, tmp_path, capsys):
 
 
 def test_no_probe_of_a_backbone_that_knows_nothing_unless_it_is_asked_for(toy, tmp_path):
-    assert "probe" not in run_training(toy_config(toy, tmp_path)).facts
-    assert run_training(toy_config(toy, tmp_path, epochs=0)).facts["model"] == "probe"
+    assert run_training(toy_config(toy, tmp_path)).facts.probe is None
+    assert run_training(toy_config(toy, tmp_path, epochs=0)).facts.model == "probe"
 
 
 def test_weights_of_an_earlier_run_bring_no_classifier_of_their_own(probed, toy, tmp_path):
     weights = probed.path / "model.safetensors"
     run = run_training(toy_config(toy, tmp_path, epochs=0, weights=weights, **PRETRAINED))
-    assert run.facts["weights"] == {"from": "file", "file": "model.safetensors"}
+    assert run.facts.weights == {"from": "file", "file": "model.safetensors"}
     other = dict(PRETRAINED, arch="resnet18")
     with pytest.raises(UserError, match="not weights of resnet18"):
         run_training(toy_config(toy, tmp_path, epochs=0, weights=weights, **other))

@@ -4,14 +4,16 @@ import json
 
 import pytest
 
-from vlg_fastai import runs
 from vlg_fastai.config import UserError
+from vlg_fastai.runs.files import replacing, write_json
+from vlg_fastai.runs.find import find, newest
+from vlg_fastai.runs.run import create
 
 
 def made(root, name, status="finished"):
-    run = runs.create(root, name)
+    run = create(root, name)
     if status:
-        runs.write_json(run.path / "facts.json", {"status": status})
+        write_json(run.path / "facts.json", {"status": status})
     return run
 
 
@@ -20,40 +22,40 @@ def test_the_newest_finished_run_is_taken(tmp_path):
     second = made(tmp_path, "b")
     made(tmp_path, "c", "interrupted")
     made(tmp_path, "d", None)
-    assert runs.find(tmp_path, ()) == [second]
+    assert find(tmp_path, ()) == [second]
 
 
 def test_an_interrupted_run_is_taken_where_no_other_is_and_said(tmp_path, capsys):
     only = made(tmp_path, "a", "interrupted")
-    assert runs.find(tmp_path, ()) == [only]
+    assert find(tmp_path, ()) == [only]
     assert "(interrupted)" in capsys.readouterr().out
 
 
 def test_the_order_is_by_number_and_not_by_text(tmp_path):
     for number in (9998, 9999):
         (tmp_path / f"{number}-x").mkdir()
-        runs.write_json(tmp_path / f"{number}-x" / "facts.json", {"status": "finished"})
+        write_json(tmp_path / f"{number}-x" / "facts.json", {"status": "finished"})
     assert made(tmp_path, "x").path.name == "10000-x"
-    assert runs.newest(tmp_path).path.name == "10000-x"
+    assert newest(tmp_path).path.name == "10000-x"
 
 
 def test_a_run_answers_to_number_name_and_path(tmp_path):
     made(tmp_path, "a")
     second = made(tmp_path, "b")
     for name in ("2", "0002", "0002-b", str(second.path)):
-        assert runs.find(tmp_path, (name,)) == [second]
-    assert len(runs.find(tmp_path, ("1", "2"))) == 2
+        assert find(tmp_path, (name,)) == [second]
+    assert len(find(tmp_path, ("1", "2"))) == 2
 
 
 def test_what_cannot_be_used_is_named(tmp_path):
     made(tmp_path, "good")
     made(tmp_path, "half", None)
     with pytest.raises(UserError, match="--run 7: no such run .* usable: 0001-good"):
-        runs.find(tmp_path, ("7",))
+        find(tmp_path, ("7",))
     with pytest.raises(UserError, match="--run 2: .* was not finished"):
-        runs.find(tmp_path, ("2",))
+        find(tmp_path, ("2",))
     with pytest.raises(UserError, match="no usable run in it; train one"):
-        runs.find(tmp_path / "empty", ())
+        find(tmp_path / "empty", ())
 
 
 def test_names_are_fit_for_a_file_system(tmp_path):
@@ -65,7 +67,7 @@ def test_a_file_is_written_whole_or_not_at_all(tmp_path):
     path.write_text("old")
 
     def fail():
-        with runs.replacing(path) as beside:
+        with replacing(path) as beside:
             beside.write_text("half")
             raise RuntimeError("power cut")
 
@@ -78,7 +80,7 @@ def test_a_file_is_written_whole_or_not_at_all(tmp_path):
 def test_no_number_is_written_as_null(tmp_path):
     import numpy as np
 
-    runs.write_json(tmp_path / "x.json", {"a": float("nan"), "b": [np.float32(1), np.int64(2)]})
+    write_json(tmp_path / "x.json", {"a": float("nan"), "b": [np.float32(1), np.int64(2)]})
     assert json.loads((tmp_path / "x.json").read_text()) == {"a": None, "b": [1.0, 2]}
 
 
@@ -86,4 +88,4 @@ def test_a_damaged_facts_file_is_named(tmp_path):
     run = made(tmp_path, "a")
     (run.path / "facts.json").write_text("{")
     with pytest.raises(UserError, match=r"cannot read facts.json"):
-        runs.newest(tmp_path)
+        newest(tmp_path)

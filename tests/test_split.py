@@ -160,7 +160,7 @@ def test_empty_classes_and_broken_files_are_said(tmp_path, capsys):
     (root / "train" / "frog" / "bad.jpg").write_bytes(b"no photo")
     (root / "train" / "frog" / "notes.txt").write_text("hello")
     table = scanned(root)
-    scan.report(table)
+    scan.say_counts(table)
     told = capsys.readouterr().out
     assert "ghost: no photos, the class is left out" in told
     assert "1 files are not pictures" in told
@@ -171,7 +171,7 @@ def test_empty_classes_and_broken_files_are_said(tmp_path, capsys):
 
 def test_the_report_counts_per_class_and_names_blank_scores(capsys):
     labels = ["big"] * 20 + ["lone"]
-    split.report(split.assign(table_of(*range(21), labels=labels), 0.2, 0))
+    split.say_split(split.assign(table_of(*range(21), labels=labels), 0.2, 0))
     told = capsys.readouterr().out
     assert "lone: 1 photos in 1 group: training only" in told
     assert "big" in told
@@ -183,7 +183,7 @@ def test_what_lies_beside_the_class_folders_is_said(tmp_path, capsys):
     (root / "valid").mkdir()
     for path in (root / "train" / "frog").iterdir():
         path.write_bytes(b"x")
-    scan.report(scanned(root))
+    scan.say_counts(scanned(root))
     told = capsys.readouterr().out
     assert "1 photos lie in no class folder" in told
     assert "valid: no class folders with photos; the split is drawn instead" in told

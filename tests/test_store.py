@@ -19,6 +19,7 @@ from vlg_fastai.data.images import BrokenImageError, content_hash
 from vlg_fastai.data.pixels import Pixels
 from vlg_fastai.data.shelf import MOST_BYTES
 from vlg_fastai.data.store import GIGABYTE, Store
+from vlg_fastai.data.view import View
 
 
 def keys(count, start=0):
@@ -173,7 +174,7 @@ def test_a_folder_that_cannot_be_written_costs_a_line_and_not_the_run(tmp_path, 
 def test_a_cache_folder_that_cannot_be_made_costs_the_run_nothing(toy, tmp_path):
     (tmp_path / "file").write_text("no folder")
     run = run_training(toy_config(toy, tmp_path / "runs", cache=tmp_path / "file" / "cache"))
-    assert run.facts["status"] == "finished"
+    assert run.facts.status == "finished"
 
 
 def test_a_full_disk_leaves_no_half_written_files(tmp_path, monkeypatch, capsys):
@@ -279,7 +280,7 @@ def test_clear_cache_empties_it_and_is_not_part_of_a_repeat(toy, tmp_path, capsy
 
 def test_what_is_in_use_is_never_trimmed_from_a_relative_folder(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    store = Store.of(toy_config(None, None, cache=Path("cache"), cache_gb=0.000002))
+    store = Store.asked_for(toy_config(None, None, cache=Path("cache"), cache_gb=0.000002))
     shelf = store.shelf("features")
     shelf.fill(pairs(keys(1), 900))
     again = store.shelf("features")
@@ -290,7 +291,7 @@ def test_what_is_in_use_is_never_trimmed_from_a_relative_folder(tmp_path, monkey
 
 def test_the_limit_is_that_of_the_option(tmp_path):
     cfg = toy_config(None, None, cache=tmp_path, cache_gb=2.5)
-    assert Store.of(cfg).limit == 2.5 * GIGABYTE
+    assert Store.asked_for(cfg).limit == 2.5 * GIGABYTE
 
 
 def test_a_photo_that_changed_is_decoded_anew(tmp_path):
@@ -357,7 +358,7 @@ def test_a_file_replaced_after_the_scan_never_stands_under_the_old_content(toy, 
     data = Path(shutil.copytree(toy, tmp_path / "toy"))
     table = scan.scan_files(data / "test")
     shutil.copy(data / "test/001.png", data / "test/000.png")
-    store, view = Store(tmp_path / "cache"), loaders.View(32, (0.5,) * 3, (0.5,) * 3, "bicubic", 1)
+    store, view = Store(tmp_path / "cache"), View(32, (0.5,) * 3, (0.5,) * 3, "bicubic", 1)
     pixels = view.pixels(table, store)
     with pytest.raises(BrokenImageError, match="changed after it was scanned"):
         pixels(data / "test/000.png")
@@ -386,8 +387,8 @@ def test_photos_that_go_or_change_after_the_scan_cost_their_row_alone(
         told = pd.read_csv(out.with_name("probabilities.csv")).set_index("file")
         assert told.loc["000.png", "problem"] == "changed after it was scanned"
         assert told.loc["002.png", "problem"] == "No such file or directory"
-        prior = told.loc[["000.png", "002.png"], run.facts["classes"]].to_numpy()
-        assert np.allclose(prior, run.facts["prior"], atol=1e-6)
+        prior = told.loc[["000.png", "002.png"], run.facts.classes].to_numpy()
+        assert np.allclose(prior, run.facts.prior, atol=1e-6)
         assert "2 photos get the training prior after all" in capsys.readouterr().out
     first = pd.read_csv(plain).merge(pd.read_csv(tmp_path / "0.csv"), on="Id")
     same = ~first["Id"].isin(["000.png", "002.png"])
@@ -434,5 +435,5 @@ def test_a_photo_that_goes_during_the_fit_is_left_out_of_its_batches(toy, tmp_pa
 
     monkeypatch.setattr(loaders, "build", spoilt)
     run = run_training(toy_config(data, tmp_path / "runs", cache="off"))
-    assert run.facts["status"] == "finished"
+    assert run.facts.status == "finished"
     assert np.isfinite(pd.read_csv(run.path / "valid.csv").iloc[:, 2:].to_numpy()).all()

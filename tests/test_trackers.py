@@ -7,7 +7,7 @@ from conftest import run_training, toy_config
 
 from vlg_fastai import cli
 from vlg_fastai.config import TrainConfig, UserError
-from vlg_fastai.runs import read_csv
+from vlg_fastai.runs.files import read_csv
 
 
 def test_tensorboard_has_the_curves_the_options_and_the_figures(toy, tmp_path):
@@ -20,7 +20,7 @@ def test_tensorboard_has_the_curves_the_options_and_the_figures(toy, tmp_path):
     told = [event.value for event in events.Scalars("nll")]
     assert told == pytest.approx(history["nll"].tolist(), rel=1e-5)
     assert len(events.Scalars("train_loss")) >= 2
-    assert events.Scalars("kept/accuracy")[0].value == pytest.approx(run.facts["accuracy"])
+    assert events.Scalars("kept/accuracy")[0].value == pytest.approx(run.facts.accuracy)
     assert any("hparams" in name for name in events.PluginTagToContent("hparams"))
 
 
@@ -44,7 +44,7 @@ def test_wandb_offline_keeps_config_curves_and_figures(toy, tmp_path, monkeypatc
     run = run_training(toy_config(toy, tmp_path, epochs=2, freeze_epochs=1, wandb="toy"))
     assert kept["name"] == run.path.name
     assert kept["config"]["epochs"] == 2
-    assert kept["summary"]["accuracy"] == pytest.approx(run.facts["accuracy"])
+    assert kept["summary"]["accuracy"] == pytest.approx(run.facts.accuracy)
     history = read_csv(run.path / "history.csv")
     seen = [row["nll"] for row in logged if "nll" in row]
     assert seen == pytest.approx(history["nll"].tolist(), rel=1e-5)
@@ -80,7 +80,7 @@ def test_a_probe_alone_is_tracked_by_its_figures(toy, tmp_path):
                      arch="tf_efficientnet_lite0")  # fmt: skip
     run = run_training(cfg)
     events = accumulator.EventAccumulator(str(run.path / "tensorboard")).Reload()
-    assert events.Scalars("kept/nll")[0].value == pytest.approx(run.facts["nll"], rel=1e-5)
+    assert events.Scalars("kept/nll")[0].value == pytest.approx(run.facts.nll, rel=1e-5)
 
 
 def test_tracking_changes_nothing_of_the_run(toy, tmp_path):

@@ -18,21 +18,22 @@ from conftest import COLOURS, draw_folder, run_prediction, run_training, toy_con
 from fastai.callback.core import Callback
 from safetensors.torch import load_file, save_file
 
-from vlg_fastai import runs
 from vlg_fastai.cli import as_json, stored_config
 from vlg_fastai.config import InterpretConfig, TrainConfig, UserError
-from vlg_fastai.data import demo
 from vlg_fastai.data.pixels import Pixels
-from vlg_fastai.model import callbacks, learner
-from vlg_fastai.model.callbacks import CalibratedNLL
+from vlg_fastai.demo import challenge
 from vlg_fastai.report.interpret import interpret
+from vlg_fastai.runs.find import newest
+from vlg_fastai.runs.run import Run, create
+from vlg_fastai.train import callbacks, learner
+from vlg_fastai.train.callbacks import CalibratedNLL
 
 TIMED = ("seconds", "photos_per_second", "command")
 
 
 def outcome(run):
     "All that a run came to, but for how long it took: facts, split, weights."
-    facts = {key: value for key, value in run.facts.items() if key not in TIMED}
+    facts = {key: value for key, value in run.facts.named().items() if key not in TIMED}
     weights = load_file(run.path / "model.safetensors")
     bits = {key: value.numpy().tobytes() for key, value in weights.items()}
     return facts, (run.path / "split.csv").read_text(encoding="utf-8"), bits
@@ -97,23 +98,23 @@ def test_trained_weights_are_used_unless_told_otherwise(toy, tmp_path):
         run_training(toy_config(toy, tmp_path, arch="tf_efficientnet_lite0", pretrained=answer))
         for answer in (True, False)
     )
-    assert trained.facts["weights"]["from"] == "bundled"
-    assert untrained.facts["weights"]["from"] == "nothing"
+    assert trained.facts.weights["from"] == "bundled"
+    assert untrained.facts.weights["from"] == "nothing"
     assert outcome(trained)[2] != outcome(untrained)[2]
 
 
 def test_a_dry_run_does_every_step_on_a_few_photos(toy, tmp_path, capsys, monkeypatch):
-    monkeypatch.setattr("vlg_fastai.train.work.FEW", 6)
+    monkeypatch.setattr("vlg_fastai.train.prepare.FEW", 6)
     tried = run_training(toy_config(toy, tmp_path, dry_run=True, epochs=50, freeze_epochs=9))
-    assert sum(tried.facts["photos"].values()) == 6 * len(COLOURS)
-    assert (tried.facts["status"], tried.facts["epochs"]) == ("dry run", 3)
+    assert sum(tried.facts.photos.values()) == 6 * len(COLOURS)
+    assert (tried.facts.status, tried.facts.epochs) == ("dry run", 3)
     assert tried.config["epochs"] == 50
-    assert runs.newest(tmp_path).path == tried.path
+    assert newest(tmp_path).path == tried.path
     assert "(dry run)" in capsys.readouterr().out
     assert len(run_prediction(tried, tmp_path / "s.csv").read_text().splitlines()) == 10
     whole = run_training(toy_config(toy, tmp_path))
     run_training(toy_config(toy, tmp_path, dry_run=True))
-    assert runs.newest(tmp_path).path == whole.path
+    assert newest(tmp_path).path == whole.path
 
 
 def test_the_moving_average_is_what_is_validated_and_kept(toy, tmp_path, monkeypatch):
@@ -178,9 +179,9 @@ def test_running_out_of_memory_halves_the_batch_and_accumulates(toy, tmp_path, m
     told = capsys.readouterr().out
     assert "out of memory with 16 photos at a time: starting again with 8, 2 batches" in told
     assert "out of memory with 8 photos at a time: starting again with 4, 4 batches" in told
-    photos = run.facts["photos"]["train"]
+    photos = run.facts.photos["train"]
     assert steps == [4] * (2 * (photos // 16))
-    assert run.facts["status"] == "finished"
+    assert run.facts.status == "finished"
 
 
 def test_nothing_of_the_batch_that_failed_is_left(toy, tmp_path, monkeypatch):
@@ -243,7 +244,7 @@ def test_stages_hold_every_parameter_once(arch):
 
 
 def test_a_dry_run_without_epochs_is_a_dry_run(toy, tmp_path):
-    assert run_training(toy_config(toy, tmp_path, epochs=0, dry_run=True)).facts["status"] == (
+    assert run_training(toy_config(toy, tmp_path, epochs=0, dry_run=True)).facts.status == (
         "dry run"
     )
 
@@ -258,9 +259,9 @@ def test_strong_crops_are_cut_from_finer_pixels(toy, tmp_path, monkeypatch):
 def test_patience_ends_a_run_that_gets_no_better(toy, tmp_path, capsys):
     still = {"epochs": 12, "lr": 1e-9, "lr_body": 1e-9, "aug": "none"}
     run = run_training(toy_config(toy, tmp_path, patience=2, **still))
-    assert 3 < run.facts["epochs"] < 12  # patience counts only past the peak, a quarter of the way
+    assert 3 < run.facts.epochs < 12  # patience counts only past the peak, a quarter of the way
     assert "stopping early" in capsys.readouterr().out
-    assert len(pd.read_csv(run.path / "history.csv")) == run.facts["epochs"]
+    assert len(pd.read_csv(run.path / "history.csv")) == run.facts.epochs
 
 
 def test_the_best_epoch_is_kept_and_not_the_last(toy, tmp_path, monkeypatch):
@@ -276,7 +277,7 @@ def test_the_best_epoch_is_kept_and_not_the_last(toy, tmp_path, monkeypatch):
     monkeypatch.setattr(CalibratedNLL, "value", property(lambda self: next(figures)))
     monkeypatch.setattr(learner, "build", lambda *given: build(*given).add_cb(Watch()))
     run = run_training(toy_config(toy, tmp_path, epochs=4, patience=4))
-    assert run.facts["best_epoch"] == 2
+    assert run.facts.best_epoch == 2
     kept = load_file(run.path / "model.safetensors")
     assert all(torch.equal(kept[key], value) for key, value in weights[1].items())
     assert not all(torch.equal(kept[key], value) for key, value in weights[3].items())
@@ -284,7 +285,7 @@ def test_the_best_epoch_is_kept_and_not_the_last(toy, tmp_path, monkeypatch):
 
 def test_the_finder_chooses_a_rate_and_leaves_the_rest_alone(toy, tmp_path, capsys):
     found = run_training(toy_config(toy, tmp_path, lr="find", bs=16))
-    lr = found.facts["lr"]
+    lr = found.facts.lr
     assert learner.LOWEST_LR <= lr <= learner.HIGHEST_LR
     assert f"learning rate found: {lr:.2g}" in capsys.readouterr().out
     given = run_training(toy_config(toy, tmp_path, lr=lr, bs=16))
@@ -294,21 +295,21 @@ def test_the_finder_chooses_a_rate_and_leaves_the_rest_alone(toy, tmp_path, caps
 
 def test_the_head_learns_twenty_times_faster_than_a_trained_backbone(toy, tmp_path):
     run = run_training(toy_config(toy, tmp_path, arch="tf_efficientnet_lite0", pretrained=True))
-    assert (run.facts["lr"], run.facts["lr_body"]) == (2e-3, pytest.approx(1e-4))
+    assert (run.facts.lr, run.facts.lr_body) == (2e-3, pytest.approx(1e-4))
 
 
 def test_frozen_epochs_train_the_head_alone(toy, tmp_path, monkeypatch):
-    frozen = []
+    extractor = []
 
     class Watch(Callback):
         def before_train(self):
-            frozen.append([p.requires_grad for p in self.model[0].net.conv_stem.parameters()])
+            extractor.append([p.requires_grad for p in self.model[0].net.conv_stem.parameters()])
 
     build = learner.build
     monkeypatch.setattr(learner, "build", lambda *given: build(*given).add_cb(Watch()))
     run = run_training(toy_config(toy, tmp_path, freeze_epochs=1, epochs=1))
-    assert frozen == [[False], [True]]
-    assert run.facts["epochs"] == 2
+    assert extractor == [[False], [True]]
+    assert run.facts.epochs == 2
 
 
 def test_the_run_folder_holds_everything(toy, tmp_path):
@@ -320,13 +321,13 @@ def test_the_run_folder_holds_everything(toy, tmp_path):
     facts = run.facts
     for key in ("accuracy", "macro_f1", "nll", "nll_before", "ece", "ece_before", "temperature"):
         assert isinstance(facts[key], float), key
-    assert set(facts["recall"]) == set(facts["classes"]) == set(COLOURS)
-    assert torch.__version__.startswith(facts["versions"]["torch"])
+    assert set(facts.recall) == set(facts.classes) == set(COLOURS)
+    assert torch.__version__.startswith(facts.versions["torch"])
     valid = pd.read_csv(run.path / "valid.csv")
-    assert list(valid.columns) == ["file", "label", *facts["classes"]]
-    assert np.allclose(valid[facts["classes"]].sum(axis=1), 1, atol=1e-5)
-    guess = valid[facts["classes"]].idxmax(axis=1)
-    assert (guess == valid["label"]).mean() == pytest.approx(facts["accuracy"])
+    assert list(valid.columns) == ["file", "label", *facts.classes]
+    assert np.allclose(valid[facts.classes].sum(axis=1), 1, atol=1e-5)
+    guess = valid[facts.classes].idxmax(axis=1)
+    assert (guess == valid["label"]).mean() == pytest.approx(facts.accuracy)
 
 
 def test_the_stored_config_says_what_was_asked_and_reads_back_equal(toy, tmp_path):
@@ -359,9 +360,9 @@ def test_ctrl_c_leaves_a_usable_run(toy, tmp_path, monkeypatch, batch, epochs_do
     build, handler = learner.build, signal.getsignal(signal.SIGINT)
     monkeypatch.setattr(learner, "build", lambda *given: build(*given).add_cb(interrupt_at(batch)))
     run = run_training(toy_config(toy, tmp_path, epochs=30, mixup=0.4))
-    assert run.facts["status"] == "interrupted"
-    assert run.facts["epochs"] == epochs_done
-    assert run.facts["accuracy"] is not None
+    assert run.facts.status == "interrupted"
+    assert run.facts.epochs == epochs_done
+    assert run.facts.accuracy is not None
     assert (run.path / "model.safetensors").exists()
     assert signal.getsignal(signal.SIGINT) is handler
 
@@ -375,21 +376,21 @@ def test_a_class_without_validation_photos_has_a_blank_score(tmp_path):
     root = draw_folder(tmp_path / "d", dict(zip(COLOURS, (1, 8, 8), strict=True)))
     facts = run_training(toy_config(root, tmp_path / "runs")).facts
     blank = next(iter(COLOURS))
-    assert facts["recall"][blank] is None
-    assert all(facts["recall"][label] is not None for label in COLOURS if label != blank)
+    assert facts.recall[blank] is None
+    assert all(facts.recall[label] is not None for label in COLOURS if label != blank)
 
 
 def test_a_folder_too_small_to_hold_out_anything_trains_all_the_same(tmp_path, capsys):
     root = draw_folder(tmp_path / "d", dict(zip(COLOURS, (1, 1, 1), strict=True)))
     run = run_training(toy_config(root, tmp_path / "runs", epochs=2))
-    assert run.facts["accuracy"] is None
-    assert run.facts["temperature"] == 1.0
+    assert run.facts.accuracy is None
+    assert run.facts.temperature == 1.0
     assert "the run has no score" in capsys.readouterr().out
 
 
 def test_two_runs_at_once_never_share_a_folder(tmp_path):
     with ThreadPoolExecutor(8) as pool:
-        made = list(pool.map(lambda i: runs.create(tmp_path, f"r{i % 3}").path, range(40)))
+        made = list(pool.map(lambda i: create(tmp_path, f"r{i % 3}").path, range(40)))
     numbers = [path.name.split("-")[0] for path in made]
     assert len(set(numbers)) == 40
 
@@ -437,7 +438,7 @@ def test_names_that_are_no_valid_utf8_do_not_cost_the_run(tmp_path):
     except OSError:
         pytest.skip("this file system takes no such name")
     run = run_training(toy_config(root, tmp_path / "runs"))
-    assert odd in run.facts["classes"]
+    assert odd in run.facts.classes
     made = interpret(InterpretConfig(), [run])
     assert all(path.exists() for path in made)
     written = run_prediction(run, tmp_path / "s.csv")
@@ -450,9 +451,9 @@ def test_the_three_commands_run_one_after_the_other(in_empty_folder, monkeypatch
     import predict as predict_script
     import train as train_script
 
-    monkeypatch.setattr(demo, "FEWEST", 5)
-    monkeypatch.setattr(demo, "MOST", 7)
-    monkeypatch.setattr(demo, "TESTS", 5)
+    monkeypatch.setattr(challenge, "FEWEST", 5)
+    monkeypatch.setattr(challenge, "MOST", 7)
+    monkeypatch.setattr(challenge, "TESTS", 5)
     train_script.main(["--epochs", "1", "--size", "64"])
     predict_script.main([])
     interpret_script.main(["--top-losses", "3"])
@@ -467,7 +468,7 @@ def test_the_three_commands_run_one_after_the_other(in_empty_folder, monkeypatch
 
 def test_a_net_that_is_worse_than_guessing_is_said_to_be_so(toy, tmp_path, capsys):
     run = run_training(toy_config(toy, tmp_path, lr=10, lr_body=10, epochs=2))
-    assert run.facts["nll"] > np.log(3)
+    assert run.facts.nll > np.log(3)
     assert "this model is worse than guessing (NLL 1.0986)" in capsys.readouterr().out
     run_prediction(run, tmp_path / "s.csv")
     assert "worse than guessing" in capsys.readouterr().out
@@ -488,7 +489,7 @@ def test_weights_that_are_no_numbers_are_never_kept(toy, tmp_path, monkeypatch, 
     assert not list((tmp_path / "alone").rglob("facts.json"))
     probed = {"arch": "tf_efficientnet_lite0", "pretrained": True, "size": 64}
     run = run_training(toy_config(toy, tmp_path / "probe", **probed))
-    assert run.facts["model"] in ("probe", "warm start")
+    assert run.facts.model in ("probe", "warm start")
     assert "weights that are no numbers: it is not kept" in capsys.readouterr().out
 
 
@@ -503,7 +504,7 @@ def test_weights_that_are_no_numbers_are_never_kept(toy, tmp_path, monkeypatch, 
      (["head"], "hydra", "head")],
 )  # fmt: skip
 def test_facts_that_cannot_be_refuse_the_run(toy, finished_run, tmp_path, path, value, named):
-    copy = runs.Run(shutil.copytree(finished_run.path, tmp_path / "0001-x"))
+    copy = Run(shutil.copytree(finished_run.path, tmp_path / "0001-x"))
     facts = json.loads((copy.path / "facts.json").read_text())
     place = facts[path[0]] if len(path) > 1 else facts
     place[path[-1]] = value
@@ -514,7 +515,7 @@ def test_facts_that_cannot_be_refuse_the_run(toy, finished_run, tmp_path, path, 
 
 
 def test_a_stored_model_of_no_numbers_refuses_the_run(finished_run, tmp_path):
-    copy = runs.Run(shutil.copytree(finished_run.path, tmp_path / "0001-x"))
+    copy = Run(shutil.copytree(finished_run.path, tmp_path / "0001-x"))
     weights = load_file(copy.path / "model.safetensors")
     name = next(key for key, value in weights.items() if value.is_floating_point())
     weights[name] = torch.full_like(weights[name], torch.inf)
@@ -534,8 +535,8 @@ def test_weights_to_start_from_must_be_numbers(toy, tmp_path):
 
 def test_a_few_photos_that_are_all_right_are_no_certainty(toy, tmp_path, capsys):
     run = run_training(toy_config(toy, tmp_path))
-    low, high = run.facts["accuracy_interval"]
-    assert 0 <= low < run.facts["accuracy"] < high <= 1
+    low, high = run.facts.accuracy_interval
+    assert 0 <= low < run.facts.accuracy < high <= 1
     assert high - low > 0.4  # seven photos
-    told = f"accuracy {run.facts['accuracy']:.4f} ({low:.3f} to {high:.3f}) on 7 photos"
+    told = f"accuracy {run.facts.accuracy:.4f} ({low:.3f} to {high:.3f}) on 7 photos"
     assert told in capsys.readouterr().out

@@ -64,7 +64,13 @@ def test_plain_surfaces_and_strokes_on_white_are_nobodys_twins():
 
 
 def test_pairs_are_the_same_in_blocks_as_at_once(monkeypatch):
-    images = [scene(1), scene(2), EDITS["paler"](scene(1)), scene(3), recoded(scene(2))]
+    images = [
+        scene(1),
+        scene(2),
+        EDITS["paler"](scene(1)),
+        scene(3),
+        recoded(scene(2)),
+    ]
     at_once = groups(images)
     monkeypatch.setattr(twins, "AT_ONCE", 1)
     monkeypatch.setattr(neighbours, "BLOCK", 2)

@@ -36,7 +36,7 @@ def labelled(count=20, wrong=0, **options):
 
 
 @pytest.fixture(scope="module")
-def scene():
+def run_features():
     "(Labelled, test features, True where a test photo is of no known class, Evidence)."
     known, _ = labelled()
     x, y = photos(15, seed=1)
@@ -77,8 +77,8 @@ def test_wrong_labels_are_doubted_and_stay_out():
     assert not set(known.sound) & set(np.flatnonzero(known.doubtful))
 
 
-def test_evidence_of_held_out_classes_tells_what_the_test_will_show(scene):
-    _, _, new, evidence = scene
+def test_evidence_of_held_out_classes_tells_what_the_test_will_show(run_features):
+    _, _, new, evidence = run_features
     assert len(evidence.folds) == folds.CLASS_FOLDS
     for score, i in (("likeness", 0), ("certainty", 1)):
         foretold = np.mean(evidence.auroc(score))
@@ -87,8 +87,8 @@ def test_evidence_of_held_out_classes_tells_what_the_test_will_show(scene):
     assert evidence.missed() < 0.3
 
 
-def test_no_fold_was_fitted_on_what_it_is_asked_about(scene):
-    known, *_, evidence = scene
+def test_no_fold_was_fitted_on_what_it_is_asked_about(run_features):
+    known, *_, evidence = run_features
     held = np.concatenate([fold.held for fold in evidence.folds])
     assert sorted(held) == list(range(KNOWN))
     for fold in evidence.folds:
@@ -125,8 +125,8 @@ def test_photos_that_folds_can_tell_nothing_of_are_a_reason_and_no_error(counts,
         assert np.isfinite(folds.gather(small, x[:5]).tests).all()
 
 
-def test_the_test_is_scored_by_the_models_that_scored_the_known_photos(scene):
-    _, x, _, evidence = scene
+def test_the_test_is_scored_by_the_models_that_scored_the_known_photos(run_features):
+    _, x, _, evidence = run_features
     assert evidence.tests.shape == (5, len(x), 2)
     assert np.allclose(evidence.test, evidence.tests.mean(0))
     assert (evidence.tests[:, :, 0].std(0) > 0).all()
@@ -237,8 +237,8 @@ class Oracle:
         return softmax(self.logits[:, columns] / tau, axis=1)
 
 
-def test_tau_and_gamma_are_chosen_on_held_out_classes(scene):
-    known, x, new, evidence = scene
+def test_tau_and_gamma_are_chosen_on_held_out_classes(run_features):
+    known, x, new, evidence = run_features
     expert = Oracle(known.y, KNOWN + MORE)
     tried = fusion.trials(evidence, known.y, KNOWN, MORE)
     found = fusion.choose(tried, known.y, expert, 0.25)
@@ -251,8 +251,8 @@ def test_tau_and_gamma_are_chosen_on_held_out_classes(scene):
 
 
 @pytest.mark.parametrize("count", [1, 2, 4, 30])
-def test_every_trial_has_as_many_unseen_names_as_were_given(scene, count):
-    known, *_, evidence = scene
+def test_every_trial_has_as_many_unseen_names_as_were_given(run_features, count):
+    known, *_, evidence = run_features
     tried = fusion.trials(evidence, known.y, KNOWN, count)
     for trial in tried:
         unseen = trial.columns[len(trial.fold.known) :]
@@ -265,8 +265,8 @@ def test_every_trial_has_as_many_unseen_names_as_were_given(scene, count):
     assert set.union(*asked) == set(range(KNOWN))
 
 
-def test_self_training_lets_test_photos_correct_each_other(scene):
-    known, x, new, evidence = scene
+def test_self_training_lets_test_photos_correct_each_other(run_features):
+    known, x, new, evidence = run_features
     _, truth = photos(15, seed=1)
     expert = Oracle(truth, KNOWN + MORE, sure=0.5)
     p = softmax(probe.fit(known.x, known.y, 0.1, KNOWN)(as_tensor(x)).detach().numpy(), axis=1)

@@ -79,7 +79,7 @@ class Decided:
 
 
 @dataclass(frozen=True)
-class Machine:
+class Compute:
     "What to compute on."
 
     device: str = "auto"  # auto, cpu, cuda, cuda:1, mps; auto takes a GPU only where it works
@@ -98,7 +98,7 @@ class Cache:
 
 
 @dataclass(frozen=True)
-class TrainConfig(Cache, Machine, Decided, Place):
+class TrainConfig(Cache, Compute, Decided, Place):
     "Train a classifier on a folder of photos and keep all of it in a run folder."
 
     data: Folder | None = None  # image folder; absent: `data`, or a drawn challenge in `data/demo`
@@ -147,14 +147,14 @@ class TrainConfig(Cache, Machine, Decided, Place):
 
 
 @dataclass(frozen=True)
-class PredictConfig(Cache, Machine, Decided, Chosen):
+class PredictConfig(Cache, Compute, Decided, Chosen):
     "Predict the test photos with one run, or the average of several, and write a submission."
 
     test: Folder | None = None  # folder of photos to predict; absent: `test` in the data folder
     out: NewFile = Path("submission.csv")  # the submission; probabilities.csv is put beside it
     sample: File | None = None  # sample submission to follow; absent: looked for in the data folder
     # how the submission spells classes: names, index (numbers from 0 in order of names), or a CSV
-    # of class,label lines; absent: names, if the sample has some of them
+    # with a class and its label a line; absent: names, if the sample has some of them
     labels_as: Literal["names", "index"] | File | None = None
     tta: bool = False  # average with the mirrored photo; says whether that helped on validation
     bs: Positive = 64  # photos a batch
@@ -173,7 +173,7 @@ class PredictConfig(Cache, Machine, Decided, Chosen):
 
 
 @dataclass(frozen=True)
-class AuditConfig(Cache, Machine, Decided):
+class AuditConfig(Cache, Compute, Decided):
     "Find repeated photos, doubtful labels, broken and odd files, and decide about them by looking."
 
     data: Folder | None = None  # image folder; absent: `data`, or a drawn challenge in `data/demo`
@@ -187,7 +187,7 @@ class AuditConfig(Cache, Machine, Decided):
 
 
 @dataclass(frozen=True)
-class InterpretConfig(Cache, Machine, Decided, Chosen):
+class InterpretConfig(Cache, Compute, Decided, Chosen):
     "Draw what a run gets wrong and what it looks at: the reports named, or the first five."
 
     confusion: bool = False  # confusion matrix (PNG, CSV), most confused pairs, per-class report

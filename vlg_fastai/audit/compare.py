@@ -9,7 +9,7 @@ from vlg_fastai.model import probe
 from vlg_fastai.unseen.folds import Labelled
 
 
-def report(look, known, made):
+def say_worth(look, known, made):
     """Say how the probe does out of fold with and without the decisions `made`; the difference.
 
     Both are judged on the same photos: those without a decision that neither of them doubts.

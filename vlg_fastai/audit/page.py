@@ -9,12 +9,12 @@ import numpy as np
 import pandas as pd
 from PIL import Image
 
-from vlg_fastai import page
 from vlg_fastai.audit import issues
 from vlg_fastai.console import drawable, track
 from vlg_fastai.data.decisions import COLUMNS
 from vlg_fastai.data.images import BrokenImageError, quiet_decoders, read_image
-from vlg_fastai.device import cpus
+from vlg_fastai.machine.device import cpus
+from vlg_fastai.pages import page
 
 SIDE = 200  # pixels of a thumbnail's long side
 MOST = 3_000  # rows of an issue on the page

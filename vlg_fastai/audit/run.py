@@ -5,16 +5,17 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
-from vlg_fastai import device
 from vlg_fastai.audit import compare, issues, labels, oddities, page, pairs
 from vlg_fastai.config import UserError
 from vlg_fastai.console import say, show
-from vlg_fastai.data import decisions, demo, scan, twins
+from vlg_fastai.data import decisions, scan, twins
 from vlg_fastai.data.pixels import Pixels
 from vlg_fastai.data.store import Store
+from vlg_fastai.demo import challenge
+from vlg_fastai.machine import device
 from vlg_fastai.model import backbone, probe
-from vlg_fastai.model.features import Frozen
-from vlg_fastai.runs import write_csv
+from vlg_fastai.model.features import FeatureExtractor
+from vlg_fastai.runs.files import write_csv
 from vlg_fastai.unseen import shift
 from vlg_fastai.unseen.folds import Labelled
 
@@ -39,13 +40,13 @@ class Look:
 
 def audit(cfg, source):
     "Look at every photo of the folder `cfg` names; writes into `cfg.out` and returns issues.csv."
-    machine, layout = device.prepare(cfg), demo.layout_of(cfg)
+    machine, layout = device.prepare(cfg), challenge.layout_of(cfg)
     made = decisions.read(decisions.find(cfg.decisions, layout.root))
     table = scanned(layout, made)
     table, look = looked(cfg, source, machine, table)
     known = labelled(look, cfg.seed)
     if cfg.compare:
-        return compare.report(look, known, made)
+        return compare.say_worth(look, known, made)
     found, sure = listed(table, look, known)
     found = undecided(found, made)
     path = cfg.out / "issues.csv"
@@ -62,7 +63,7 @@ def audit(cfg, source):
 def scanned(layout, made):
     "The table of all files, labelled ones as decided; `name` is class/name, or that below test."
     shown = made.replayed(scan.scan_classes(layout))
-    made.report(shown)
+    made.say(shown)
     scan.check(shown)
     train = layout.train.relative_to(layout.root).as_posix() + "/"  # valid keeps its own
     shown["name"] = shown["file"].str.removeprefix(train)
@@ -80,15 +81,15 @@ def looked(cfg, source, machine, table):
     UserError without trained weights: nothing is known of likeness then.
     """
     good = table[table["problem"].isna()]
-    store, view = Store.of(cfg), backbone.view(source.arch, cfg.size, CROP)
+    store, view = Store.asked_for(cfg), backbone.view(source.arch, cfg.size, CROP)
     if source.kind == "nothing":
         raise UserError("--no-pretrained: an audit needs a trained backbone")
     pixels = view.pixels(good, store)
-    frozen = Frozen.of(source, view, machine, store)
-    seen = frozen.look(good, pixels)
+    extractor = FeatureExtractor.load(source, view, machine, store)
+    seen = extractor.look(good, pixels)
     table = scan.without(table, good[~seen])
     good = good[seen].reset_index(drop=True)
-    return table, Look(good, frozen.features(good, pixels), pixels, store)
+    return table, Look(good, extractor.features(good, pixels), pixels, store)
 
 
 def labelled(look, seed):

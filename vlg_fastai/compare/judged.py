@@ -7,14 +7,15 @@ import pandas as pd
 
 from vlg_fastai.config import UserError
 from vlg_fastai.console import say
-from vlg_fastai.report.stored import answers
-from vlg_fastai.runs import SPLIT, VALID, Run, read_csv
+from vlg_fastai.runs.files import read_csv
+from vlg_fastai.runs.predictions import answers
+from vlg_fastai.runs.run import SPLIT, VALID, Run
 
 SAME = 0.7  # share of their held-out photos that runs of one comparison have in common at least
 
 
 @dataclass(frozen=True)
-class Judged:
+class ScoredRun:
     """What `run` made of its held-out photos: files, labels, right (0 or 1), nll (nats), all (n,).
 
     `split` tells runs of one and the same split."""
@@ -39,12 +40,12 @@ class Together:
 
 
 def judge_all(chosen):
-    "[Judged] of the runs `chosen`; one that cannot be read, or held nothing out, costs a line."
+    "[ScoredRun] of the runs `chosen`; one that cannot be read, or held nothing out, costs a line."
     splits = []  # contents of split.csv; nearly always one or a few
     found = [_judge(run, splits) for run in chosen]  # in threads they wait for each other
     for reason in (one for one in found if isinstance(one, str)):
         say(f"left out: {reason}")
-    return [one for one in found if isinstance(one, Judged)]
+    return [one for one in found if isinstance(one, ScoredRun)]
 
 
 def _judge(run, splits):
@@ -61,7 +62,7 @@ def _judge(run, splits):
         return f"{run.path}: it held out no photos"
     own = np.maximum(probs[np.arange(len(y)), y], 1e-12)
     right, told = (probs.argmax(1) == y).astype(float), table.iloc[:, :2].to_numpy().T
-    return Judged(run, _number_of(split, splits), *told, right, -np.log(own).astype(float))
+    return ScoredRun(run, _number_of(split, splits), *told, right, -np.log(own).astype(float))
 
 
 def _number_of(content, known):

@@ -8,7 +8,7 @@ import numpy as np
 from vlg_fastai.compare import paired
 from vlg_fastai.config import RECIPES
 from vlg_fastai.model.intervals import wilson
-from vlg_fastai.runs import Run
+from vlg_fastai.runs.run import Run
 
 NO_MATTER = {  # where things lie and how fast: no difference that a score could come from
     "runs", "name", "data", "decisions", "cache", "cache_gb", "workers", "tensorboard", "wandb",
@@ -32,11 +32,11 @@ class Row:
 
     @property
     def seconds(self):
-        return self.run.facts["seconds"]
+        return self.run.facts.seconds
 
     @property
     def speed(self):
-        return self.run.facts["photos_per_second"]
+        return self.run.facts.photos_per_second
 
 
 def rows(place, by, reference=None):

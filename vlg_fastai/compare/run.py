@@ -4,12 +4,12 @@ import dataclasses
 import os
 from pathlib import Path
 
-from vlg_fastai import page
 from vlg_fastai.compare import judged, paired
 from vlg_fastai.compare.rows import SORTS, differing, rows
 from vlg_fastai.config import UserError
 from vlg_fastai.console import clock, console, drawable, say, show
-from vlg_fastai.report.charts import FIRST, INK, SECOND, SOFT, axis, chart
+from vlg_fastai.pages import page
+from vlg_fastai.pages.charts import FIRST, INK, SECOND, SOFT, axis, chart
 
 COLUMNS = {  # name -> the width of a terminal from which it has room
     "run": 0, "accuracy": 0, "95 %": 110, "verdict": 0, "to the best": 0, " 95 %": 160, "p": 160,
@@ -100,7 +100,7 @@ def cells(row):
         "p": f"{max(row.p, 0.001):.3f}" if compared else "",
         "NLL": f"{row.nll:.4f}",
         "options": drawable(row.options),
-        "kept": row.run.facts.get("model") or "",
+        "kept": row.run.facts.model,
         "time": clock(row.seconds),
         "photos/s": f"{row.speed:.0f}" if row.speed else "",
     }

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from vlg_fastai.config import UserError
 from vlg_fastai.console import say
-from vlg_fastai.runs import replacing
+from vlg_fastai.runs.files import replacing
 
 NAME = "decisions.csv"
 COLUMNS = ("content", "label", "action", "new_label", "file")
@@ -76,7 +76,7 @@ class Decisions:
             say(f"{self.path}: {len(odd)} labels are no class here, e.g. {odd[0]!r}: left as it is")
         return table
 
-    def report(self, table):
+    def say(self, table):
         "Say how many decisions were found for the replayed `table`, and where they are kept."
         if not len(self):
             say(f"decisions: none yet in {self.path}")

@@ -1,8 +1,6 @@
 """Table of photos in, fastai DataLoaders out."""
 
-import math
 import signal
-from dataclasses import dataclass
 from pathlib import Path
 
 import fastai.callback.data  # noqa: F401  gives DataBlock its weighted_dataloaders
@@ -10,43 +8,17 @@ import numpy as np
 from fastai.data.block import CategoryBlock, DataBlock, TransformBlock
 from fastai.data.core import TfmdDL, TfmdLists
 from fastai.data.load import SkipItemException
-from fastai.data.transforms import ColReader, IndexSplitter, IntToFloatTensor, Normalize, ToTensor
+from fastai.data.transforms import ColReader, IndexSplitter, IntToFloatTensor, ToTensor
 from fastai.vision.core import PILImage
 from fasttransform import Transform
 from PIL import Image
 
 from vlg_fastai.console import say
-from vlg_fastai.data.augment import AUGMENTATIONS, MIN_SCALE, Fit, resampling
+from vlg_fastai.data.augment import AUGMENTATIONS, MIN_SCALE
 from vlg_fastai.data.images import BrokenImageError
-from vlg_fastai.data.pixels import Pixels
 from vlg_fastai.data.split import oversampled
 
 BLANK = PILImage(Image.new("RGB", (8, 8)))
-
-
-@dataclass(frozen=True)
-class View:
-    "How a photo becomes the model's input: stored with a run, the same in train and predict."
-
-    size: int
-    mean: tuple[float, ...]
-    std: tuple[float, ...]
-    interpolation: str
-    crop_pct: float
-
-    def fit(self, min_scale=None):
-        return Fit(self.size, self.crop_pct, self.interpolation, min_scale)
-
-    def pixels(self, photos=None, store=None, now=True, detail=1.0):
-        """How its photos are read: from their files, or decoded once for the table `photos`.
-
-        detail: how many times finer than this view needs.
-        """
-        side = math.ceil(self.size / self.crop_pct * detail)
-        return Pixels.of(photos, side, resampling(self.interpolation), store, now)
-
-    def normalize(self):
-        return Normalize.from_stats(self.mean, self.std)
 
 
 class ReadPhoto(Transform):

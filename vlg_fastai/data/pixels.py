@@ -9,7 +9,7 @@ from PIL import Image
 from vlg_fastai.console import say, track
 from vlg_fastai.data.images import BrokenImageError, problem, quiet_decoders, read_image
 from vlg_fastai.data.store import GIGABYTE
-from vlg_fastai.device import cpus
+from vlg_fastai.machine.device import cpus
 
 LARGEST = 4 * 2**20  # bytes; a longer sliver is read from its file each time
 AHEAD = 64  # photos decoded before their turn: enough for all cores, little memory

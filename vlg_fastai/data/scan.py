@@ -7,7 +7,7 @@ import pandas as pd
 
 from vlg_fastai.config import UserError
 from vlg_fastai.console import say, show, track
-from vlg_fastai.data.folder import SUFFIXES, class_folders, photos
+from vlg_fastai.data import listing
 from vlg_fastai.data.images import (
     BrokenImageError,
     content_hash,
@@ -17,7 +17,7 @@ from vlg_fastai.data.images import (
     read_image,
 )
 from vlg_fastai.data.twins import GREY, fingerprint
-from vlg_fastai.device import cpus
+from vlg_fastai.machine.device import cpus
 
 LOOK = 64  # pixels of the short side a fingerprint needs; large JPEGs are decoded no larger
 FORMULA = r"[=+\-@\t\r]"  # how a cell begins that a spreadsheet computes instead of shows
@@ -25,55 +25,17 @@ NAMED = 10  # broken files named on the screen; the run folder lists them all
 
 
 def scan_classes(layout, most=None):
-    """Read every file below the class folders of `layout`, on all cores.
+    """Read every file below the class folders of `layout`, on all cores; `most` as in the listing.
 
-    `most`: only so many classes, and only so many photos of each, the first by name.
-
-    Columns: file (relative to the data folder), label, side (train or valid), path, content,
-    width, height, dhash (uint64), grey (bytes), problem (None where the photo is readable).
+    Columns: those of the listing, path, content, width, height, dhash (uint64), grey (bytes),
+    problem (None where the photo is readable).
     """
-    rows = _class_rows(layout, layout.classes[:most], "train", most)
-    _say_loose(layout.train)
-    if layout.valid:
-        held_out = _class_rows(layout, class_folders(layout.valid)[:most], "valid", most)
-        if not held_out:
-            say(f"{layout.valid}: no class folders with photos; the split is drawn instead")
-        rows += held_out
-    return _scan(pd.DataFrame(rows, columns=["file", "label", "side", "path"]))
+    return _scan(listing.of_classes(layout, most))
 
 
 def scan_files(folder):
     "The same table for every picture below `folder`, unlabelled; `file` is relative to `folder`."
-    found = listed(folder)
-    rows = [(path.relative_to(folder).as_posix(), path) for path in found]
-    return _scan(pd.DataFrame(rows, columns=["file", "path"]))
-
-
-def listed(folder):
-    "The photos below `folder`; says what else is there."
-    found = photos(folder)
-    if found.others:
-        say(f"{folder}: {found.others} files are not pictures by their suffix and are left out")
-    for path, reason in sorted(found.skipped.items()):
-        say(f"{path}: left out with all that is in it: {reason}")
-    return found.found
-
-
-def _class_rows(layout, folders, side, most):
-    rows = []
-    for folder in folders:
-        found = listed(folder)
-        if not found:
-            say(f"{folder}: no photos, the class is left out")
-        found = found[:most]
-        rows += [(p.relative_to(layout.root).as_posix(), folder.name, side, p) for p in found]
-    return rows
-
-
-def _say_loose(folder):
-    loose = sum(p.suffix.lower() in SUFFIXES and p.is_file() for p in folder.iterdir())
-    if loose:
-        say(f"{folder}: {loose} photos lie in no class folder and are left out")
+    return _scan(listing.of_folder(folder))
 
 
 def _say_formulas(table):
@@ -86,7 +48,7 @@ def _say_formulas(table):
 
 
 def _scan(table):
-    _say_formulas(table.drop(columns=["path", "side"], errors="ignore"))
+    _say_formulas(table[["file", "label"]])
     with quiet_decoders(), ThreadPoolExecutor(cpus()) as pool:  # decoding releases the GIL
         seen = list(track(pool.map(_look, table["path"]), "reading photos", len(table)))
     columns = ["content", "width", "height", "dhash", "grey", "problem"]
@@ -130,7 +92,7 @@ def without(table, lost):
     return table
 
 
-def report(table):
+def say_counts(table):
     "Say how many photos of which sizes there are, how uneven the classes, and what is broken."
     good = table[table["problem"].isna()]
     counts = good["label"].value_counts()
@@ -140,7 +102,7 @@ def report(table):
     )
     for label in sorted(set(table["label"]) - set(counts.index)):
         say(f"{label}: none of its photos can be read, the class is left out")
-    report_broken(table)
+    say_broken(table)
 
 
 def _sizes(good):
@@ -148,7 +110,7 @@ def _sizes(good):
     return f"short side {short.min()} to {short.max()} px, median {short.median():.0f}"
 
 
-def report_broken(table):
+def say_broken(table):
     "Name the files that cannot be read, and why."
     broken = table[table["problem"].notna()]
     if len(broken):

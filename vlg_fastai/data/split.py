@@ -7,10 +7,10 @@ from fastai.data.transforms import RandomSplitter
 from vlg_fastai.console import say, show
 from vlg_fastai.data import twins
 from vlg_fastai.data.decisions import DROPPED
-from vlg_fastai.runs import write_csv
+from vlg_fastai.runs.files import write_csv
 
 # the columns of split.csv; folder: the label that the class folder gives
-KEPT = ["file", "label", "folder", "content", "group", "split", "problem"]
+KEPT = ["file", "label", "folder", "content", "group", "split", "problem", "source"]
 
 
 def assign(table, valid_pct, seed, x=None):
@@ -115,7 +115,7 @@ def _repeats(rows, missing):
     return rows.iloc[np.arange(missing) % len(rows)]
 
 
-def report(table):
+def say_split(table):
     "Say per class how many photos there are, how many stand for themselves, and where they went."
     table = table[table["split"] != "unused"]
     repeated = len(table) - table["group"].nunique()

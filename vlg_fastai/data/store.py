@@ -25,7 +25,7 @@ class Store:
     limit: float = 10 * GIGABYTE  # bytes; what was used longest ago goes first
 
     @classmethod
-    def of(cls, cfg):
+    def asked_for(cls, cfg):
         "The store that `--cache`, `--cache-gb` and `--clear-cache` ask for."
         if cfg.cache == "off":
             return cls()

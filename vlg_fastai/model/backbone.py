@@ -10,7 +10,7 @@ from timm.models import get_pretrained_cfg, load_state_dict
 from torch import nn
 
 from vlg_fastai.config import UserError
-from vlg_fastai.data.loaders import View
+from vlg_fastai.data.view import View
 
 OURS = "0.net."  # what a backbone's tensors are called in a run's model.safetensors
 PREFIXES = (OURS, "module.", "model.", "backbone.")

@@ -7,19 +7,19 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
 from vlg_fastai.config import UserError
-from vlg_fastai.data.loaders import View
+from vlg_fastai.data.view import View
 from vlg_fastai.model import backbone
-from vlg_fastai.model.candidates import finite
 from vlg_fastai.model.head import HEADS, assemble
 from vlg_fastai.model.sources import Source
-from vlg_fastai.runs import FACTS, replacing
+from vlg_fastai.runs.files import replacing
+from vlg_fastai.runs.facts import FACTS
 
 WEIGHTS = "model.safetensors"
 CHANNELS = 3
 
 
 @dataclass(frozen=True)
-class Card:
+class ModelSpec:
     "What predict needs to know of a model: how to build it, feed it and read it."
 
     arch: str
@@ -33,17 +33,17 @@ class Card:
         return asdict(self)
 
     @classmethod
-    def of(cls, run):
+    def of_run(cls, run):
         "The card in the facts of `run`; UserError where what it says cannot be."
         try:
-            known = {key: run.facts[key] for key in cls.__dataclass_fields__}
-            card = cls(**{**known, "view": View(**known["view"])})
-            odd = [name for name, holds in card.checks().items() if not holds]
+            known = {key: getattr(run.facts, key) for key in cls.__dataclass_fields__}
+            spec = cls(**{**known, "view": View(**known["view"])})
+            odd = [name for name, holds in spec.checks().items() if not holds]
         except (KeyError, TypeError, ValueError) as error:
             odd = [f"{type(error).__name__} {error}"]
         if odd:
             raise UserError(f"--run {run.path}: {FACTS} is damaged ({', '.join(odd)}); train again")
-        return card
+        return spec
 
     def checks(self):
         "{part: whether it can be}; a model that is fed or read wrongly answers all the same."
@@ -67,6 +67,12 @@ def _numbers(values, count):
     return len(values) == count and bool(np.isfinite(values).all())
 
 
+def finite(model):
+    "Whether all weights and statistics of `model` are numbers."
+    tensors = (t for t in model.state_dict().values() if t.is_floating_point())
+    return all(bool(t.isfinite().all()) for t in tensors)
+
+
 def save(run, model):
     "Write the weights of `model` into the folder of `run`; UserError where they are no numbers."
     if not finite(model):
@@ -79,14 +85,14 @@ def save(run, model):
 def load(run, machine):
     "(model, card) of `run`, in eval mode on the device of `machine`."
     try:
-        card = Card.of(run)
-        source = Source(card.arch, "nothing")
-        net = backbone.create(source, card.view.size)
-        model = assemble(net, card.head, len(card.classes), source, card.view.size)
+        spec = ModelSpec.of_run(run)
+        source = Source(spec.arch, "nothing")
+        net = backbone.create(source, spec.view.size)
+        model = assemble(net, spec.head, len(spec.classes), source, spec.view.size)
         model.load_state_dict(load_file(run.path / WEIGHTS))
         if not finite(model):
             raise RuntimeError("it holds weights that are no numbers")
     except (OSError, SafetensorError, KeyError, TypeError, RuntimeError) as error:
         reason = " ".join(str(error).split())[:200]
         raise UserError(f"--run {run.path}: its model cannot be rebuilt ({reason})") from None
-    return model.to(machine.device, memory_format=machine.memory_format).eval(), card
+    return model.to(machine.device, memory_format=machine.memory_format).eval(), spec

@@ -11,26 +11,27 @@ import torch
 from vlg_fastai.console import track
 from vlg_fastai.data import loaders
 from vlg_fastai.data.store import Store
-from vlg_fastai.device import Machine
+from vlg_fastai.data.view import View
+from vlg_fastai.machine.device import Machine
+from vlg_fastai.machine.precision import autocast
 from vlg_fastai.model import backbone
-from vlg_fastai.model.precision import autocast
 
 BATCH = 64  # photos a forward pass at 224 px
 LARGEST = float(np.finfo(np.float16).max)
 
 
 @dataclass(frozen=True)
-class Frozen:
+class FeatureExtractor:
     """A backbone with the weights it was trained with, its own classifier, and what it made of
     photos so far: one row a photo, float16, under the hash of the file's content."""
 
     net: torch.nn.Module
-    view: loaders.View
+    view: View
     machine: Machine
     store: Store
 
     @classmethod
-    def of(cls, source, view, machine, store):
+    def load(cls, source, view, machine, store):
         net = backbone.trained(source, view.size).eval()
         net.to(machine.device, memory_format=machine.memory_format)
         return cls(net, view, machine, store)

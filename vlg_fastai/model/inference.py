@@ -7,7 +7,7 @@ from scipy.special import log_softmax, softmax
 from torch import nn
 
 from vlg_fastai.console import track
-from vlg_fastai.model.precision import autocast
+from vlg_fastai.machine.precision import autocast
 
 COOLEST, HOTTEST = 0.05, 20.0  # range of temperatures that is searched
 

@@ -15,7 +15,7 @@ from sklearn.model_selection import StratifiedGroupKFold
 from threadpoolctl import threadpool_limits
 
 from vlg_fastai.console import track
-from vlg_fastai.device import cpus
+from vlg_fastai.machine.device import cpus
 from vlg_fastai.model.head import linear
 from vlg_fastai.model.inference import fit_temperature, nll
 from vlg_fastai.model.intervals import interval

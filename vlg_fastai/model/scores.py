@@ -27,6 +27,16 @@ def summary(before, after, y, classes):
     }
 
 
+def guessing(classes):
+    "NLL of one who finds every one of so many classes equally likely."
+    return float(np.log(classes))
+
+
+def guesses(facts):
+    "Whether the model of a run knows less than one who knows nothing."
+    return facts.nll is not None and facts.nll > guessing(len(facts.classes))
+
+
 def nll_of(probs, y):
     "Mean negative log-likelihood of `y` in nats; a probability of 0 counts as 1e-12."
     return float(-np.log(np.maximum(probs[np.arange(len(y)), y], 1e-12)).mean())

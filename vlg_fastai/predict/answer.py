@@ -6,10 +6,11 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
-from vlg_fastai import submission
 from vlg_fastai.config import UserError
 from vlg_fastai.console import say
-from vlg_fastai.runs import TEST, write_csv, write_json
+from vlg_fastai.predict import submission
+from vlg_fastai.runs.files import write_csv, write_json
+from vlg_fastai.runs.run import TEST
 
 PROBABILITIES, FORECAST = "probabilities.csv", "forecast.json"  # beside the submission
 GONE = "answered, but gone before it was compared with other photos"

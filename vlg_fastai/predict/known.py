@@ -2,13 +2,12 @@
 
 import numpy as np
 
-from vlg_fastai import runs
 from vlg_fastai.config import UserError
 from vlg_fastai.console import say
-from vlg_fastai.data import folder, loaders
+from vlg_fastai.data import folder, listing, loaders
 from vlg_fastai.data.images import problem
-from vlg_fastai.model import bundle, candidates, inference, scores
-from vlg_fastai.model.features import Frozen
+from vlg_fastai.model import bundle, inference, scores
+from vlg_fastai.model.features import FeatureExtractor
 
 NO_NUMBERS = "the model makes no finite numbers of it"
 
@@ -16,21 +15,21 @@ NO_NUMBERS = "the model makes no finite numbers of it"
 def answers(run, photos, cfg, means):
     "(probabilities of `photos`, classes) by `run`; NaN for a photo that it cannot answer."
     machine, _ = means
-    model, card = bundle.load(run, machine)
+    model, spec = bundle.load(run, machine)
     notes = [
-        ", a dry run: only to try things out" * (run.facts["status"] == "dry run"),
-        ", worse than guessing" * guesses(run),
+        ", a dry run: only to try things out" * (run.facts.status == "dry run"),
+        ", worse than guessing" * scores.guesses(run.facts),
     ]
-    accuracy = told(run.facts["accuracy"])
-    say(f"{run.path}: {card.arch}, validation accuracy {accuracy}{''.join(notes)}")
+    accuracy = told(run.facts.accuracy)
+    say(f"{run.path}: {spec.arch}, validation accuracy {accuracy}{''.join(notes)}")
     good = photos["problem"].isna().to_numpy()
-    probs = np.full((len(photos), len(card.classes)), np.nan)
+    probs = np.full((len(photos), len(spec.classes)), np.nan)
     if good.any():
-        z = logits(run, (model, card), photos[good], cfg, means)
-        probs[good] = blended(inference.probabilities(z, card.temperature), cfg.tta)
+        z = logits(run, (model, spec), photos[good], cfg, means)
+        probs[good] = blended(inference.probabilities(z, spec.temperature), cfg.tta)
     if cfg.tta:
-        report_tta(run, model, card, cfg, machine)
-    return probs, card.classes
+        say_tta(run, model, spec, cfg, machine)
+    return probs, spec.classes
 
 
 def logits(run, loaded, photos, cfg, means):
@@ -38,24 +37,18 @@ def logits(run, loaded, photos, cfg, means):
 
     A probe's backbone is one that other runs share: its features are kept for all of them.
     """
-    (model, card), (machine, store) = loaded, means
-    pixels = card.view.pixels(photos, store)
-    if run.facts.get("model") != "probe":
-        dl = loaders.plain(photos["path"], card.view, cfg.bs, machine, pixels)
+    (model, spec), (machine, store) = loaded, means
+    pixels = spec.view.pixels(photos, store)
+    if not run.facts.is_probe:
+        dl = loaders.plain(photos["path"], spec.view, cfg.bs, machine, pixels)
         return inference.logits(model, dl, machine, cfg.tta, f"predicting with {run.path.name}")
-    frozen = Frozen(model[0].net, card.view, machine, store)
-    seen = frozen.look(photos, pixels, mirrored=cfg.tta)
-    z = np.full((1 + cfg.tta, len(photos), len(card.classes)), np.nan, np.float32)
+    extractor = FeatureExtractor(model[0].net, spec.view, machine, store)
+    seen = extractor.look(photos, pixels, mirrored=cfg.tta)
+    z = np.full((1 + cfg.tta, len(photos), len(spec.classes)), np.nan, np.float32)
     for flip in range(1 + cfg.tta):
-        x = frozen.features(photos[seen], pixels, flip)
+        x = extractor.features(photos[seen], pixels, flip)
         z[flip, seen] = inference.through(model[1], x, machine)
     return z if cfg.tta else z[0]
-
-
-def guesses(run):
-    "Whether `run` knows less than who knows nothing."
-    nll = run.facts["nll"]
-    return nll is not None and nll > candidates.guessing(len(run.facts["classes"]))
 
 
 def told(figure):
@@ -67,22 +60,22 @@ def blended(probs, tta):
     return probs.mean(0) if tta else probs
 
 
-def report_tta(run, model, card, cfg, machine):
+def say_tta(run, model, spec, cfg, machine):
     "Say whether mirroring helped on the validation photos of `run`, if they can tell."
-    if run.facts.get("model") == "probe":
+    if run.facts.is_probe:
         say(f"{run.path.name}: a probe, fitted on all photos: none is left to judge --tta by")
         return
-    split = runs.read_csv(run.path / runs.SPLIT)
-    valid = split[split["split"] == "valid"]
-    paths = [folder.of_run(cfg, run) / file for file in valid["file"]]
+    photos = listing.of_run(run, folder.of_run(cfg, run))
+    valid = photos[photos["split"] == "valid"]
+    paths = list(valid["path"])
     if not paths or not all(path.is_file() for path in paths):
         say(f"{run.path.name}: its validation photos are not there to tell whether --tta helps")
         return
-    dl = loaders.plain(paths, card.view, cfg.bs, machine)
+    dl = loaders.plain(paths, spec.view, cfg.bs, machine)
     z = inference.logits(model, dl, machine, True, "checking --tta")
     sure = np.isfinite(z).all((0, 2))
-    both = inference.probabilities(z[:, sure], card.temperature)
-    y = np.array([card.classes.index(label) for label in valid["label"][sure]])
+    both = inference.probabilities(z[:, sure], spec.temperature)
+    y = np.array([spec.classes.index(label) for label in valid["label"][sure]])
     plain, mean = both[0], both.mean(0)
     verdict = "helped" if scores.nll_of(mean, y) < scores.nll_of(plain, y) else "did not help"
     say(
@@ -98,7 +91,7 @@ def settled(chosen, photos, probs, classes):
     The reason is in the column problem of the table `photos`, where none stood before.
     """
     lost = np.isnan(probs).any(1)
-    priors = [(np.array(run.facts["prior"])[None], run.facts["classes"]) for run in chosen]
+    priors = [(np.array(run.facts.prior)[None], run.facts.classes) for run in chosen]
     by_name = dict(zip(priors[0][1], average(priors)[0][0], strict=True))
     probs = np.where(lost[:, None], [by_name[name] for name in classes], probs)
     new = lost & photos["problem"].isna().to_numpy()

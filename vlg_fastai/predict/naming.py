@@ -19,7 +19,7 @@ def read(cfg, run):
     for option in ("unseen", "classes"):
         path = getattr(cfg, option)
         if path is not None:
-            found = names.read(path, f"--{option}", run.facts["classes"])
+            found = names.read(path, f"--{option}", run.facts.classes)
             if not found.unseen:
                 return None
             experts.check(cfg, found.every)
@@ -29,23 +29,25 @@ def read(cfg, run):
 
 def name(cfg, answer, view, given):
     "(answer over all names of `given`, facts); says who told the names, how well, and the counts."
-    scene, count = view.scene, len(given.unseen)
-    expert = experts.find(cfg, scene, given.every)
+    run_features, count = view.run_features, len(given.unseen)
+    expert = experts.find(cfg, run_features, given.every)
     share = expected_share(cfg, view, given)
-    tried = fusion.trials(scene.evidence, scene.labelled.y, len(given.known), count)
-    setting = fusion.choose(tried, scene.labelled.y, expert, share)
+    tried = fusion.trials(run_features.evidence, run_features.labelled.y, len(given.known), count)
+    setting = fusion.choose(tried, run_features.labelled.y, expert, share)
     say(f"naming: {setting.in_words()}")
     known = answer.probs[answer.good]
     scores = fused(expert, setting, known, len(given.every))
     facts = {"expert": expert.words, "plain": setting.facts()}
     if cfg.transductive:
         plain = counts(scores, given)
-        scores, setting = self_trained(scene, expert, tried, setting, known, len(given.every))
+        scores, setting = self_trained(
+            run_features, expert, tried, setting, known, len(given.every)
+        )
         say(f"self-training: {setting.in_words()}")
         facts["transductive"] = setting.facts()
-        report(given, scores, plain)
+        say_counts(given, scores, plain)
     else:
-        report(given, scores)
+        say_counts(given, scores)
     facts["expected"] = expected(cfg, view, setting)
     if facts["expected"]:
         say_expected(facts["expected"])
@@ -69,9 +71,9 @@ def expected_share(cfg, view, given):
     return by_names if view.forecast is None else (by_names + view.forecast[0].share) / 2
 
 
-def self_trained(scene, expert, tried, setting, known, columns):
+def self_trained(run_features, expert, tried, setting, known, columns):
     "(scores, setting) of self-training, with the gamma that does best on held-out classes."
-    temperature, labelled = scene.evidence.temperature, scene.labelled
+    temperature, labelled = run_features.evidence.temperature, run_features.labelled
     options = [dataclasses.replace(setting, gamma=setting.gamma + more) for more in FURTHER]
     jobs = [(option, trial) for option in options for trial in tried]
 
@@ -86,7 +88,9 @@ def self_trained(scene, expert, tried, setting, known, columns):
         best = max(settled, key=lambda option: option.accuracy)
         scores = fused(expert, best, known, columns)
         fit = labelled.fold.strength, temperature, labelled.factor
-        return selftraining.transduced(scores, known.shape[1], scene.known, scene.test, fit), best
+        return selftraining.transduced(
+            scores, known.shape[1], run_features.known, run_features.test, fit
+        ), best
 
 
 def _settled(option, rates):
@@ -104,7 +108,7 @@ def _by_label(given, found):
     return dict(zip(given.labels, found.tolist(), strict=True))
 
 
-def report(given, scores, plain=None):
+def say_counts(given, scores, plain=None):
     "Say how many photos each unseen class got, and all known ones together."
     first, found = len(given.known), counts(scores, given)
     columns = ["class", "photos"] + ([] if plain is None else ["before self-training"])

@@ -4,9 +4,9 @@ import numpy as np
 import pandas as pd
 
 from vlg_fastai.console import say
-from vlg_fastai.data import sheet
 from vlg_fastai.data.neighbours import unit
-from vlg_fastai.runs import write_csv
+from vlg_fastai.pages import sheet
+from vlg_fastai.runs.files import write_csv
 from vlg_fastai.unseen import groups
 
 SHOWN = 24  # photos on a sheet
@@ -19,7 +19,7 @@ def reject(cfg, answer, view):
     Writes unknown/unknown-1.png, ... and unknown/unknown.csv beside the submission, so that a
     person can name them for --unseen.
     """
-    evidence = view.scene.evidence
+    evidence = view.run_features.evidence
     odd = evidence.test[:, 0] < evidence.threshold(KEPT)
     say(
         f"{odd.sum()} of {len(odd)} photos are below the threshold and get {cfg.reject!r}; of known"
@@ -28,17 +28,17 @@ def reject(cfg, answer, view):
     folder = cfg.out.with_name("unknown")
     for old in folder.glob("unknown*.*"):
         old.unlink()
-    written = draw(view.scene, odd, folder) if odd.any() else []
+    written = draw(view.run_features, odd, folder) if odd.any() else []
     for path in written:
         say(f"written: {path}")
     facts = {"label": cfg.reject, "photos": int(odd.sum()), "missed": evidence.missed()}
     return answer.rejected(cfg.reject, odd), facts
 
 
-def draw(scene, odd, folder):
+def draw(run_features, odd, folder):
     "One sheet a group of look-alikes, those nearest to its middle first; the paths."
-    photos = scene.asked[odd].reset_index(drop=True)
-    found, distance = groups.alike(unit(scene.test[odd]))
+    photos = run_features.asked[odd].reset_index(drop=True)
+    found, distance = groups.alike(unit(run_features.test[odd]))
     table = pd.DataFrame({"file": photos["file"], "group": [f"unknown-{g + 1}" for g in found]})
     write_csv(folder / "unknown.csv", table)
     paths = [folder / "unknown.csv"]

@@ -2,14 +2,15 @@
 
 import numpy as np
 
-from vlg_fastai import device, submission
 from vlg_fastai.config import UserError
 from vlg_fastai.console import say
 from vlg_fastai.data import folder, scan
 from vlg_fastai.data.store import Store
-from vlg_fastai.predict import known, naming, outlook, rejecting
+from vlg_fastai.machine import device
+from vlg_fastai.predict import known, naming, rejecting, submission
 from vlg_fastai.predict.answer import Answer, write, written
-from vlg_fastai.unseen.scene import decided
+from vlg_fastai.unseen import outlook
+from vlg_fastai.unseen.features import decided
 
 
 def predict(cfg, chosen, test):
@@ -18,7 +19,7 @@ def predict(cfg, chosen, test):
     Writes the submission and, beside it, probabilities and forecast; returns the path of the first.
     """
     names, made = naming.read(cfg, chosen[0]), decided(chosen[0], cfg)
-    machine, store = device.prepare(cfg), Store.of(cfg)
+    machine, store = device.prepare(cfg), Store.asked_for(cfg)
     sample, photos, order, spelled = questions(cfg, chosen[0], test, names)
     probs, classes = known.average(
         [known.answers(run, photos, cfg, (machine, store)) for run in chosen]
@@ -29,7 +30,7 @@ def predict(cfg, chosen, test):
     if not view:
         say(f"decisions: {len(made)} in {made.path}; without a forecast they play no part")
     if view:
-        answer = answer.of_files(view.scene.asked["file"])
+        answer = answer.of_files(view.run_features.asked["file"])
         answer, facts = outlook.told(cfg, chosen, view, answer)
     if names:
         answer, facts["names"] = naming.name(cfg, answer, view, names)
@@ -50,18 +51,18 @@ def questions(cfg, run, test, names):
     path = submission.find_sample(cfg.sample, near, written(cfg))
     sample = None if path is None else submission.read_sample(path)
     unseen = [name.label for name in names.unseen] if names else []
-    labels = [*run.facts["classes"], *unseen, *([cfg.reject] if cfg.reject else [])]
+    labels = [*run.facts.classes, *unseen, *([cfg.reject] if cfg.reject else [])]
     spelled = submission.spelling(cfg.labels_as, labels)
     photos = scan.scan_files(test)
     if photos.empty:
         raise UserError(f"--test {test}: no photos in it")
-    scan.report_broken(photos)
+    scan.say_broken(photos)
     if sample is None:
         return None, photos, np.arange(len(photos)), spelled
     say(f"header, ids and order of {path}")
     if cfg.labels_as is None:
         submission.check_labels(sample, path, labels)
-    submission.check_columns(sample, run.facts["classes"], unseen)
+    submission.check_columns(sample, run.facts.classes, unseen)
     if cfg.reject and len(sample.columns) > 2:
         raise UserError(f"--reject {cfg.reject}: {path} asks for probabilities, not for a label")
     order = submission.order(sample, list(photos["file"]), test.name)

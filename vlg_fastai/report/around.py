@@ -6,8 +6,8 @@ from functools import cached_property
 import numpy as np
 
 from vlg_fastai.data.neighbours import unit
+from vlg_fastai.unseen.features import RunFeatures
 from vlg_fastai.unseen.folds import likeness
-from vlg_fastai.unseen.scene import Scene
 
 UNLIKE = 0.05  # share of sound photos that lie below the likeness from which a photo is unlike
 TWINS, NEAREST = 2, 2  # photos shown beside one
@@ -23,21 +23,21 @@ READINGS = {  # what a loss may come from, in two and in more words; the first t
 class Around:
     "What lies around the labelled photos of `scene`; rows are those of its table `shown`."
 
-    scene: Scene
+    run_features: RunFeatures
 
     @cached_property
     def row(self):
         "File -> row."
-        return {file: i for i, file in enumerate(self.scene.shown["file"])}
+        return {file: i for i, file in enumerate(self.run_features.shown["file"])}
 
     @cached_property
     def x(self):
-        return unit(self.scene.labelled.x)
+        return unit(self.run_features.labelled.x)
 
     @cached_property
     def rank(self):
         "(n,) share of the photos without doubtful label that are less like the known classes."
-        labelled = self.scene.labelled
+        labelled = self.run_features.labelled
         found = likeness(labelled)
         return np.searchsorted(np.sort(found[labelled.sound]), found) / len(labelled.sound)
 
@@ -48,16 +48,16 @@ class Around:
         drawn challenge .94 of these are wrong and .97 of the wrong ones found, by pruning alone .96
         and .78.
         """
-        labelled = self.scene.labelled
+        labelled = self.run_features.labelled
         probs = labelled.probs[row]
         if not labelled.doubtful[row] and probs[labelled.y[row]] * len(probs) >= 1:
             return None
         best = int(np.argmax(np.where(np.arange(len(probs)) == labelled.y[row], -1, probs)))
-        return self.scene.card.classes[best], float(probs[best])
+        return self.run_features.spec.classes[best], float(probs[best])
 
     def twins(self, row):
         "Rows of its near-duplicates, those under another label first, and their cosines."
-        labels, groups = self.scene.labelled.y, self.scene.labelled.groups
+        labels, groups = self.run_features.labelled.y, self.run_features.labelled.groups
         mates = np.flatnonzero(groups == groups[row])
         mates = mates[mates != row]
         cosine = self.x[mates] @ self.x[row]
@@ -66,8 +66,8 @@ class Around:
 
     def nearest(self, row, label):
         "Rows of the training photos of class number `label` most like it, no two near-duplicates."
-        labelled = self.scene.labelled
-        train = (self.scene.shown["split"] == "train").to_numpy()
+        labelled = self.run_features.labelled
+        train = (self.run_features.shown["split"] == "train").to_numpy()
         others = train & (labelled.y == label) & (labelled.groups != labelled.groups[row])
         found = np.flatnonzero(others)
         found = found[np.argsort(-(self.x[found] @ self.x[row]), kind="stable")]
@@ -76,7 +76,7 @@ class Around:
 
     def reading(self, row):
         "The key of `READINGS` that fits best."
-        labels = self.scene.labelled.y
+        labels = self.run_features.labelled.y
         if any(labels[twin] != labels[row] for twin, _ in self.twins(row)):
             return "twin"
         if self.doubt(row):

@@ -9,13 +9,13 @@ from vlg_fastai.report.gallery import Photo, of_scene
 from vlg_fastai.report.losses import say_missing, worst
 
 
-def cards(given, count, album, around):
+def cards(inputs, count, album, around):
     "One dict a photo for the page's template; without `around` only what the model itself tells."
-    rows, _ = worst(given.held, count)
-    asked = [[given.held.guess[i], other(given.held, i)] for i in rows]
-    explained = maps(given, rows, asked)
+    rows, _ = worst(inputs.held, count)
+    asked = [[inputs.held.guess[i], other(inputs.held, i)] for i in rows]
+    explained = maps(inputs, rows, asked)
     return [
-        card(given, album, around, i, targets, found)
+        card(inputs, album, around, i, targets, found)
         for i, targets, found in zip(rows, asked, explained, strict=True)
     ]
 
@@ -27,22 +27,22 @@ def other(held, i):
     return int(np.argsort(-held.probs[i], kind="stable")[1])
 
 
-def maps(given, rows, targets):
+def maps(inputs, rows, targets):
     "What the model looks at, or nothing where its kind has no maps."
-    paths = [given.data / file for file in given.held.files[rows]]
+    paths = inputs.photos(inputs.held.files[rows])
     try:
-        explained = given.explainer(paths, targets)
+        explained = inputs.explainer(paths, targets)
     except UserError as error:
         say(str(error))
         return [None] * len(rows)
-    say_missing(explained, given.data)
+    say_missing(explained, inputs.data)
     return explained
 
 
-def card(given, album, around, i, targets, found):
-    held = given.held
+def card(inputs, album, around, i, targets, found):
+    held = inputs.held
     at = around.row.get(held.files[i]) if around else None
-    photo = Photo(album.add(given.data / held.files[i]), held.files[i]).shown
+    photo = Photo(album.add(inputs.photo(held.files[i])), held.files[i]).shown
     overlays = [album.put(image) for image in found.overlays] if found else [None, None]
     right = bool(held.y[i] == held.guess[i])
     words = ("answer and label", "next best") if right else ("answer", "label")
@@ -66,7 +66,7 @@ def decided_since(around, at, label):
         return ""
     if at is None:
         return "not in use any more"
-    now = around.scene.shown["label"].iloc[at]
+    now = around.run_features.shown["label"].iloc[at]
     return f"labelled {drawable(now)} now" if now != label else ""
 
 
@@ -79,18 +79,22 @@ def side(name, p, overlay):
 def nearest(around, album, at, label):
     if at is None:
         return []
-    return [of_scene(around.scene, row, album).shown for row in around.nearest(at, label)]
+    return [of_scene(around.run_features, row, album).shown for row in around.nearest(at, label)]
 
 
 def told_of(around, album, at):
     "What the labelled photos say of the one in row `at`."
-    doubt, labels, reading = around.doubt(at), around.scene.shown["label"], around.reading(at)
+    doubt, labels, reading = (
+        around.doubt(at),
+        around.run_features.shown["label"],
+        around.reading(at),
+    )
     tag, words = READINGS[reading]
     return {
         "reading": reading, "tag": tag, "words": words,
         "doubt": f"{drawable(doubt[0])} {doubt[1]:.2f}" if doubt else "",
         "twins": [
-            {**of_scene(around.scene, row, album).shown, "label": drawable(labels.iloc[row]),
+            {**of_scene(around.run_features, row, album).shown, "label": drawable(labels.iloc[row]),
              "cosine": f"{cosine:.3f}", "other": bool(labels.iloc[row] != labels.iloc[at])}
             for row, cosine in around.twins(at)
         ],

@@ -6,16 +6,16 @@ from matplotlib.figure import Figure
 from sklearn.metrics import confusion_matrix, precision_recall_fscore_support
 
 from vlg_fastai.console import drawable, show
-from vlg_fastai.runs import replacing, write_csv
+from vlg_fastai.runs.files import replacing, write_csv
 
 MOST = 10  # confused pairs named on the screen; the file has them all
 LARGEST = 60.0  # inches; more than 170 classes are for the CSV to tell
 SHORT = 24  # characters of a class name that fit beside the matrix
 
 
-def report(given, count):
+def write(inputs, count):
     "Write confusion.png, confusion.csv, confused_pairs.csv, per_class.csv; their paths."
-    held, folder = given.held, given.folder
+    held, folder = inputs.held, inputs.folder
     counts = confusion_matrix(held.y, held.guess, labels=range(len(held.classes)))
     files = [folder / name for name in ("confusion.csv", "confused_pairs.csv", "per_class.csv")]
     pairs, each = confused_pairs(counts, held.classes), per_class(held)

@@ -4,29 +4,30 @@ import numpy as np
 
 from vlg_fastai.config import UserError
 from vlg_fastai.console import say
-from vlg_fastai.data import loaders, sheet
+from vlg_fastai.data import loaders
 from vlg_fastai.data.images import readable
 from vlg_fastai.model import inference
+from vlg_fastai.pages import sheet
 from vlg_fastai.report.losses import pictures, say_missing
 
 MOST = 24  # photos where no number is given
 BEST = 3  # classes explained for a chosen photo
 
 
-def report(given, count):
+def write(inputs, count):
     "Write gradcam.png: for each class in turn the held-out photos that the model is surest of."
-    held = given.held
+    held = inputs.held
     chosen = one_class_at_a_time(held, count)
-    paths = [given.data / file for file in held.files[chosen]]
-    explained = given.explainer(paths, held.guess[chosen][:, None])
-    say_missing(explained, given.data)
+    paths = inputs.photos(held.files[chosen])
+    explained = inputs.explainer(paths, held.guess[chosen][:, None])
+    say_missing(explained, inputs.data)
     cells = []
     for i, path, found in zip(chosen, paths, explained, strict=True):
         truth, said = held.classes[held.y[i]], held.classes[held.guess[i]]
         colour = sheet.RIGHT if truth == said else sheet.WRONG
         lines = [f"model: {said} {held.probs[i].max():.2f}", f"label: {truth}", held.files[i]]
         cells.append(sheet.Cell(pictures(path, found, 1), lines, colour))
-    path = given.folder / "gradcam.png"
+    path = inputs.folder / "gradcam.png"
     sheet.draw(cells, path, title="photo | what speaks for the model's answer")
     return [path]
 
@@ -48,12 +49,12 @@ def report_images(files, folder, explainer):
         say(f"{path}: cannot be read as a photo, left out")
     if not paths:
         raise UserError("--images: none of them can be read as a photo")
-    card, machine = explainer.card, explainer.machine
-    z = inference.logits(explainer.model, loaders.plain(paths, card.view, 16, machine), machine)
-    best = np.argsort(-z, axis=1, kind="stable")[:, : min(BEST, len(card.classes))]
+    spec, machine = explainer.spec, explainer.machine
+    z = inference.logits(explainer.model, loaders.plain(paths, spec.view, 16, machine), machine)
+    best = np.argsort(-z, axis=1, kind="stable")[:, : min(BEST, len(spec.classes))]
     cells = []
     for path, found, likely in zip(paths, explainer(paths, best), best, strict=True):
-        told = [f"{card.classes[k]} {found.probs[k]:.2f}" for k in likely]
+        told = [f"{spec.classes[k]} {found.probs[k]:.2f}" for k in likely]
         cells.append(sheet.Cell([found.photo, *found.overlays], [" | ".join(told), str(path)]))
     sheet.draw(cells, folder / "images.png", across=8, title="photo | likeliest classes in turn")
     return [folder / "images.png"]

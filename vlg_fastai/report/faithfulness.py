@@ -12,14 +12,14 @@ from vlg_fastai.console import show, track
 from vlg_fastai.data import loaders
 from vlg_fastai.data.images import readable
 from vlg_fastai.report.gradcam import maps
-from vlg_fastai.runs import write_csv
+from vlg_fastai.runs.files import write_csv
 
 MOST = 50  # photos where no number is given
 CELLS = 7  # the photo is hidden and shown in 7 x 7 cells
 AT_ONCE = 7  # cells a step: eight steps from the whole photo to its blurred copy
 
 
-def report(given, count):
+def write(inputs, count):
     """Write faithfulness.csv: deletion and insertion of Grad-CAM against random and centre maps.
 
     Deletion hides the cells that a map ranks first behind a blur, insertion shows them first;
@@ -27,18 +27,20 @@ def report(given, count):
     for the other (Petsiuk et al., 2018). The measure sees only the order of the cells and makes
     photos no model was trained on (arXiv 2201.13291): it is a check, not a ranking of methods.
     """
-    rng, explainer = np.random.default_rng(0), given.explainer
-    chosen = rng.permutation(len(given.held.files))[:count]
-    paths = [path for path in (given.data / f for f in given.held.files[chosen]) if readable(path)]
+    rng, explainer = np.random.default_rng(0), inputs.explainer
+    chosen = rng.permutation(len(inputs.held.files))[:count]
+    paths = [
+        path for path in (inputs.photo(f) for f in inputs.held.files[chosen]) if readable(path)
+    ]
     if not paths:
-        raise UserError(f"--faithfulness: no photo of the run is in {given.data}; see --data")
-    dl = loaders.plain(paths, explainer.card.view, 1, explainer.machine)
+        raise UserError(f"--faithfulness: no photo of the run is in {inputs.data}; see --data")
+    dl = loaders.plain(paths, explainer.spec.view, 1, explainer.machine)
     rows = [areas(explainer, x, rng) for x, _ in track(dl, "checking maps", len(dl))]
     table = pd.DataFrame(rows)
-    write_csv(given.folder / "faithfulness.csv", table)
+    write_csv(inputs.folder / "faithfulness.csv", table)
     columns = ["", "gradcam", "random", "centre", "less random", "less centre"]
     show(f"faithfulness on {len(table)} photos, 95 % intervals", columns, summary(table))
-    return [given.folder / "faithfulness.csv"]
+    return [inputs.folder / "faithfulness.csv"]
 
 
 def areas(explainer, x, rng):
@@ -78,7 +80,7 @@ def area(explainer, x, target, order, hide):
     shown = 1 - masks if hide else masks
     with torch.no_grad():
         z = explainer.model(x * shown + blurred * (1 - shown))
-    return torch.softmax(z / explainer.card.temperature, 1)[:, target].mean().item()
+    return torch.softmax(z / explainer.spec.temperature, 1)[:, target].mean().item()
 
 
 def summary(table):

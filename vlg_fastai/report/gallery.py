@@ -7,7 +7,8 @@ import pandas as pd
 
 from vlg_fastai.console import drawable
 from vlg_fastai.data.neighbours import unit
-from vlg_fastai.runs import TEST, read_csv
+from vlg_fastai.runs.files import read_csv
+from vlg_fastai.runs.run import TEST
 
 TYPICAL, WORST, TEST_SHOWN = 4, 4, 3  # photos of a class: typical, worst, surest and least sure
 CELLS = 1_500  # pictures from which on cells get no more: the classes want some as well
@@ -27,37 +28,37 @@ class Photo:
         return {"picture": self.picture, "name": drawable(self.name), "told": drawable(self.told)}
 
 
-def cells(given, album):
+def cells(inputs, album):
     "{'truth/prediction': photos of that cell}; surest mistakes and least sure answers first."
-    held, found = given.held, {}
+    held, found = inputs.held, {}
     sure = held.probs.max(1)
     wrong = held.y != held.guess
     for i in np.lexsort((np.where(wrong, -sure, sure), ~wrong)):  # mistakes get pictures first
         kept = found.setdefault(f"{held.y[i]}/{held.guess[i]}", [])
         room = len(album.sources) < CELLS and (wrong[i] or len(kept) < RIGHT)
-        picture = album.add(given.data / held.files[i]) if room else None
+        picture = album.add(inputs.photo(held.files[i])) if room else None
         kept.append(Photo(picture, held.files[i], f"sure {sure[i]:.2f}").shown)
     return found
 
 
-def classes(given, album):
+def classes(inputs, album):
     "One dict a class: its name, and rows of photos under a few words."
-    said = test_said(given)
+    said = test_said(inputs)
     return [
         {"name": drawable(name), "rows": [row for row in (
-            ("typical in training", typical(given, album, k)),
-            ("worst loss among the held out", worst(given, album, k)),
-            *test_photos(given, album, said[said["category"] == name]),
+            ("typical in training", typical(inputs, album, k)),
+            ("worst loss among the held out", worst(inputs, album, k)),
+            *test_photos(inputs, album, said[said["category"] == name]),
         ) if row[1]]}
-        for k, name in enumerate(given.held.classes)
+        for k, name in enumerate(inputs.held.classes)
     ]  # fmt: skip
 
 
-def typical(given, album, k):
+def typical(inputs, album, k):
     "The training photos nearest to the middle of class number `k`."
-    if given.scene is None:
+    if inputs.run_features is None:
         return []
-    shown, labelled = given.scene.shown, given.scene.labelled
+    shown, labelled = inputs.run_features.shown, inputs.run_features.labelled
     rows = np.flatnonzero((labelled.y == k) & (shown["split"] == "train").to_numpy())
     if not len(rows):
         return []
@@ -65,38 +66,40 @@ def typical(given, album, k):
     near = rows[np.argsort(-(x @ x.mean(0)), kind="stable")]
     first = np.sort(np.unique(labelled.groups[near], return_index=True)[1])  # no near-duplicates
     near = near[first[:TYPICAL]]
-    return [of_scene(given.scene, row, album).shown for row in near]
+    return [of_scene(inputs.run_features, row, album).shown for row in near]
 
 
-def of_scene(scene, row, album, told=""):
+def of_scene(run_features, row, album, told=""):
     "The Photo of a labelled photo of `scene`."
-    at = scene.shown.iloc[row]
+    at = run_features.shown.iloc[row]
     return Photo(album.add(at["path"]), at["file"], told)
 
 
-def worst(given, album, k):
-    held = given.held
+def worst(inputs, album, k):
+    held = inputs.held
     rows = np.flatnonzero(held.y == k)
     rows = rows[np.argsort(-held.losses[rows], kind="stable")[:WORST]]
     return [
-        Photo(album.add(given.data / held.files[i]), held.files[i],
+        Photo(album.add(inputs.photo(held.files[i])), held.files[i],
               f"called {held.classes[held.guess[i]]} {held.probs[i].max():.2f}").shown
         for i in rows
     ]  # fmt: skip
 
 
-def test_said(given):
+def test_said(inputs):
     "What predict.py said last of the test photos with this run; empty where it has not run."
-    path = given.run.path / TEST
+    path = inputs.run.path / TEST
     columns = ["file", "content", "category", "p"]
-    said = read_csv(path) if given.scene and path.exists() else pd.DataFrame(columns=columns)
-    if given.scene is None or "content" not in said:
+    said = (
+        read_csv(path) if inputs.run_features and path.exists() else pd.DataFrame(columns=columns)
+    )
+    if inputs.run_features is None or "content" not in said:
         return pd.DataFrame(columns=[*columns, "path"])
-    there = given.scene.asked[["file", "content", "path"]]
+    there = inputs.run_features.asked[["file", "content", "path"]]
     return said[columns].merge(there, on=["file", "content"])
 
 
-def test_photos(given, album, said):
+def test_photos(inputs, album, said):
     "The test photos that were given this class: the surest, and the least sure."
     order = said.sort_values("p", ascending=False, kind="stable")
     rows = [

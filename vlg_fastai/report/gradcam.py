@@ -13,7 +13,7 @@ from vlg_fastai.config import UserError
 from vlg_fastai.console import track
 from vlg_fastai.data import loaders
 from vlg_fastai.data.pixels import Pixels
-from vlg_fastai.device import Machine
+from vlg_fastai.machine.device import Machine
 from vlg_fastai.model import bundle
 
 BATCH = 16  # photos explained at a time: 16 of 224 px take about 1 GB
@@ -42,16 +42,16 @@ class Explainer:
     "A run's model, ready to explain photos."
 
     model: torch.nn.Module
-    card: bundle.Card
+    spec: bundle.ModelSpec
     machine: Machine
     pixels: Pixels | None = None
     done: dict = field(default_factory=dict)  # two reports may ask for the same photos
 
     @classmethod
-    def of(cls, run, machine, photos, store):
+    def of_run(cls, run, machine, photos, store):
         "Of `run`; the table `photos` (path, content) says what may lie decoded in `store`."
-        model, card = bundle.load(run, machine)
-        return cls(model, card, machine, card.view.pixels(photos, store, now=False))
+        model, spec = bundle.load(run, machine)
+        return cls(model, spec, machine, spec.view.pixels(photos, store, now=False))
 
     def __call__(self, paths, targets):
         """For each of `paths` an `Explained`, or None where it is no readable photo.
@@ -69,15 +69,15 @@ class Explainer:
         return [self.done.get(job) for job in jobs]
 
     def _explained(self, paths, targets):
-        dl = loaders.plain(paths, self.card.view, BATCH, self.machine, self.pixels)
+        dl = loaders.plain(paths, self.spec.view, BATCH, self.machine, self.pixels)
         rows = torch.as_tensor(targets, device=self.machine.device).split(BATCH)
         done = []
         for (x, _), wanted in track(zip(dl, rows, strict=True), "explaining", len(dl)):
             x = x.as_subclass(torch.Tensor).contiguous(memory_format=self.machine.memory_format)
             raw, z = maps(self.model, x, wanted.T)
-            probs = torch.softmax(z / self.card.temperature, dim=1).cpu().numpy()
+            probs = torch.softmax(z / self.spec.temperature, dim=1).cpu().numpy()
             raw = raw.transpose(0, 1).cpu().numpy()
-            done += [Explained(seen(x[i], self.card.view), probs[i], raw[i]) for i in range(len(x))]
+            done += [Explained(seen(x[i], self.spec.view), probs[i], raw[i]) for i in range(len(x))]
         return done
 
 
@@ -106,7 +106,7 @@ def _at_target(model, net, x):
         return acts, model[1](net.forward_head(acts, pre_logits=True).flatten(1))
     kept = []
 
-    def cut(module, given, output):
+    def cut(module, inputs, output):
         kept.append(output.detach().requires_grad_())
         return kept[0]
 

@@ -5,9 +5,9 @@ from dataclasses import dataclass, field
 from vlg_fastai.console import clock
 from vlg_fastai.model.bundle import WEIGHTS
 from vlg_fastai.model.intervals import interval
-from vlg_fastai.predict.outlook import Outlook, judge
 from vlg_fastai.unseen import gap
 from vlg_fastai.unseen.folds import UnavailableError
+from vlg_fastai.unseen.outlook import Outlook, judge
 
 
 @dataclass(frozen=True)
@@ -20,15 +20,15 @@ class Expected:
     rows: list = field(default_factory=list)  # from validation to this test
 
 
-def expected(given):
+def expected(inputs):
     "The `Expected` score of the test photos at hand, as predict.py says it."
-    if given.scene is None:
-        return Expected([f"No forecast of a test score: {given.lacking}."])
-    if given.scene.asked.empty:
+    if inputs.run_features is None:
+        return Expected([f"No forecast of a test score: {inputs.lacking}."])
+    if inputs.run_features.asked.empty:
         return Expected(["No forecast of a test score: there are no test photos (--test DIR)."])
-    view = Outlook(given.scene, [])
+    view = Outlook(inputs.run_features, [])
     try:
-        view.judged.append(judge(given.run, given.scene))
+        view.judged.append(judge(inputs.run, inputs.run_features))
         found = view.forecast
     except UnavailableError as reason:
         return Expected([f"No forecast of a test score: {reason}."])
@@ -45,26 +45,26 @@ def expected(given):
 
 def contest(run):
     "Figures of the models that the run could have kept; the oldest runs had no choice."
-    return run.facts.get("candidates", [])
+    return run.facts.candidates
 
 
 def figures(run, held, forecast):
     "[(name, figure, note)] of a run, the ones to be read first first."
     facts = run.facts
     likely = "{:.3f} to {:.3f}".format(*interval(held.right, held.groups))
-    photos = facts["photos"]
+    photos = facts.photos
     size = (run.path / WEIGHTS).stat().st_size / 1e6
-    speed, candidates = facts["photos_per_second"], [row["model"] for row in contest(run)]
+    speed, candidates = facts.photos_per_second, [row["model"] for row in contest(run)]
     chosen = f"best of {', '.join(candidates)}" if candidates else "no choice"
     pace = f"{speed:.0f} photos/s" if speed else "without an epoch"
     return [
-        ("validation accuracy", f"{facts['accuracy']:.3f}", f"{likely}, {len(held.y)} photos"),
+        ("validation accuracy", f"{facts.accuracy:.3f}", f"{likely}, {len(held.y)} photos"),
         ("expected on this test", forecast.figure, forecast.note),
-        ("macro-F1", f"{facts['macro_f1']:.3f}", f"{len(facts['classes'])} classes"),
-        ("NLL", f"{facts['nll']:.3f}", f"{facts['nll_before']:.3f} before calibration"),
-        ("calibration error", f"{facts['ece']:.3f}", f"{facts['ece_before']:.3f} before"),
-        ("kept", facts.get("model", "fine-tuned"), chosen),
-        ("training", clock(facts["seconds"]), pace),
-        ("model", f"{size:.0f} MB", facts["arch"]),
+        ("macro-F1", f"{facts.macro_f1:.3f}", f"{len(facts.classes)} classes"),
+        ("NLL", f"{facts.nll:.3f}", f"{facts.nll_before:.3f} before calibration"),
+        ("calibration error", f"{facts.ece:.3f}", f"{facts.ece_before:.3f} before"),
+        ("kept", facts.model, chosen),
+        ("training", clock(facts.seconds), pace),
+        ("model", f"{size:.0f} MB", facts.arch),
         ("training photos", str(photos["train"]), f"{photos['valid']} more are held out"),
     ]  # fmt: skip

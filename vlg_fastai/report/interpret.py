@@ -2,12 +2,12 @@
 
 import pandas as pd
 
-from vlg_fastai import device
 from vlg_fastai.config import UserError
 from vlg_fastai.console import say
-from vlg_fastai.data import scan
+from vlg_fastai.data import listing, scan
 from vlg_fastai.data.folder import found_test, of_run, test_of
 from vlg_fastai.data.store import Store
+from vlg_fastai.machine import device
 from vlg_fastai.report import (
     confusion,
     examples,
@@ -19,9 +19,9 @@ from vlg_fastai.report import (
     unlike,
 )
 from vlg_fastai.report.gradcam import Explainer
-from vlg_fastai.report.stored import Given, held_out
-from vlg_fastai.runs import SPLIT, read_csv
-from vlg_fastai.unseen.scene import Scene, UnavailableError
+from vlg_fastai.report.inputs import ReportInputs
+from vlg_fastai.runs.predictions import held_out
+from vlg_fastai.unseen.features import RunFeatures, UnavailableError
 
 REPORTS = {
     "confusion": confusion, "top_losses": losses, "gradcam": examples, "reliability": reliability,
@@ -58,20 +58,22 @@ def interpret_one(cfg, run, machine):
     explainer = explain(cfg, run, machine) if needed else None
     files = examples.report_images(cfg.images, run.reports, explainer) if cfg.images else []
     if names:
-        scene, lacking = surroundings(cfg, run, machine, names)
+        run_features, lacking = surroundings(cfg, run, machine, names)
         held = held_out(run) if set(names) - WITH_TEST else None
-        given = Given(held, run.reports, of_run(cfg, run), explainer, scene, run, lacking)
+        inputs = ReportInputs(
+            held, run.reports, of_run(cfg, run), explainer, run_features, run, lacking
+        )
         for name in names:
-            files += made(cfg, name, given)
+            files += made(cfg, name, inputs)
     for path in files:
         say(f"written: {path}")
     return files
 
 
-def made(cfg, name, given):
+def made(cfg, name, inputs):
     "Files of the report `name`; where nobody asked for it, what it lacks is a line."
     try:
-        return REPORTS[name].report(given, count(cfg, name))
+        return REPORTS[name].write(inputs, count(cfg, name))
     except UserError as error:
         if asked_for(cfg, name):
             raise
@@ -81,9 +83,8 @@ def made(cfg, name, given):
 
 def explain(cfg, run, machine):
     "The Explainer of `run`, with what the cache holds of its photos."
-    photos = read_csv(run.path / SPLIT)
-    photos["path"] = [of_run(cfg, run) / file for file in photos["file"]]
-    return Explainer.of(run, machine, photos, Store.of(cfg))
+    photos = listing.of_run(run, of_run(cfg, run))
+    return Explainer.of_run(run, machine, photos, Store.asked_for(cfg))
 
 
 def surroundings(cfg, run, machine, names):
@@ -92,14 +93,14 @@ def surroundings(cfg, run, machine, names):
     if not needed and "page" not in names:
         return None, ""
     try:
-        scene = Scene.of(run, cfg, asked(cfg, run, needed), machine)
+        run_features = RunFeatures.of_run(run, cfg, asked(cfg, run, needed), machine)
         if needed:
-            scene.evidence  # noqa: B018  it may turn out that there are too few photos
+            run_features.evidence  # noqa: B018  it may turn out that there are too few photos
     except UnavailableError as reason:
         if needed:
             raise UserError(f"--unlike, --map: {reason}") from None
         return None, str(reason)
-    return scene, ""
+    return run_features, ""
 
 
 def asked(cfg, run, needed):
@@ -108,7 +109,7 @@ def asked(cfg, run, needed):
     if folder is None:
         return pd.DataFrame(columns=["file", "path", "content"])
     photos = scan.scan_files(folder)
-    scan.report_broken(photos)
+    scan.say_broken(photos)
     return photos[photos["problem"].isna()].reset_index(drop=True)
 
 

@@ -4,23 +4,23 @@ import numpy as np
 import pandas as pd
 
 from vlg_fastai.console import say
-from vlg_fastai.data import sheet
-from vlg_fastai.runs import write_csv
+from vlg_fastai.pages import sheet
+from vlg_fastai.runs.files import write_csv
 
 MOST = 24  # photos where no number is given
 
 
-def report(given, count):
+def write(inputs, count):
     """Write top_losses.png and top_losses.csv with the `count` worst photos; their paths.
 
     Each photo stands beside the Grad-CAM of what the model said and of what its label says.
     """
-    held, data = given.held, given.data
+    held, data = inputs.held, inputs.data
     rows, table = worst(held, count)
-    picture, listing = (given.folder / f"top_losses.{kind}" for kind in ("png", "csv"))
+    picture, listing = (inputs.folder / f"top_losses.{kind}" for kind in ("png", "csv"))
     write_csv(listing, table)
-    paths = [data / file for file in table["file"]]
-    explained = given.explainer(paths, np.stack([held.guess[rows], held.y[rows]], axis=1))
+    paths = inputs.photos(table["file"])
+    explained = inputs.explainer(paths, np.stack([held.guess[rows], held.y[rows]], axis=1))
     say_missing(explained, data)
     cells = [cell(*pair) for pair in zip(table.itertuples(), paths, explained, strict=True)]
     title = "photo | what speaks for the model's answer | what speaks for the label"

@@ -10,34 +10,40 @@ from sklearn.manifold import TSNE
 
 from vlg_fastai.console import drawable, say
 from vlg_fastai.data.neighbours import unit
-from vlg_fastai.runs import replacing, write_csv
+from vlg_fastai.runs.files import replacing, write_csv
 
 MOST = 3_000  # photos of each side
 AXES, PERPLEXITY = 50, 30  # principal components that are laid out; neighbours that count
 SHORT = 18  # characters of a class name
 
 
-def report(given, count):
+def write(inputs, count):
     "Write map.png and map.csv with at most `count` photos of each side; their paths."
-    scene = given.scene
-    rng = np.random.default_rng(scene.seed)
-    sides = [np.sort(rng.permutation(len(x))[:count]) for x in (scene.labelled.x, scene.test)]
-    x = np.concatenate([scene.labelled.x[sides[0]], scene.test[sides[1]]])
+    run_features = inputs.run_features
+    rng = np.random.default_rng(run_features.seed)
+    sides = [
+        np.sort(rng.permutation(len(x))[:count])
+        for x in (run_features.labelled.x, run_features.test)
+    ]
+    x = np.concatenate([run_features.labelled.x[sides[0]], run_features.test[sides[1]]])
     say(f"laying out {len(x)} photos")
-    places = lay_out(unit(x), scene.seed)
-    unlike = scene.evidence.test[sides[1], 0] < scene.evidence.threshold()
+    places = lay_out(unit(x), run_features.seed)
+    unlike = run_features.evidence.test[sides[1], 0] < run_features.evidence.threshold()
     table = pd.DataFrame(
         {
-            "file": [*scene.shown["file"].iloc[sides[0]], *scene.asked["file"].iloc[sides[1]]],
+            "file": [
+                *run_features.shown["file"].iloc[sides[0]],
+                *run_features.asked["file"].iloc[sides[1]],
+            ],
             "side": ["train"] * len(sides[0]) + ["test"] * len(sides[1]),
-            "label": [*scene.shown["label"].iloc[sides[0]], *np.where(unlike, "unlike", "")],
+            "label": [*run_features.shown["label"].iloc[sides[0]], *np.where(unlike, "unlike", "")],
             "x": places[:, 0],
             "y": places[:, 1],
         }
     )
-    write_csv(given.folder / "map.csv", table)
-    draw(table, given.folder / "map.png")
-    return [given.folder / "map.png", given.folder / "map.csv"]
+    write_csv(inputs.folder / "map.csv", table)
+    draw(table, inputs.folder / "map.png")
+    return [inputs.folder / "map.png", inputs.folder / "map.csv"]
 
 
 def lay_out(x, seed=0):

@@ -6,60 +6,63 @@ from dataclasses import fields
 import pandas as pd
 from sklearn.metrics import confusion_matrix
 
-from vlg_fastai import page
 from vlg_fastai.cli import as_json
 from vlg_fastai.config import TrainConfig
 from vlg_fastai.console import drawable, say
-from vlg_fastai.report import cards, charts, confusion, gallery, headline, losses, reliability
-from vlg_fastai.report.album import Album
+from vlg_fastai.pages import charts, page
+from vlg_fastai.pages.album import Album
+from vlg_fastai.report import cards, confusion, gallery, headline, losses, reliability
 from vlg_fastai.report.around import READINGS, Around
-from vlg_fastai.runs import HISTORY, SPLIT, read_csv
+from vlg_fastai.runs.files import read_csv
+from vlg_fastai.runs.run import HISTORY, SPLIT
 from vlg_fastai.unseen.folds import UnavailableError
 
 MOST = losses.MOST  # photos with the worst loss
 PAIRS = 12  # confused pairs that have a button
 
 
-def report(given, count):
+def write(inputs, count):
     "Write index.html; its path."
-    album, (around, lacking) = Album(), surroundings(given)
-    forecast = headline.expected(given)
-    counts = confusion_matrix(given.held.y, given.held.guess, labels=range(len(given.held.classes)))
-    names = list(map(drawable, given.held.classes))
+    album, (around, lacking) = Album(), surroundings(inputs)
+    forecast = headline.expected(inputs)
+    counts = confusion_matrix(
+        inputs.held.y, inputs.held.guess, labels=range(len(inputs.held.classes))
+    )
+    names = list(map(drawable, inputs.held.classes))
     values = {
-        "run": given.run.path.name,
-        "path": drawable(given.run.path),
-        "facts": given.run.facts,
-        "candidates": headline.contest(given.run),
-        "figures": headline.figures(given.run, given.held, forecast),
+        "run": inputs.run.path.name,
+        "path": drawable(inputs.run.path),
+        "facts": inputs.run.facts,
+        "candidates": headline.contest(inputs.run),
+        "figures": headline.figures(inputs.run, inputs.held, forecast),
         "expected": forecast,
-        "charts": drawn(given, counts, names, forecast),
+        "charts": drawn(inputs, counts, names, forecast),
         "orders": charts.orders(counts, names),
         "classes": names,
         "matrix": len(charts.drawn(counts)),
         "pairs": confusion.confused_pairs(counts, names).head(PAIRS).to_dict("records"),
-        "per_class": per_class(given, counts),
-        "said": gallery.test_said(given)["category"].map(drawable).value_counts().to_dict(),
-        "cards": cards.cards(given, count, album, around),
+        "per_class": per_class(inputs, counts),
+        "said": gallery.test_said(inputs)["category"].map(drawable).value_counts().to_dict(),
+        "cards": cards.cards(inputs, count, album, around),
         "readings": READINGS,
         "lacking": lacking,
-        "cells": gallery.cells(given, album),
-        "gallery": gallery.classes(given, album),
-        "config": configuration(given.run),
+        "cells": gallery.cells(inputs, album),
+        "gallery": gallery.classes(inputs, album),
+        "config": configuration(inputs.run),
         "pictures": album.pictures(),
         "left_out": len(album.left_out),
     }  # fmt: skip
     values["found"] = Counter(card["reading"] for card in values["cards"])
     if album.left_out:
         say(f"the page shows {album.most} pictures; {len(album.left_out)} more are left out")
-    return [page.write(given.folder / "index.html", "run.html", **values)]
+    return [page.write(inputs.folder / "index.html", "run.html", **values)]
 
 
-def surroundings(given):
+def surroundings(inputs):
     "(what lies around held-out photos, ''), or (None, why the labelled photos cannot tell)."
-    if given.scene is None:
-        return None, given.lacking
-    around = Around(given.scene)
+    if inputs.run_features is None:
+        return None, inputs.lacking
+    around = Around(inputs.run_features)
     try:
         around.rank  # noqa: B018  it may turn out that there are too few photos
     except UnavailableError as reason:
@@ -67,24 +70,24 @@ def surroundings(given):
     return around, ""
 
 
-def drawn(given, counts, names, forecast):
+def drawn(inputs, counts, names, forecast):
     "{name: chart} of what there is to draw."
-    held, facts = given.held, given.run.facts
+    held, facts = inputs.held, inputs.run.facts
     table = reliability.binned(held.probs.max(1), held.right, reliability.MOST, held.groups)
     found = {"confusion": charts.confusion(counts, names),
              "reliability": charts.reliability(table)}  # fmt: skip
-    if (given.run.path / HISTORY).exists():
-        history = read_csv(given.run.path / HISTORY).apply(pd.to_numeric, errors="coerce")
-        found["curves"] = charts.curves(history, facts["best_epoch"])
+    if (inputs.run.path / HISTORY).exists():
+        history = read_csv(inputs.run.path / HISTORY).apply(pd.to_numeric, errors="coerce")
+        found["curves"] = charts.curves(history, facts.best_epoch)
     if forecast.rows:
-        found["likeness"] = charts.likeness(given.scene.evidence)
+        found["likeness"] = charts.likeness(inputs.run_features.evidence)
     return found
 
 
-def per_class(given, counts):
+def per_class(inputs, counts):
     "One dict a class: precision, recall, F1, photos, and what it is most often taken for."
-    held, rows = given.held, []
-    split = read_csv(given.run.path / SPLIT)
+    held, rows = inputs.held, []
+    split = read_csv(inputs.run.path / SPLIT)
     taught = split.loc[split["split"] == "train", "label"].value_counts()
     for k, row in enumerate(confusion.per_class(held).to_dict("records")):
         others = counts[k].copy()

@@ -6,18 +6,18 @@ from matplotlib.figure import Figure
 
 from vlg_fastai.model.intervals import interval
 from vlg_fastai.model.scores import ece
-from vlg_fastai.runs import replacing, write_csv
+from vlg_fastai.runs.files import replacing, write_csv
 
 MOST = 10  # bins of confidence
 COLUMNS = ["from", "to", "photos", "confidence", "accuracy", "low", "high"]
 BLUE, GREY = "#0072B2", "#8c8c8c"
 
 
-def report(given, count):
+def write(inputs, count):
     "Write reliability.png and reliability.csv: accuracy by confidence, in bins; their paths."
-    held = given.held
+    held = inputs.held
     table = binned(held.probs.max(1), held.right, count, held.groups)
-    picture, listing = (given.folder / f"reliability.{kind}" for kind in ("png", "csv"))
+    picture, listing = (inputs.folder / f"reliability.{kind}" for kind in ("png", "csv"))
     write_csv(listing, table)
     draw(table, len(held.y), ece(held.probs, held.y), picture)
     return [picture, listing]

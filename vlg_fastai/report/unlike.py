@@ -5,9 +5,9 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from vlg_fastai.console import drawable
-from vlg_fastai.data import sheet
 from vlg_fastai.data.neighbours import unit
-from vlg_fastai.runs import replacing, write_csv
+from vlg_fastai.pages import sheet
+from vlg_fastai.runs.files import replacing, write_csv
 from vlg_fastai.unseen.folds import SCORES
 
 MOST = 18  # photos where no number is given
@@ -21,14 +21,16 @@ WORDS = {
 SIDES = (("#0072B2", "-"), ("#D55E00", "--"), ("#222222", "-"))  # known, held-out classes, test
 
 
-def report(given, count):
+def write(inputs, count):
     "Write unlike.png (histograms), unlike_photos.png and unlike.csv; their paths."
-    scene, folder = given.scene, given.folder
+    run_features, folder = inputs.run_features, inputs.folder
     histograms, pictures = folder / "unlike.png", folder / "unlike_photos.png"
-    draw(scene.evidence, histograms)
-    table, nearest = most_unlike(scene, min(count, LARGEST))
+    draw(run_features.evidence, histograms)
+    table, nearest = most_unlike(run_features, min(count, LARGEST))
     write_csv(folder / "unlike.csv", table)
-    cells = [cell(scene, row, near) for row, near in zip(table.itertuples(), nearest, strict=True)]
+    cells = [
+        cell(run_features, row, near) for row, near in zip(table.itertuples(), nearest, strict=True)
+    ]
     sheet.draw(cells, pictures, title="the most unlike test photos | nearest training photos")
     return [histograms, pictures, folder / "unlike.csv"]
 
@@ -60,21 +62,21 @@ def draw(evidence, path):
         figure.savefig(beside)
 
 
-def most_unlike(scene, count):
+def most_unlike(run_features, count):
     "(table of the `count` least likely test photos, rows (count, NEAREST) of labelled photos)."
-    likeness, certainty = scene.evidence.test.T
+    likeness, certainty = run_features.evidence.test.T
     worst = np.argsort(likeness, kind="stable")[:count]
-    near = unit(scene.test[worst]) @ unit(scene.labelled.x).T
-    order, groups = np.argsort(-near, axis=1, kind="stable"), scene.labelled.groups
+    near = unit(run_features.test[worst]) @ unit(run_features.labelled.x).T
+    order, groups = np.argsort(-near, axis=1, kind="stable"), run_features.labelled.groups
     nearest = np.stack([different(row, groups) for row in order])
-    labels = scene.shown["label"].to_numpy()[nearest]
+    labels = run_features.shown["label"].to_numpy()[nearest]
     table = pd.DataFrame(
         {
-            "file": scene.asked["file"].to_numpy()[worst],
+            "file": run_features.asked["file"].to_numpy()[worst],
             "likeness": likeness[worst],
             "certainty": certainty[worst],
             "nearest": [", ".join(row) for row in labels],
-            "path": scene.asked["path"].to_numpy()[worst],
+            "path": run_features.asked["path"].to_numpy()[worst],
         }
     )
     return table, nearest
@@ -87,8 +89,8 @@ def different(rows, groups):
     return np.resize(few[first], NEAREST)
 
 
-def cell(scene, row, nearest):
+def cell(run_features, row, nearest):
     "The test photo beside its nearest training photos."
-    photos = [row.path, *scene.shown["path"].iloc[nearest]]
+    photos = [row.path, *run_features.shown["path"].iloc[nearest]]
     lines = [row.file, f"likeness {row.likeness:.1f}", f"nearest: {drawable(row.nearest)}"]
     return sheet.Cell([sheet.thumbnail(path) for path in photos], lines)

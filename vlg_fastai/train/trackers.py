@@ -84,7 +84,7 @@ def tracked(cfg, run, learn):
 
 
 def _figures(facts):
-    return {key: facts[key] for key in FIGURES if facts[key] is not None}
+    return {key: v for key in FIGURES if (v := getattr(facts, key)) is not None}
 
 
 def _simple(value):

@@ -10,12 +10,12 @@ import torch
 from scipy.special import softmax
 
 from vlg_fastai.config import UserError
-from vlg_fastai.data.loaders import View
 from vlg_fastai.data.neighbours import unit
+from vlg_fastai.data.view import View
 from vlg_fastai.model import sources
-from vlg_fastai.model.features import Frozen
+from vlg_fastai.model.features import FeatureExtractor
 from vlg_fastai.model.inference import fit_temperature
-from vlg_fastai.unseen.scene import UnavailableError
+from vlg_fastai.unseen.features import UnavailableError
 
 DEFAULT = "ViT-B-32/datacomp_xl_s13b_b90k"  # open weights, 69.2 % of ImageNet without training
 HUB = "laion/CLIP-ViT-B-32-DataComp.XL-s13B-b90K"  # where they are: asked before open_clip loads
@@ -56,7 +56,7 @@ class ClipExpert:
 
 
 @dataclass(frozen=True)
-class Tower(Frozen):
+class Tower(FeatureExtractor):
     "The image side of a CLIP as a frozen net: embeddings instead of features, kept in the store."
 
     @property
@@ -77,7 +77,7 @@ def check(asked):
     _chosen(asked)
 
 
-def expert(scene, names, asked):
+def expert(run_features, names, asked):
     "The ClipExpert for `names`; a UserError where the user `asked` for this one in vain."
     if find_spec("open_clip") is None:
         raise UnavailableError("pip install -r requirements-clip.txt")
@@ -86,11 +86,11 @@ def expert(scene, names, asked):
             f"the weights of {DEFAULT} are not in the hub's cache, nor is the hub"
         )
     arch, tag = _chosen(asked or DEFAULT)
-    model, tokenizer = _loaded(arch, tag, scene.frozen.machine)
-    shown, test = _embedded(model, scene)
-    texts = _texts(model, tokenizer, names, scene.frozen.machine)
+    model, tokenizer = _loaded(arch, tag, run_features.extractor.machine)
+    shown, test = _embedded(model, run_features)
+    texts = _texts(model, tokenizer, names, run_features.extractor.machine)
     scale = float(model.logit_scale.detach().exp())
-    return ClipExpert.of(shown, test, texts, scene.labelled, f"CLIP {arch}/{tag}", scale)
+    return ClipExpert.of(shown, test, texts, run_features.labelled, f"CLIP {arch}/{tag}", scale)
 
 
 def _chosen(asked):
@@ -139,18 +139,20 @@ def _loaded(arch, tag, machine):
     return model.eval(), tokenizer
 
 
-def _embedded(model, scene):
+def _embedded(model, run_features):
     "Embeddings of length one of the labelled photos without doubt (others are 0), and of the test."
     facts = model.visual.preprocess_cfg
     size = facts["size"] if isinstance(facts["size"], int) else facts["size"][0]
     view = View(size, tuple(facts["mean"]), tuple(facts["std"]), facts["interpolation"], 1.0)
-    frozen = scene.frozen
-    tower = Tower(model.visual, view, frozen.machine, frozen.store)
-    sound = scene.labelled.sound
-    if tower.lost(scene.shown.iloc[sound]):
+    extractor = run_features.extractor
+    tower = Tower(model.visual, view, extractor.machine, extractor.store)
+    sound = run_features.labelled.sound
+    if tower.lost(run_features.shown.iloc[sound]):
         raise UnavailableError("the run's photos are not there any more; see --data")
-    found = [unit(tower.features(side)) for side in (scene.shown.iloc[sound], scene.asked)]
-    shown = np.zeros((len(scene.shown), found[1].shape[1]), np.float32)
+    found = [
+        unit(tower.features(side)) for side in (run_features.shown.iloc[sound], run_features.asked)
+    ]
+    shown = np.zeros((len(run_features.shown), found[1].shape[1]), np.float32)
     shown[sound] = found[0]
     return shown, found[1]
 

@@ -10,7 +10,7 @@ from vlg_fastai.console import say
 from vlg_fastai.data.store import Store
 from vlg_fastai.unseen import attributes, clip, imagenet
 from vlg_fastai.unseen.attributes import AttributesExpert
-from vlg_fastai.unseen.scene import UnavailableError
+from vlg_fastai.unseen.features import UnavailableError
 
 WAYS = (
     "pip install -r requirements-clip.txt (CLIP, with weights of the hub or --clip NAME/FILE),"
@@ -29,12 +29,12 @@ def check(cfg, names):
         clip.check(cfg.clip)
 
 
-def find(cfg, scene, names):
+def find(cfg, run_features, names):
     "CLIP, the table of attributes, or ImageNet's names; what an option asks for goes first."
     makers = {
-        "clip": lambda: clip.expert(scene, names, cfg.clip),
-        "attributes": lambda: _by_attributes(cfg, scene, names),
-        "text_encoder": lambda: imagenet.expert(scene, names, cfg.text_encoder),
+        "clip": lambda: clip.expert(run_features, names, cfg.clip),
+        "attributes": lambda: _by_attributes(cfg, run_features, names),
+        "text_encoder": lambda: imagenet.expert(run_features, names, cfg.text_encoder),
     }
     asked = [name for name in makers if getattr(cfg, name)]
     reasons = []
@@ -51,7 +51,9 @@ def find(cfg, scene, names):
     raise UserError(f"--unseen: nothing here knows names ({'; '.join(reasons)}). Ways: {WAYS}")
 
 
-def _by_attributes(cfg, scene, names):
+def _by_attributes(cfg, run_features, names):
     if cfg.attributes is None:
         raise UnavailableError("no --attributes")
-    return AttributesExpert.of(scene.labelled, scene.test, scene.evidence, names, cfg.attributes)
+    return AttributesExpert.of(
+        run_features.labelled, run_features.test, run_features.evidence, names, cfg.attributes
+    )

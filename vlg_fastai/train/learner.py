@@ -1,4 +1,4 @@
-"""DataLoaders and config in, fastai Learner out; and the fit that the config asks for."""
+"""Photos and config in, fastai Learner out; and the learning rates of its parts."""
 
 import random
 import tempfile
@@ -7,35 +7,55 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from fastai.callback.mixup import CutMix, MixUp
 from fastai.callback.progress import ProgressCallback
 from fastai.callback.schedule import valley
 from fastai.losses import LabelSmoothingCrossEntropy
 from fastai.metrics import accuracy
 from fastai.optimizer import Adam
+from fastai.torch_core import set_seed
 from fastai.vision.learner import vision_learner
 from timm.models import group_parameters
 from torch import nn
 
-from vlg_fastai.config import UserError
-from vlg_fastai.console import bar, say
-from vlg_fastai.model import backbone, precision
-from vlg_fastai.model.callbacks import (
-    PEAK,
-    Accumulate,
-    BestWeights,
-    CalibratedNLL,
-    History,
-    MovingAverage,
-    Progress,
-    StopCleanly,
-    StopOnNaN,
-)
+from vlg_fastai.console import say
+from vlg_fastai.data import loaders
+from vlg_fastai.data.augment import MIN_SCALE, finest
+from vlg_fastai.machine import precision
+from vlg_fastai.model import backbone
 from vlg_fastai.model.head import assemble
+from vlg_fastai.train.callbacks import CalibratedNLL
 
 BODY_SHARE = 1 / 20  # the backbone's learning rate over the head's: 1e-4 beside 2e-3
-COMPILER = "inductor"
 LOWEST_LR, HIGHEST_LR = 1e-5, 1e-1  # what the finder may suggest
+
+
+def learner_for(prepared, source):
+    "The Learner of a run, every random number drawn from the seed; None for one without epochs."
+    cfg = prepared.cfg
+    if not cfg.epochs:
+        return None
+    set_seed(cfg.seed, reproducible=True)  # before the loaders: they draw a seed when made
+    state = trained_state(prepared, source)
+    return build(batches(prepared, cfg), source, state, cfg, prepared.machine)
+
+
+def batches(prepared, cfg):
+    "The DataLoaders of a run's photos; crops of varied size are cut from finer pixels."
+    spec, smallest, pixels = prepared.spec, MIN_SCALE.get(cfg.aug), prepared.pixels
+    if smallest:
+        detail = finest(smallest)
+        pixels = spec.view.pixels(prepared.table, prepared.store, detail=detail)
+    machine = prepared.machine
+    return loaders.build(prepared.table, spec.classes, spec.view, pixels, machine, cfg)
+
+
+def trained_state(prepared, source):
+    "The tensors that fine-tuning starts from; None for a backbone that knows nothing."
+    if source.kind == "nothing":
+        return None
+    extractor = prepared.extractor
+    net = extractor.net if extractor else backbone.trained(source, prepared.cfg.size)
+    return net.state_dict()
 
 
 def build(dls, source, trained, cfg, machine):
@@ -73,50 +93,6 @@ def build(dls, source, trained, cfg, machine):
     return learn
 
 
-def fit(learn, cfg, path, steps=1):
-    """Fit as `cfg` asks, write history.csv to `path` and leave the best weights in `learn.model`.
-
-    steps: batches that are accumulated to one step of the optimizer.
-
-    Returns a dict: status (finished or interrupted), lr, lr_body, best_epoch, epochs and the
-    median of photos_per_second (None without a finished epoch).
-    """
-    lr = find_lr(learn) if cfg.lr == "find" else cfg.lr
-    lr_body = cfg.lr_body or lr * (BODY_SHARE if cfg.pretrained else 1)
-    if cfg.compile:
-        learn.model.compile(backend=COMPILER)
-    best, stop, nan = BestWeights(cfg.patience), StopCleanly(), StopOnNaN()
-    history = History(path)
-    with bar() as live:
-        progress = Progress(live, cfg.freeze_epochs + cfg.epochs)
-        cbs = [history, best, progress, stop, nan, *extras(learn, cfg, steps)]
-        try:
-            _fit_phases(learn, cfg, (lr_body, lr), cbs)
-        except RuntimeError:  # a polite kill of all processes also ends those that read photos
-            if not stop.over:
-                raise
-        finally:
-            stop.after_fit()
-    _check_divergence(nan, best, lr)
-    best.restore(learn.model)
-    return {
-        "status": "interrupted" if stop.over else "finished",
-        **{"lr": lr, "lr_body": lr_body, "best_epoch": best.epoch_of_best},
-        **{"epochs": len(history.rows), "photos_per_second": history.speed},
-    }
-
-
-def _fit_phases(learn, cfg, lr, cbs):
-    "The frozen epochs, if any, then the others; a fit that was told to stop is the last."
-    if cfg.freeze_epochs:
-        learn.freeze()
-        learn.fit_one_cycle(cfg.freeze_epochs, lr[1], pct_start=PEAK, cbs=cbs)
-        learn.unfreeze()
-    if not any(getattr(cb, "over", False) for cb in cbs):
-        rates = stage_rates(*lr, cfg.layer_decay, len(learn.splitter(learn.model)))
-        learn.fit_one_cycle(cfg.epochs, rates, pct_start=PEAK, cbs=cbs)
-
-
 def by_stage(model):
     "Parameters of [Backbone, head] in groups: the stages of the net as timm names them, the head."
     net, head = model[0].net, model[1]
@@ -130,19 +106,10 @@ def stage_rates(lr_body, lr, decay, groups):
     return [lr_body * decay**depth for depth in reversed(range(groups - 1))] + [lr]
 
 
-def extras(learn, cfg, steps):
-    "The callbacks that options ask for: MixUp or CutMix, a moving average, accumulation."
-    total = cfg.epochs * len(learn.dls.train)
-    mixing = [kind(alpha) for kind, alpha in ((MixUp, cfg.mixup), (CutMix, cfg.cutmix)) if alpha]
-    averaging = [MovingAverage(total)] if cfg.ema else []
-    return [*mixing, *averaging, *([Accumulate(steps * learn.dls.bs)] if steps > 1 else [])]
-
-
-def _check_divergence(nan, best, lr):
-    if nan.over and best.state is None:
-        raise UserError(f"--lr {lr:g}: training diverged in the first epoch; try a tenth of it")
-    if nan.over:
-        say(f"training diverged: keeping epoch {best.epoch_of_best}; try a lower --lr than {lr:g}")
+def peak_rates(learn, cfg):
+    "(peak learning rate of the backbone, of the head); the finder is run where it is asked for."
+    lr = find_lr(learn) if cfg.lr == "find" else cfg.lr
+    return cfg.lr_body or lr * (BODY_SHARE if cfg.pretrained else 1), lr
 
 
 def find_lr(learn):

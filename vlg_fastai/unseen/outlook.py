@@ -5,12 +5,13 @@ from functools import cached_property
 
 import numpy as np
 
-from vlg_fastai import runs
 from vlg_fastai.config import UserError
 from vlg_fastai.console import say, show
+from vlg_fastai.runs.files import read_csv
+from vlg_fastai.runs.run import VALID
 from vlg_fastai.unseen import gap, shift
+from vlg_fastai.unseen.features import RunFeatures, UnavailableError
 from vlg_fastai.unseen.forecast import FEW, forecast
-from vlg_fastai.unseen.scene import Scene, UnavailableError
 
 NAMED = 5  # most shifted photos that are named
 
@@ -19,7 +20,7 @@ NAMED = 5  # most shifted photos that are named
 class Outlook:
     "A Scene and what it tells of the test photos."
 
-    scene: Scene
+    run_features: RunFeatures
     judged: list["Judged"]  # one a run
 
     @property
@@ -35,16 +36,20 @@ class Outlook:
     @cached_property
     def forecast(self):
         "(Forecast, probability (m,) of each test photo to be unlike), or None for too few photos."
-        evidence, labelled = self.scene.evidence, self.scene.labelled
+        evidence, labelled = self.run_features.evidence, self.run_features.labelled
         if len(evidence.test) < FEW:
             return None
         return forecast(evidence, labelled.y, self.accuracy, self.photos, labelled.seed)
 
     @cached_property
     def shift(self):
-        labelled = self.scene.labelled
+        labelled = self.run_features.labelled
         return shift.measure(
-            labelled.x, labelled.groups, self.scene.test, self.scene.kin, labelled.seed
+            labelled.x,
+            labelled.groups,
+            self.run_features.test,
+            self.run_features.kin,
+            labelled.seed,
         )
 
 
@@ -92,34 +97,37 @@ def of(cfg, chosen, photos, means, required):
     machine, store = means
     good = photos[photos["problem"].isna()].reset_index(drop=True)
     try:
-        scene = Scene.of(chosen[0], cfg, good, machine, store)
-        scene.evidence  # noqa: B018  it may turn out that there are too few photos
+        run_features = RunFeatures.of_run(chosen[0], cfg, good, machine, store)
+        run_features.evidence  # noqa: B018  it may turn out that there are too few photos
     except UnavailableError as reason:
         if required:
             raise UserError(f"--run {chosen[0].path}: unseen classes need it: {reason}") from None
         say(f"no forecast of the score: {reason}")
         return None
-    return Outlook(scene, [judge(run, scene) for run in chosen])
+    return Outlook(run_features, [judge(run, run_features) for run in chosen])
 
 
-def judge(run, scene):
+def judge(run, run_features):
     "The `Judged` accuracy of `run` on photos of known classes that it did not see."
-    labelled, evidence = scene.labelled, scene.evidence
-    valid = runs.read_csv(run.path / runs.VALID)
-    classes, place = list(valid.columns[2:]), {f: i for i, f in enumerate(scene.shown["file"])}
+    labelled, evidence = run_features.labelled, run_features.evidence
+    valid = read_csv(run.path / VALID)
+    classes, place = (
+        list(valid.columns[2:]),
+        {f: i for i, f in enumerate(run_features.shown["file"])},
+    )
     valid = valid[valid.iloc[:, 0].isin(place)]
     rows = valid.iloc[:, 0].map(place).to_numpy(int)
     best = valid.iloc[:, 2:].to_numpy(float).argmax(1) if len(valid) else np.zeros(0, int)
     right = np.array(classes, dtype=object)[best] == valid.iloc[:, 1].to_numpy()
-    taught = np.delete(labelled.groups, rows) if run.facts.get("model") != "probe" else []
+    taught = np.delete(labelled.groups, rows) if not run.facts.is_probe else []
     own = ~np.isin(labelled.groups[rows], taught)
     sure = own & ~labelled.doubtful[rows]
-    return Judged(right, own, sure, evidence.right if run.facts.get("model") == "probe" else None)
+    return Judged(right, own, sure, evidence.right if run.facts.is_probe else None)
 
 
 def told(cfg, chosen, view, answer):
     "(answer with p_unseen, facts for forecast.json); says what is expected."
-    evidence = view.scene.evidence
+    evidence = view.run_features.evidence
     facts = {
         "run": chosen[0].path.name,
         "held_out_classes": {score: evidence.auroc(score) for score in ("likeness", "certainty")},
@@ -152,7 +160,7 @@ def _quality(evidence):
 
 
 def _most_shifted(view):
-    return view.scene.asked["file"].iloc[view.shift.most(NAMED)].tolist()
+    return view.run_features.asked["file"].iloc[view.shift.most(NAMED)].tolist()
 
 
 def _shifted(view):

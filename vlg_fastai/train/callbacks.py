@@ -14,7 +14,7 @@ from fastai.learner import Metric
 
 from vlg_fastai.console import Lines, clock, say
 from vlg_fastai.model.inference import fit_temperature, nll
-from vlg_fastai.runs import write_csv
+from vlg_fastai.runs.files import write_csv
 
 HORIZON = 0.05  # share of a fit's steps that a moving average of its weights looks back over
 PEAK = 0.25  # where one-cycle turns: the share of a fit that warms up (fastai's pct_start)

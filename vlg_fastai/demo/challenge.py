@@ -11,15 +11,8 @@ from io import BytesIO
 from PIL import Image, ImageEnhance, ImageFilter
 
 from vlg_fastai.console import say, track
-from vlg_fastai.data.animals import Species, picture
-from vlg_fastai.data.folder import (
-    DEMO_FOLDER,
-    DEMO_MARK,
-    check_apart,
-    choose,
-    layout,
-    written_by,
-)
+from vlg_fastai.data.folder import DEMO_FOLDER, DEMO_MARK, check_apart, choose, layout, written_by
+from vlg_fastai.demo.animals import Species, picture
 
 FEWEST, MOST = 12, 30  # training pictures of a kind: as uneven as real collections are
 TESTS, UNSEEN_SHARE, DEGRADED_SHARE = 160, 0.3, 0.33

@@ -8,34 +8,35 @@ import pandas as pd
 
 from vlg_fastai.config import TrainConfig
 from vlg_fastai.console import say
-from vlg_fastai.data import decisions, demo, scan, split
+from vlg_fastai.data import decisions, scan, split
 from vlg_fastai.data.pixels import Pixels
 from vlg_fastai.data.store import Store
-from vlg_fastai.device import Machine
+from vlg_fastai.demo import challenge
+from vlg_fastai.machine.device import Machine
 from vlg_fastai.model import backbone, bundle
-from vlg_fastai.model.features import Frozen
+from vlg_fastai.model.features import FeatureExtractor
 
 FEW = 8  # classes, and photos of each, that a dry run takes
 
 
 @dataclass(frozen=True)
-class Work:
-    """What a run works on: `table` of the photos in use, `every` file; `frozen` is None where no
-    trained weights are."""
+class Prepared:
+    """What a run's models are made from: `table` of the photos in use, `every` file, how photos are
+    shown; `extractor` is None where there are no trained weights."""
 
     cfg: TrainConfig
     machine: Machine
     store: Store
     every: pd.DataFrame
     table: pd.DataFrame
-    card: bundle.Card
+    spec: bundle.ModelSpec
     pixels: Pixels
-    frozen: Frozen | None
+    extractor: FeatureExtractor | None
 
     @property
     def labels(self):
         "(photos,) number of each photo's label."
-        numbers = {label: i for i, label in enumerate(self.card.classes)}
+        numbers = {label: i for i, label in enumerate(self.spec.classes)}
         return self.table["label"].map(numbers).to_numpy(int)
 
     @property
@@ -49,9 +50,9 @@ class Work:
         return (self.table["split"] == "valid").to_numpy()
 
 
-def photos(cfg, source):
+def settle_and_scan(cfg, source):
     "(cfg with data and arch settled, table of all files, labelled as decided)."
-    layout = demo.layout_of(cfg)
+    layout = challenge.layout_of(cfg)
     if layout.is_demo:
         say(
             f"using the drawn challenge in {layout.root}, with --arch {source.arch}"
@@ -59,9 +60,9 @@ def photos(cfg, source):
         )
     made = decisions.read(decisions.find(cfg.decisions, layout.root))
     scanned = made.replayed(scan.scan_classes(layout, FEW if cfg.dry_run else None))
-    made.report(scanned)
+    made.say(scanned)
     scan.check(scanned)
-    scan.report(scanned[scanned["problem"] != decisions.DROPPED])
+    scan.say_counts(scanned[scanned["problem"] != decisions.DROPPED])
     settled = {"data": layout.root.resolve(), "arch": source.arch}
     if len(made):  # a repeat, and predict, must find them from anywhere
         settled["decisions"] = made.path.resolve()
@@ -70,22 +71,26 @@ def photos(cfg, source):
 
 def prepare(cfg, source, scanned, machine):
     "The Work on the table `scanned`: photos decoded, trained backbone loaded, split drawn."
-    store, view = Store.of(cfg), backbone.view(source.arch, cfg.size, cfg.crop_pct)
+    store, view = Store.asked_for(cfg), backbone.view(source.arch, cfg.size, cfg.crop_pct)
     good = scanned[scanned["problem"].isna()]
     pixels = view.pixels(good, store)
-    frozen = Frozen.of(source, view, machine, store) if uses_features(cfg, source) else None
-    if frozen:  # all of it now: loaders draw random numbers, and a run must not depend on its cache
-        seen = frozen.look(good, pixels, mirrored=cfg.epochs and cfg.warm_start)
+    extractor = (
+        FeatureExtractor.load(source, view, machine, store) if uses_features(cfg, source) else None
+    )
+    if (
+        extractor
+    ):  # all of it now: loaders draw random numbers, and a run must not depend on its cache
+        seen = extractor.look(good, pixels, mirrored=cfg.epochs and cfg.warm_start)
     else:
         seen = np.array([pixels.there(path) for path in good["path"]])
     scanned = scan.without(scanned, good[~seen])
     good = good[seen]
-    x = frozen.features(good, pixels) if frozen else None
+    x = extractor.features(good, pixels) if extractor else None
     every = split.assign(scanned, cfg.valid_pct, cfg.seed, x)
-    split.report(every)
+    split.say_split(every)
     used = every[every["split"] != "unused"].reset_index(drop=True)
-    card = describe(cfg, source, view, used)
-    return Work(cfg, machine, store, every, used, card, pixels, frozen)
+    spec = describe(cfg, source, view, used)
+    return Prepared(cfg, machine, store, every, used, spec, pixels, extractor)
 
 
 def uses_features(cfg, source):
@@ -97,4 +102,4 @@ def describe(cfg, source, view, used):
     "The card of the model to be trained."
     labels = used.loc[used["split"] == "train", "label"]
     shares = labels.value_counts(normalize=True).sort_index()
-    return bundle.Card(source.arch, cfg.head, list(shares.index), view, shares.tolist())
+    return bundle.ModelSpec(source.arch, cfg.head, list(shares.index), view, shares.tolist())

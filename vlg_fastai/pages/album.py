@@ -8,7 +8,7 @@ from PIL import Image
 
 from vlg_fastai.console import track
 from vlg_fastai.data.images import BrokenImageError, quiet_decoders, read_image
-from vlg_fastai.device import cpus
+from vlg_fastai.machine.device import cpus
 
 SIDE = 144  # pixels of a picture's long side: about 4 kB
 QUALITY = 72  # of WebP

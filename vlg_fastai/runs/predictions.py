@@ -2,13 +2,13 @@
 
 from dataclasses import dataclass
 from functools import cached_property
-from pathlib import Path
 
 import numpy as np
 import pandas as pd
 
 from vlg_fastai.config import UserError
-from vlg_fastai.runs import SPLIT, VALID, Run, read_csv
+from vlg_fastai.runs.files import read_csv
+from vlg_fastai.runs.run import SPLIT, VALID
 
 
 @dataclass(frozen=True)
@@ -36,19 +36,6 @@ class HeldOut:
         return -np.log(np.maximum(self.probs[np.arange(len(self.y)), self.y], 1e-12))
 
 
-@dataclass(frozen=True)
-class Given:
-    "What a report is made from: held-out predictions, where to write, the photos, the model."
-
-    held: HeldOut | None
-    folder: Path
-    data: Path
-    explainer: object = None  # a gradcam.Explainer
-    scene: object = None  # an unseen.scene.Scene
-    run: Run | None = None
-    lacking: str = ""  # why there is no scene where the page would have used one
-
-
 def held_out(run):
     "Read valid.csv of `run`; its first two columns are file and label, the others the classes."
     table = read_csv(run.path / VALID, np.float64)
@@ -56,7 +43,7 @@ def held_out(run):
         raise UserError(f"--run {run.path}: it held out no photos, there is nothing to report")
     files = table.iloc[:, 0].to_numpy()
     groups = groups_of(run, files)
-    return HeldOut(files, *answers(run, table), run.facts["classes"], groups)
+    return HeldOut(files, *answers(run, table), run.facts.classes, groups)
 
 
 def groups_of(run, files):
@@ -70,7 +57,7 @@ def groups_of(run, files):
 
 def answers(run, table, kind=np.float64):
     "(labels (n,), probabilities (n, classes) as `kind`) of the valid.csv that `table` holds."
-    classes = run.facts["classes"]
+    classes = run.facts.classes
     y = pd.Index(classes).get_indexer(table.iloc[:, 1])
     try:
         probs = table.iloc[:, 2:].to_numpy(kind)  # a class called like a column of ours is text

@@ -5,7 +5,7 @@ import json
 from jinja2 import Environment, PackageLoader, StrictUndefined, select_autoescape
 from plotly.offline import get_plotlyjs
 
-from vlg_fastai.runs import replacing
+from vlg_fastai.runs.files import replacing
 
 
 def write(path, template, /, **values):
@@ -18,7 +18,7 @@ def write(path, template, /, **values):
 
 def _environment():
     made = Environment(
-        loader=PackageLoader("vlg_fastai", "templates"), undefined=StrictUndefined,
+        loader=PackageLoader("vlg_fastai.pages", "templates"), undefined=StrictUndefined,
         autoescape=select_autoescape(["html"]), trim_blocks=True, lstrip_blocks=True,
     )  # fmt: skip
     # a file name may hold </script>; and text that is no valid UTF-8 stays ASCII

@@ -8,7 +8,7 @@ from PIL import Image, ImageOps
 
 from vlg_fastai.console import drawable
 from vlg_fastai.data.images import BrokenImageError, quiet_decoders, read_image
-from vlg_fastai.runs import replacing
+from vlg_fastai.runs.files import replacing
 
 SIDE = 224  # pixels of a picture on a sheet
 MISSING = (200, 200, 200)

@@ -1,0 +1,83 @@
+"""Folders in, one listing out: every photo is a row (root, file, label, source), whoever brings it.
+
+Class folders and plain folders are the producers so far; a table of labels or photos from elsewhere
+would be others. What comes after it asks no more than the rows.
+"""
+
+from pathlib import Path
+
+import pandas as pd
+
+from vlg_fastai.console import say
+from vlg_fastai.data.folder import SUFFIXES, class_folders, photos
+from vlg_fastai.runs.files import read_csv
+from vlg_fastai.runs.run import SPLIT
+
+# file is relative to root and stays; side: train, valid or test
+COLUMNS = ["root", "file", "label", "source", "side"]
+CLASSES, PLAIN = "class folders", "folder"
+
+
+def place(root, file):
+    "Where a photo lies."
+    return Path(root) / file
+
+
+def located(table, root=None):
+    "`table` with the column path: below its own column root, or below `root` where that is given."
+    roots = table["root"] if root is None else [root] * len(table)
+    return table.assign(path=[place(*pair) for pair in zip(roots, table["file"], strict=True)])
+
+
+def of_classes(layout, most=None):
+    """The labelled photos of `layout`; says what lies there besides.
+
+    most: only so many classes, and only so many photos of each, the first by name.
+    """
+    rows = _of_folders(layout, layout.classes[:most], "train", most)
+    _say_loose(layout.train)
+    if layout.valid:
+        held_out = _of_folders(layout, class_folders(layout.valid)[:most], "valid", most)
+        if not held_out:
+            say(f"{layout.valid}: no class folders with photos; the split is drawn instead")
+        rows += held_out
+    return located(pd.DataFrame(rows, columns=COLUMNS))
+
+
+def of_folder(folder):
+    "Every photo below `folder`, unlabelled."
+    files = [path.relative_to(folder).as_posix() for path in _found(folder)]
+    rows = [(folder, file, "", PLAIN, "test") for file in files]
+    return located(pd.DataFrame(rows, columns=COLUMNS))
+
+
+def of_run(run, root):
+    "The photos that `run` was made from, as it stored them, where they lie below `root` now."
+    return located(read_csv(run.path / SPLIT), root)
+
+
+def _of_folders(layout, folders, side, most):
+    rows = []
+    for folder in folders:
+        found = _found(folder)[:most]
+        if not found:
+            say(f"{folder}: no photos, the class is left out")
+        files = [path.relative_to(layout.root).as_posix() for path in found]
+        rows += [(layout.root, file, folder.name, CLASSES, side) for file in files]
+    return rows
+
+
+def _found(folder):
+    "The photos below `folder`; says what else is there."
+    found = photos(folder)
+    if found.others:
+        say(f"{folder}: {found.others} files are not pictures by their suffix and are left out")
+    for path, reason in sorted(found.skipped.items()):
+        say(f"{path}: left out with all that is in it: {reason}")
+    return found.found
+
+
+def _say_loose(folder):
+    loose = sum(p.suffix.lower() in SUFFIXES and p.is_file() for p in folder.iterdir())
+    if loose:
+        say(f"{folder}: {loose} photos lie in no class folder and are left out")

@@ -1,0 +1,34 @@
+"""How a photo becomes the input of a model: the same in training, prediction and reports."""
+
+import math
+from dataclasses import dataclass
+
+from fastai.data.transforms import Normalize
+
+from vlg_fastai.data.augment import Fit, resampling
+from vlg_fastai.data.pixels import Pixels
+
+
+@dataclass(frozen=True)
+class View:
+    "How a photo becomes the model's input: stored with a run, the same in train and predict."
+
+    size: int
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+    interpolation: str
+    crop_pct: float
+
+    def fit(self, min_scale=None):
+        return Fit(self.size, self.crop_pct, self.interpolation, min_scale)
+
+    def pixels(self, photos=None, store=None, now=True, detail=1.0):
+        """How its photos are read: from their files, or decoded once for the table `photos`.
+
+        detail: how many times finer than this view needs.
+        """
+        side = math.ceil(self.size / self.crop_pct * detail)
+        return Pixels.of(photos, side, resampling(self.interpolation), store, now)
+
+    def normalize(self):
+        return Normalize.from_stats(self.mean, self.std)

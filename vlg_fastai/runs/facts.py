@@ -1,0 +1,77 @@
+"""What came of a run: facts.json in, one typed object out, and back."""
+
+from dataclasses import dataclass, field, fields
+
+from vlg_fastai.runs.files import read_json, write_json
+
+FACTS = "facts.json"  # written last: a folder that has it is usable
+PROBE, FINE_TUNED = "probe", "fine-tuned"
+LEFT_OUT = ("probe",)  # facts that a run may lack, and then does not name
+
+
+@dataclass(frozen=True)
+class Facts:
+    """All that facts.json says; None, or empty, where a run has no such thing or is older than it.
+
+    Figures are of the held-out photos and the model that is kept. `view` says how photos are shown
+    to it, `prior` is the share of each of the `classes` in training.
+    """
+
+    status: str | None = None  # finished, interrupted, dry run
+    lr: float | None = None
+    lr_body: float | None = None
+    best_epoch: int | None = None
+    epochs: int = 0
+    photos_per_second: float | None = None  # in training, median of the epochs
+    probe: dict | None = None  # strength and figures out of fold, where there was one
+    model: str = FINE_TUNED  # which candidate is kept; the oldest runs had no choice
+    candidates: list = field(default_factory=list)  # {model, nll, accuracy} of each
+    arch: str | None = None
+    head: str | None = None
+    classes: list = field(default_factory=list)
+    view: dict = field(default_factory=dict)
+    prior: list = field(default_factory=list)
+    temperature: float | None = None
+    accuracy: float | None = None
+    accuracy_interval: tuple | None = None  # 95 %, near-duplicates counted once
+    macro_f1: float | None = None
+    nll_before: float | None = None  # before calibration
+    nll: float | None = None
+    ece_before: float | None = None
+    ece: float | None = None
+    recall: dict = field(default_factory=dict)
+    photos: dict = field(default_factory=dict)  # {"train": number, "valid": number}
+    weights: dict = field(default_factory=dict)  # {"from": kind, "file": name}
+    seconds: float = 0.0
+    device: str | None = None
+    precision: str | None = None
+    workers: int | None = None
+    versions: dict = field(default_factory=dict)
+    platform: str | None = None
+    git: str | None = None
+    command: list = field(default_factory=list)
+
+    @classmethod
+    def read(cls, folder):
+        "The facts in the run folder; UserError where they cannot be read. Unknown ones are left."
+        told = read_json(folder / FACTS)
+        known = {one.name for one in fields(cls)}
+        return cls(**{key: value for key, value in told.items() if key in known})
+
+    def write(self, folder):
+        write_json(folder / FACTS, self.named())
+
+    def named(self):
+        "{name: value} as it is written."
+        told = {one.name: getattr(self, one.name) for one in fields(self)}
+        return {key: v for key, v in told.items() if v is not None or key not in LEFT_OUT}
+
+    @property
+    def is_probe(self):
+        "Whether the model is a linear one on a frozen backbone, fitted on all labelled photos."
+        return self.model == PROBE
+
+    @property
+    def held_out(self):
+        "How many photos are held out."
+        return self.photos.get("valid", 0)

@@ -1,0 +1,84 @@
+"""Tables and JSON of a run in and out of files; each takes its place only when it is whole."""
+
+import csv
+import json
+import math
+import os
+from collections import defaultdict
+from contextlib import contextmanager
+
+from vlg_fastai.config import UserError
+
+TEXT = ("file", "label", "folder", "content", "split", "problem", "Id", "category", "closed_set")
+
+
+@contextmanager
+def replacing(path):
+    """Yield a path beside `path` to write to; it takes `path`'s place only when all went well.
+
+    Not before the disk has it: after a power cut there is the old file or the new one.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    beside = path.with_name(f".{path.stem}.{os.getpid()}.part{path.suffix}")
+    try:
+        yield beside
+        with beside.open("r+b") as file:
+            os.fsync(file.fileno())
+        os.replace(beside, path)
+    finally:
+        beside.unlink(missing_ok=True)
+
+
+def write_json(path, content):
+    "Write `content` as JSON; NaN is written as null, as JSON has none."
+    with replacing(path) as beside:
+        # ASCII with escapes: a file name need not be valid UTF-8, and still reads back equal
+        beside.write_text(json.dumps(_plain(content), indent=1), encoding="ascii")
+
+
+def _plain(value):
+    if isinstance(value, dict):
+        return {str(key): _plain(inner) for key, inner in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(inner) for inner in value]
+    value = value.item() if hasattr(value, "item") else value
+    return None if isinstance(value, float) and math.isnan(value) else value
+
+
+def read_json(path):
+    "The content of a JSON file of a run; a damaged one is the user's to know about."
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise UserError(f"--run {path.parent}: cannot read {path.name} ({error})") from None
+
+
+def write_csv(path, table):
+    "Write a pandas table without its index, floats to seven significant digits."
+    form = {"float_format": "%.7g", "lineterminator": "\n", "errors": "surrogateescape"}
+    with replacing(path) as beside:
+        table.to_csv(beside, index=False, quoting=quoting(table), **form)
+
+
+def quoting(table):
+    "csv's way to quote `table`: sparing, but for a carriage return, which it would leave bare."
+    text = [table.columns, *(c for _, c in table.items() if c.dtype.kind not in "biufc")]
+    returns = any("\r" in str(value) for part in text for value in part)
+    return csv.QUOTE_NONNUMERIC if returns else csv.QUOTE_MINIMAL
+
+
+def read_csv(path, numbers=None):
+    """A table that `write_csv` wrote; text stays text, for a class may be called `nan` or `007`.
+
+    numbers: type of all other columns, which is faster than finding out.
+    """
+    import pandas as pd  # here: the commands look for runs before anything heavy is loaded
+
+    text = dict.fromkeys(TEXT, str)
+    types = defaultdict(lambda: numbers, text) if numbers else text
+    try:
+        return pd.read_csv(
+            path, dtype=types, na_filter=False, low_memory=False, encoding_errors="surrogateescape"
+        )
+    except (OSError, ValueError) as error:
+        raise UserError(f"--run {path.parent}: cannot read {path.name} ({error})") from None

@@ -1,0 +1,66 @@
+"""Numbers, names or paths in, run folders out."""
+
+from pathlib import Path
+
+from vlg_fastai.config import UserError
+from vlg_fastai.console import say
+from vlg_fastai.runs.facts import FACTS
+from vlg_fastai.runs.run import Run, number_of
+
+
+def find(root, names):
+    "The runs that `names` (numbers, names or paths) mean; without names the newest usable one."
+    return [_named(root, name) for name in names] if names else [newest(root)]
+
+
+def finished(root, names, against=None):
+    "(the runs `names`, or all finished ones under `root`; the Run `against` among them, or None)."
+    usable = sorted(_usable(root), key=lambda run: run.number)
+    named = {run.path.resolve(): run for run in (_named(root, name) for name in names)}
+    chosen = list(named.values()) or [run for run in usable if run.done]
+    if not chosen:
+        raise UserError(f"--runs {root}: no finished run in it; train one with `python train.py`")
+    if len(usable) > len(chosen) and not names:
+        say(f"{len(usable) - len(chosen)} interrupted or dry runs are left out; --run takes them")
+    if against is None:
+        return chosen, None
+    reference = _named(root, against)
+    for run in chosen:
+        if run.path.resolve() == reference.path.resolve():
+            return chosen, run
+    return [*chosen, reference], reference
+
+
+def newest(root):
+    "The newest finished run under `root`; without one, the newest interrupted or dry one, said."
+    usable = sorted(_usable(root), key=lambda run: run.number)
+    done = [run for run in usable if run.done]
+    if done:
+        return done[-1]
+    if not usable:
+        raise UserError(f"--runs {root}: no usable run in it; train one with `python train.py`")
+    run = usable[-1]
+    say(f"no finished run in {root}: taking {run.path.name} ({run.facts.status})")
+    return run
+
+
+def _usable(root):
+    return [Run(path.parent) for path in root.glob(f"*/{FACTS}")]
+
+
+def _named(root, name):
+    by_name = [path for path in sorted(root.glob("*")) if path.is_dir() and _answers_to(path, name)]
+    candidates = by_name if by_name else [Path(name)]
+    if len(candidates) > 1:
+        raise UserError(f"--run {name}: means {', '.join(p.name for p in candidates)}; name one")
+    run = Run(candidates[0])
+    if not run.path.is_dir():
+        known = ", ".join(sorted(run.path.name for run in _usable(root))) or "none yet"
+        raise UserError(f"--run {name}: no such run in {root}; usable: {known}")
+    if not (run.path / FACTS).exists():
+        raise UserError(f"--run {name}: {run.path} was not finished; it has no {FACTS}")
+    return run
+
+
+def _answers_to(path, name):
+    return path.name == name or (name.isdigit() and number_of(path) == int(name))

@@ -1,0 +1,94 @@
+"""The run folder: made under a number of its own, its options and facts read once."""
+
+import re
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+from vlg_fastai.config import UserError
+from vlg_fastai.console import say
+from vlg_fastai.runs.facts import Facts
+from vlg_fastai.runs.files import read_json
+
+CONFIG, HISTORY, SPLIT, VALID = "config.json", "history.csv", "split.csv", "valid.csv"
+TEST = "test.csv"  # what predict.py said last of the test photos with this run alone
+OOF = "oof.csv"  # out-of-fold predictions of the probe, of every labelled photo
+
+
+@dataclass(frozen=True)
+class Run:
+    "One run folder; `config` is what was asked, `facts` what came out."
+
+    path: Path
+
+    @cached_property
+    def config(self):
+        return read_json(self.path / CONFIG)
+
+    @cached_property
+    def facts(self):
+        return Facts.read(self.path)
+
+    def check_finished(self):
+        "KeyboardInterrupt for a run that was interrupted, so that a shell stops there as well."
+        if self.facts.status == "interrupted":
+            raise KeyboardInterrupt(
+                f"interrupted; {self.path} holds the best so far: predict.py --run {self.number}"
+            )
+
+    @property
+    def done(self):
+        try:
+            return self.facts.status == "finished"
+        except UserError as error:  # one damaged run is no reason to stop
+            say(f"left out: {error}")
+            return False
+
+    @property
+    def number(self):
+        return number_of(self.path)
+
+    @property
+    def reports(self):
+        folder = self.path / "reports"
+        folder.mkdir(exist_ok=True)
+        return folder
+
+
+def create(root, name):
+    "Make the next numbered run folder under `root`; parallel calls never share a number."
+    root.mkdir(parents=True, exist_ok=True)
+    number = max(_numbers(root), default=0) + 1
+    while not _claimed(root, number, path := root / f"{number:04d}-{safe_name(name)}"):
+        number += 1
+    return Run(path)
+
+
+def _claimed(root, number, path):
+    "Make `path` if nobody has or is taking `number`; the hidden folder is the claim."
+    claim = root / f".{number:04d}"
+    try:
+        claim.mkdir(exist_ok=False)
+    except FileExistsError:
+        return False
+    try:
+        free = number not in _numbers(root)
+        if free:
+            path.mkdir(exist_ok=False)
+        return free
+    finally:
+        claim.rmdir()
+
+
+def _numbers(root):
+    return {number_of(path) for path in root.iterdir()}
+
+
+def safe_name(name):
+    "`name` with everything that a file system may refuse turned into `_`."
+    return re.sub(r"[^\w.+-]+", "_", name).strip("._") or "run"
+
+
+def number_of(path):
+    head = path.name.split("-")[0]
+    return int(head) if head.isdigit() else 0

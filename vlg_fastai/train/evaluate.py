@@ -1,0 +1,32 @@
+"""Candidate in, its calibrated answers on the held-out photos and their figures out."""
+
+import dataclasses
+
+import pandas as pd
+
+from vlg_fastai.model import inference, scores
+from vlg_fastai.model.intervals import interval
+from vlg_fastai.runs.files import write_csv
+from vlg_fastai.runs.run import VALID
+
+
+def evaluate(run, prepared, kept):
+    "(spec with head and temperature, figures) of the candidate that is kept; writes valid.csv."
+    held, z = prepared.held, kept.logits
+    y = prepared.labels[held]
+    temperature = kept.temperature or inference.fit_temperature(z, y)
+    write_predictions(run.path / VALID, prepared, z, temperature, held)
+    before, after = (inference.probabilities(z, t) for t in (1.0, temperature))
+    figures = scores.summary(before, after, y, prepared.spec.classes)
+    likely = interval(after.argmax(1) == y, prepared.groups[held])
+    photos = prepared.table["split"].value_counts().to_dict()
+    spec = dataclasses.replace(prepared.spec, head=kept.head, temperature=temperature)
+    return spec, {**figures, "accuracy_interval": likely, "photos": photos}
+
+
+def write_predictions(path, prepared, z, temperature, rows=slice(None)):
+    "Write file, label and one calibrated probability a class for `rows` of the table."
+    probs = inference.probabilities(z, temperature)
+    table = prepared.table.loc[rows, ["file", "label"]]
+    answers = pd.DataFrame(probs, columns=prepared.spec.classes, index=table.index)
+    write_csv(path, pd.concat([table, answers], axis=1))
