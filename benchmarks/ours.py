@@ -58,7 +58,8 @@ def probe(data, arch, cache):
     "Seconds of each step of a run without epochs."
     from vlg_fastai.machine import device
     from vlg_fastai.model.sources import choose
-    from vlg_fastai.train import finetune, prepare, run
+    from vlg_fastai.runs.run import Run
+    from vlg_fastai.train import candidates, prepare, run
 
     cfg, steps = config(data, arch, cache, epochs=0), {}
     source, machine = choose(arch, None, True), device.prepare(cfg)
@@ -69,9 +70,9 @@ def probe(data, arch, cache):
         steps[name] = time.monotonic() - start
         return made
 
-    cfg, table = step("scan and split", prepare.photos, cfg, source)
+    cfg, table = step("scan and split", prepare.settle_and_scan, cfg, source)
     made = step("decode and features", prepare.prepare, cfg, source, table, machine)
-    step("probe, out of fold and fitted", finetune.probed, made)
+    step("probe, out of fold and fitted", candidates.fit_probe, made, Run(cache))
     folder = step("the whole run again", run.train, cfg, source).path
     return {**steps, "run": str(folder)}
 

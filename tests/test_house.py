@@ -5,6 +5,7 @@ import re
 import subprocess
 import sys
 from pathlib import Path
+from statistics import median
 
 import pytest
 from readme_tables import COMMANDS, README, with_tables
@@ -15,15 +16,15 @@ SCRIPTS = [ROOT / f"{name}.py" for name in ("train", "predict", "interpret", "au
 MODULES = sorted(PACKAGE.rglob("*.py"))
 # what lies lower may not import what lies higher; what shares a number may import each other
 LAYERS = [
-    {"config"}, {"cli", "console"}, {"runs", "environment"}, {"page", "device"}, {"data"},
-    {"model"}, {"unseen"}, {"submission"}, {"train", "predict", "score"}, {"audit"}, {"report"},
-    {"compare"},
+    {"config"}, {"cli", "console"}, {"machine"}, {"runs"}, {"data"}, {"pages", "demo"}, {"model"},
+    {"unseen"}, {"train"}, {"predict"}, {"audit"}, {"report"}, {"compare"},
+    {"commands", "api", "score"},
 ]  # fmt: skip
 LIGHT = [
-    "config", "cli", "console", "runs", "data/folder", "data/images", "data/decisions",
-    "model/sources",
-    "unseen/names",
+    "config", "cli", "console", "commands", "api", "runs/run", "runs/find", "runs/facts",
+    "runs/files", "data/folder", "data/images", "data/decisions", "model/sources", "unseen/names",
 ]  # fmt: skip
+LONGEST, MEDIAN = 30, 7  # lines of a function
 HEAVY = {"torch", "fastai", "timm", "pandas", "matplotlib", "sklearn"}
 
 
@@ -76,13 +77,74 @@ def test_a_script_is_a_signpost_of_twenty_lines(path):
     assert len(path.read_text(encoding="utf-8").splitlines()) <= 20
 
 
+def classes():
+    "{class: modules that define one of that name}."
+    found = {}
+    for path in MODULES:
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.ClassDef):
+                found.setdefault(node.name, []).append(path)
+    return found
+
+
+SUBCLASSED = {"Run"}  # the api's is a run folder with the commands on it
+
+
+def test_no_two_classes_have_the_same_name():
+    assert {name for name, paths in classes().items() if len(paths) > 1} <= SUBCLASSED
+
+
+@pytest.mark.parametrize("path", MODULES, ids=lambda path: path.relative_to(ROOT).as_posix())
+def test_no_room_takes_what_is_made_above_it(path):
+    """An object can come down the stairs without an import; who takes it names it, in an annotation
+    or in a docstring."""
+    own = layer(room(path))
+    if own is None:
+        return
+    text = path.read_text(encoding="utf-8")
+    names = {node.id for node in ast.walk(ast.parse(text)) if isinstance(node, ast.Name)}
+    borrowed = {n.split(".")[-1] for n in imports(path) if not n.startswith("vlg_fastai")}
+    told = re.findall(r"`(\w+)`|\ban? ([A-Z]\w+)", text)
+    words = (names - borrowed) | {word for pair in told for word in pair}
+    homes = {name: paths[0] for name, paths in classes().items() if name not in SUBCLASSED}
+    higher = {name for name, home in homes.items() if (layer(room(home)) or 0) > own}
+    assert not words & higher
+
+
+def functions(text):
+    "(name, lines) of every function in `text`."
+    for node in ast.walk(ast.parse(text)):
+        if isinstance(node, ast.FunctionDef):
+            yield node.name, node.end_lineno - node.lineno + 1
+
+
 @pytest.mark.parametrize("path", MODULES, ids=lambda path: path.relative_to(ROOT).as_posix())
 def test_modules_and_functions_stay_small(path):
     text = path.read_text(encoding="utf-8")
     assert len(text.splitlines()) <= 250
-    for node in ast.walk(ast.parse(text)):
-        if isinstance(node, ast.FunctionDef):
-            assert node.end_lineno - node.lineno < 35, node.name
+    for name, lines in functions(text):
+        assert lines <= LONGEST, name
+
+
+def test_most_functions_are_a_few_lines():
+    lines = [n for path in MODULES for _, n in functions(path.read_text(encoding="utf-8"))]
+    assert median(lines) <= MEDIAN
+
+
+def calls(path, function):
+    "Names of the functions that `function` of the module at `path` calls."
+    tree = ast.parse(path.read_text(encoding="utf-8"))
+    (body,) = [n for n in tree.body if isinstance(n, ast.FunctionDef) and n.name == function]
+    found = [node.func for node in ast.walk(body) if isinstance(node, ast.Call)]
+    return {getattr(call, "id", getattr(call, "attr", None)) for call in found}
+
+
+def test_three_hops_lead_from_the_script_to_the_line_that_trains():
+    script = (ROOT / "train.py").read_text(encoding="utf-8")
+    assert "from vlg_fastai.commands import train as main" in script
+    assert "train" in calls(PACKAGE / "commands.py", "train")  # the first
+    assert "fine_tune" in calls(PACKAGE / "train/run.py", "train")  # the second
+    assert "fit_one_cycle" in calls(PACKAGE / "train/finetune.py", "fine_tune")  # the third
 
 
 @pytest.mark.parametrize("path", MODULES, ids=lambda path: path.relative_to(ROOT).as_posix())

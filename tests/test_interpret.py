@@ -68,7 +68,7 @@ def random_held_out(classes, n=400):
 
 def test_a_matrix_of_forty_classes_is_large_enough_to_read(tmp_path):
     names = [f"class number {i} with $money$ and _lines_" for i in range(40)]
-    confusion.report(ReportInputs(random_held_out(names), tmp_path, tmp_path), 5)
+    confusion.write(ReportInputs(random_held_out(names), tmp_path, tmp_path), 5)
     with Image.open(tmp_path / "confusion.png") as image:
         width, height = image.size
     assert min(width, height) > 40 * 30  # thirty pixels a cell hold a number of three digits
@@ -85,7 +85,7 @@ def test_a_class_without_photos_is_blank_and_not_zero(tmp_path):
 def test_a_photo_that_is_gone_leaves_a_grey_place(tmp_path, capsys):
     held = random_held_out(["a", "b"], 5)
     given = ReportInputs(held, tmp_path, tmp_path, lambda paths, targets: [None] * len(paths))
-    losses.report(given, 5)
+    losses.write(given, 5)
     assert "5 of 5 photos are not in" in capsys.readouterr().out
     assert sheet.thumbnail(tmp_path / "train/0.jpg").getpixel((9, 9)) == sheet.MISSING
     assert (tmp_path / "top_losses.png").stat().st_size > 5000

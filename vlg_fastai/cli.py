@@ -18,14 +18,19 @@ from vlg_fastai.config import EXCLUSIVE, NEEDS, PACKAGES, RECIPES, Is, Limits, U
 NOT_STORED = {"config", "clear_cache"}  # what a repeat must not do again
 
 
-@contextmanager
-def plain_errors():
-    "Show a mistake the user can mend as one line; anything else keeps its traceback."
-    # before torch loads: threads that spin while they wait halve its speed where another program
-    # wants a core as well (lite0, 2 cores, 1 busy: 73-112 photos/s spinning, 145-157 waiting)
+def quiet_start():
+    "Settle what must be settled before torch loads."
+    # threads that spin while they wait halve its speed where another program wants a core as well
+    # (lite0, 2 cores, 1 busy: 73-112 photos/s spinning, 145-157 waiting)
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     # fastai compiles two small functions with torch.jit when it is imported
     warnings.filterwarnings("ignore", ".*torch.jit.script", FutureWarning)
+
+
+@contextmanager
+def plain_errors():
+    "Show a mistake the user can mend as one line; anything else keeps its traceback."
+    quiet_start()
     try:
         yield
     except UserError as error:
@@ -47,20 +52,50 @@ def parse(config_class, argv=None, adapt=None):
     `adapt` takes the config as first read and returns a dict of defaults that suit its data folder.
     """
     argv = sys.argv[1:] if argv is None else list(argv)
-    asked = _read(config_class, argv, {})
+    return _settled(config_class, lambda defaults: _read(config_class, argv, defaults), adapt)
+
+
+def configured(config_class, options, adapt=None):
+    """The same from keywords: `options` over a stored config, over recipe, over `adapt(cfg)`.
+
+    A number or a text may stand for a tuple of one, True for an empty one, text for a path.
+    UserError for an option that is unknown, of another type or out of its limits.
+    """
+    hints = get_type_hints(config_class)
+    given = {
+        key: _checked("options", key, _as_hinted(value, hints.get(key)), hints)
+        for key, value in options.items()
+    }
+    return _settled(config_class, lambda defaults: config_class(**{**defaults, **given}), adapt)
+
+
+def _settled(config_class, read, adapt):
+    "The checked config that `read` makes of defaults, which the config as first read decides."
+    asked = read({})
     stored = stored_config(asked.config, config_class) if getattr(asked, "config", None) else {}
-    first = _read(config_class, argv, stored)
+    first = read(stored)
     defaults = {**(adapt(first) if adapt else {}), **RECIPES.get(getattr(first, "recipe", ""), {})}
     fields = config_class.__dataclass_fields__  # a command need not have all that is adapted
     defaults = {key: value for key, value in defaults.items() if key in fields}
-    cfg = _read(config_class, argv, {**defaults, **stored}) if defaults else first
+    cfg = read({**defaults, **stored}) if defaults else first
     check(cfg)
     return cfg
 
 
+def _as_hinted(value, hint):
+    "`value` as a tuple where one is wanted: --top-losses without a number is an empty one."
+    wants_tuple = any(get_origin(part) is tuple for part in (hint, *get_args(hint)))
+    if not wants_tuple or value is None or isinstance(value, list | tuple):
+        return value
+    if isinstance(value, bool):
+        return () if value else None
+    return (value,)
+
+
 def _read(config_class, argv, defaults):
-    names = {"prog": f"python {Path(sys.argv[0]).name or 'vlg_fastai'}"}
-    return tyro.cli(config_class, args=argv, default=config_class(**defaults), **names)
+    script = Path(sys.argv[0]).name or "vlg_fastai"
+    prog = f"python {script}" if script.endswith(".py") else script
+    return tyro.cli(config_class, args=argv, default=config_class(**defaults), prog=prog)
 
 
 def stored_config(path, config_class):
@@ -75,19 +110,19 @@ def stored_config(path, config_class):
     if not isinstance(stored, dict):
         raise UserError(f"--config {path}: expected an object of options, as train.py writes it")
     hints = get_type_hints(config_class)
-    return {key: _checked(path, key, value, hints) for key, value in stored.items()}
+    return {key: _checked(f"--config {path}", key, v, hints) for key, v in stored.items()}
 
 
-def _checked(path, key, value, hints):
+def _checked(where, key, value, hints):
     if key not in hints:
-        raise UserError(f"--config {path}: unknown option {key!r}; known: {', '.join(hints)}")
+        raise UserError(f"{where}: unknown option {key!r}; known: {', '.join(hints)}")
     kind = hints[key]
     value = tuple(value) if isinstance(value, list) else value
     typed = Path(value) if _means_path(value, kind) else value
     try:
         return check_type(typed, kind if not isinstance(value, bool) or kind is bool else str)
     except TypeCheckError:
-        raise UserError(f"--config {path}: {key} cannot be {value!r}; see --help") from None
+        raise UserError(f"{where}: {key} cannot be {value!r}; see --help") from None
 
 
 def _means_path(value, kind):

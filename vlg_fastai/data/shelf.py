@@ -145,7 +145,7 @@ class Shelf:
             key = row["key"].decode("ascii")
             if len(key) != KEY:
                 raise ValueError(f"{key!r} is no key")
-            self.places[key] = Place(
+            self.places[key] = Slot(
                 numbers, int(row["start"]), shape, int(row["checksum"]), file and Path(file)
             )
 
@@ -170,7 +170,7 @@ class Shelf:
 
 
 @dataclass(frozen=True)
-class Place:
+class Slot:
     "Where an array lies: from `start` on in `numbers`, which are those of `file` if there is one."
 
     numbers: np.ndarray

@@ -11,8 +11,8 @@ from vlg_fastai.data.view import View
 from vlg_fastai.model import backbone
 from vlg_fastai.model.head import HEADS, assemble
 from vlg_fastai.model.sources import Source
-from vlg_fastai.runs.files import replacing
 from vlg_fastai.runs.facts import FACTS
+from vlg_fastai.runs.files import replacing
 
 WEIGHTS = "model.safetensors"
 CHANNELS = 3

@@ -43,18 +43,13 @@ def expected(inputs):
     )  # fmt: skip
 
 
-def contest(run):
-    "Figures of the models that the run could have kept; the oldest runs had no choice."
-    return run.facts.candidates
-
-
 def figures(run, held, forecast):
     "[(name, figure, note)] of a run, the ones to be read first first."
     facts = run.facts
     likely = "{:.3f} to {:.3f}".format(*interval(held.right, held.groups))
     photos = facts.photos
     size = (run.path / WEIGHTS).stat().st_size / 1e6
-    speed, candidates = facts.photos_per_second, [row["model"] for row in contest(run)]
+    speed, candidates = facts.photos_per_second, [row["model"] for row in facts.candidates]
     chosen = f"best of {', '.join(candidates)}" if candidates else "no choice"
     pace = f"{speed:.0f} photos/s" if speed else "without an epoch"
     return [

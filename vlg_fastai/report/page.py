@@ -24,38 +24,57 @@ PAIRS = 12  # confused pairs that have a button
 def write(inputs, count):
     "Write index.html; its path."
     album, (around, lacking) = Album(), surroundings(inputs)
-    forecast = headline.expected(inputs)
-    counts = confusion_matrix(
-        inputs.held.y, inputs.held.guess, labels=range(len(inputs.held.classes))
-    )
-    names = list(map(drawable, inputs.held.classes))
     values = {
-        "run": inputs.run.path.name,
-        "path": drawable(inputs.run.path),
-        "facts": inputs.run.facts,
-        "candidates": headline.contest(inputs.run),
-        "figures": headline.figures(inputs.run, inputs.held, forecast),
-        "expected": forecast,
-        "charts": drawn(inputs, counts, names, forecast),
-        "orders": charts.orders(counts, names),
-        "classes": names,
-        "matrix": len(charts.drawn(counts)),
-        "pairs": confusion.confused_pairs(counts, names).head(PAIRS).to_dict("records"),
-        "per_class": per_class(inputs, counts),
-        "said": gallery.test_said(inputs)["category"].map(drawable).value_counts().to_dict(),
+        **about_the_run(inputs),
+        **about_the_classes(inputs),
         "cards": cards.cards(inputs, count, album, around),
         "readings": READINGS,
         "lacking": lacking,
         "cells": gallery.cells(inputs, album),
         "gallery": gallery.classes(inputs, album),
-        "config": configuration(inputs.run),
         "pictures": album.pictures(),
         "left_out": len(album.left_out),
-    }  # fmt: skip
+    }
     values["found"] = Counter(card["reading"] for card in values["cards"])
     if album.left_out:
         say(f"the page shows {album.most} pictures; {len(album.left_out)} more are left out")
     return [page.write(inputs.folder / "index.html", "run.html", **values)]
+
+
+def about_the_run(inputs):
+    "What the page says of the run as a whole."
+    run, forecast = inputs.run, headline.expected(inputs)
+    return {
+        "run": run.path.name,
+        "path": drawable(run.path),
+        "facts": run.facts,
+        "candidates": run.facts.candidates,
+        "figures": headline.figures(run, inputs.held, forecast),
+        "expected": forecast,
+        "config": configuration(run),
+        "charts": drawn(inputs, forecast),
+    }
+
+
+def about_the_classes(inputs):
+    "What it says of classes and of mistakes between them."
+    counts, names = confused(inputs)
+    said = gallery.test_said(inputs)["category"].map(drawable)
+    return {
+        "orders": charts.orders(counts, names),
+        "classes": names,
+        "matrix": len(charts.drawn(counts)),
+        "pairs": confusion.confused_pairs(counts, names).head(PAIRS).to_dict("records"),
+        "per_class": per_class(inputs, counts),
+        "said": said.value_counts().to_dict(),
+    }
+
+
+def confused(inputs):
+    "((classes, classes) counts of held-out photos, truth by answer; class names as shown)."
+    held = inputs.held
+    counts = confusion_matrix(held.y, held.guess, labels=range(len(held.classes)))
+    return counts, list(map(drawable, held.classes))
 
 
 def surroundings(inputs):
@@ -70,11 +89,11 @@ def surroundings(inputs):
     return around, ""
 
 
-def drawn(inputs, counts, names, forecast):
+def drawn(inputs, forecast):
     "{name: chart} of what there is to draw."
     held, facts = inputs.held, inputs.run.facts
     table = reliability.binned(held.probs.max(1), held.right, reliability.MOST, held.groups)
-    found = {"confusion": charts.confusion(counts, names),
+    found = {"confusion": charts.confusion(*confused(inputs)),
              "reliability": charts.reliability(table)}  # fmt: skip
     if (inputs.run.path / HISTORY).exists():
         history = read_csv(inputs.run.path / HISTORY).apply(pd.to_numeric, errors="coerce")

@@ -28,7 +28,7 @@ DRY = {"epochs": 2, "freeze_epochs": 1}  # the most that a dry run does
 
 
 @dataclass(frozen=True)
-class Fit:
+class FitResult:
     "What came of a fit: finished, interrupted, dry run; without an epoch there are no rates."
 
     status: str
@@ -45,12 +45,12 @@ class Fit:
 def fine_tune(prepared, learn, run, cbs=()):
     """Fit `learn` as the config asks, write history.csv, leave the best weights in its model.
 
-    Returns the `Fit`. Where memory runs out the fit starts again with half the photos at a time and
-    twice the batches a step. cbs: the caller's callbacks, beside those that keep, tell and stop.
+    Returns the `FitResult`. Where memory runs out the fit starts again with half the photos at a
+    time and twice the batches a step. cbs: the caller's callbacks, beside those that keep and stop.
     """
     cfg = shortened(prepared.cfg)
     if learn is None:
-        return Fit(_status(cfg))
+        return FitResult(_status(cfg))
     start, steps = Start.of(learn), 1
     while True:
         with watching(cfg, run.path / HISTORY) as watch:
@@ -65,7 +65,7 @@ def fine_tune(prepared, learn, run, cbs=()):
     watch.settle(learn, lr)
     status = "interrupted" if watch.stop.over else _status(cfg)
     best, speed = watch.best.epoch_of_best, watch.history.speed
-    return Fit(status, lr, lr_body, best, len(watch.history.rows), speed)
+    return FitResult(status, lr, lr_body, best, len(watch.history.rows), speed)
 
 
 def _status(cfg):

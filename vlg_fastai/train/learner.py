@@ -63,20 +63,7 @@ def build(dls, source, trained, cfg, machine):
 
     trained: the state of the backbone to start from, or None for one that knows nothing.
     """
-    with backbone.explained(source, cfg.size):
-        learn = vision_learner(
-            dls,
-            source.arch,
-            custom_head=nn.Identity(),
-            init=None,
-            normalize=False,
-            pretrained=False,
-            loss_func=LabelSmoothingCrossEntropy(cfg.label_smoothing),
-            opt_func=Adam,  # decoupled weight decay: what others call AdamW
-            metrics=[CalibratedNLL(), accuracy],
-            wd=cfg.wd,
-            **backbone.net_options(source.arch, cfg.size),
-        )
+    learn = _without_head(dls, source, cfg)
     net = learn.model[0].model
     if trained is not None:
         net.load_state_dict({key: trained[key] for key in net.state_dict()})
@@ -91,6 +78,24 @@ def build(dls, source, trained, cfg, machine):
     learn.add_cbs(precision.callbacks(machine))
     learn.logger = lambda row: None
     return learn
+
+
+def _without_head(dls, source, cfg):
+    "fastai's own Learner on the untrained net; its head and normalisation are ours to add."
+    with backbone.explained(source, cfg.size):
+        return vision_learner(
+            dls,
+            source.arch,
+            custom_head=nn.Identity(),
+            init=None,
+            normalize=False,
+            pretrained=False,
+            loss_func=LabelSmoothingCrossEntropy(cfg.label_smoothing),
+            opt_func=Adam,  # decoupled weight decay: what others call AdamW
+            metrics=[CalibratedNLL(), accuracy],
+            wd=cfg.wd,
+            **backbone.net_options(source.arch, cfg.size),
+        )
 
 
 def by_stage(model):

@@ -1,0 +1,101 @@
+"""The commands as functions, for notebooks: options are keywords, mistakes are exceptions.
+
+    from vlg_fastai.api import train
+
+    run = train(data="path/to/challenge", epochs=5)
+    run.predict(unseen="names.txt")
+    run.page()
+
+Nothing heavy is imported before a function is called.
+"""
+
+from pathlib import Path
+
+from vlg_fastai.cli import configured, quiet_start
+from vlg_fastai.config import (
+    AuditConfig,
+    CompareConfig,
+    InterpretConfig,
+    PredictConfig,
+    TrainConfig,
+    UserError,
+)
+from vlg_fastai.data.folder import defaults_for, test_of
+from vlg_fastai.model.sources import choose
+from vlg_fastai.runs.find import find, finished
+from vlg_fastai.runs.run import Run as RunFolder
+
+__all__ = ["Run", "UserError", "audit", "compare", "interpret", "predict", "train"]
+
+
+class Run(RunFolder):
+    "A run folder with what one does next: `path`, `config` and `facts`, and the commands on it."
+
+    def predict(self, **options):
+        return predict(run=self, **options)
+
+    def interpret(self, **options):
+        return interpret(run=self, **options)
+
+    def page(self, **options):
+        "The path of the page to look at."
+        return self.interpret(page=True, **options)[0]
+
+
+def train(cbs=(), **options):
+    "Train as `train.py` does with these options; the `Run`. cbs: fastai callbacks for the fit."
+    cfg = configured(TrainConfig, options, adapt=defaults_for)
+    source = choose(cfg.arch, cfg.weights, cfg.pretrained)
+    quiet_start()
+    from vlg_fastai.train.run import train
+
+    return Run(train(cfg, source, cbs).path)
+
+
+def predict(**options):
+    "Predict as `predict.py` does; the path of the submission."
+    cfg = configured(PredictConfig, _named(options))
+    chosen = find(cfg.runs, cfg.run)
+    test = test_of(cfg, chosen[0])
+    quiet_start()
+    from vlg_fastai.predict.run import predict
+
+    return predict(cfg, chosen, test)
+
+
+def interpret(**options):
+    "Draw as `interpret.py` does; the paths of what was written."
+    cfg = configured(InterpretConfig, _named(options))
+    chosen = find(cfg.runs, cfg.run)
+    quiet_start()
+    from vlg_fastai.report.interpret import interpret
+
+    return interpret(cfg, chosen)
+
+
+def audit(**options):
+    "Look at a folder as `audit.py` does; the path of issues.csv."
+    cfg = configured(AuditConfig, options, adapt=defaults_for)
+    source = choose(cfg.arch, cfg.weights, True)
+    quiet_start()
+    from vlg_fastai.audit.run import audit
+
+    return audit(cfg, source)
+
+
+def compare(**options):
+    "Compare as `compare.py` does; the path of the page."
+    cfg = configured(CompareConfig, _named(options))
+    chosen, reference = finished(cfg.runs, cfg.run, cfg.against)
+    from vlg_fastai.compare.run import compare
+
+    return compare(cfg, chosen, reference)
+
+
+def _named(options):
+    "`options` with runs by the path they lie at, whether given as objects, paths or numbers."
+    given = options.get("run", ())
+    runs = given if isinstance(given, list | tuple) else [given]
+    paths = [run.path if isinstance(run, RunFolder) else run for run in runs]
+    names = tuple(str(run.resolve()) if isinstance(run, Path) else str(run) for run in paths)
+    return {**options, "run": names}

@@ -1,0 +1,80 @@
+"""Arguments in, work done out: parse, import what is heavy, call one function."""
+
+import sys
+
+from vlg_fastai.cli import parse, plain_errors
+from vlg_fastai.config import (
+    AuditConfig,
+    CompareConfig,
+    InterpretConfig,
+    PredictConfig,
+    TrainConfig,
+    UserError,
+)
+from vlg_fastai.data.folder import defaults_for, test_of
+from vlg_fastai.model.sources import choose
+from vlg_fastai.runs.find import find, finished
+
+
+def train(argv=None):
+    with plain_errors():
+        cfg = parse(TrainConfig, argv, adapt=defaults_for)
+        source = choose(cfg.arch, cfg.weights, cfg.pretrained)
+        from vlg_fastai.train.run import train  # torch loads here, after what needs none
+
+        train(cfg, source).check_finished()
+
+
+def predict(argv=None):
+    with plain_errors():
+        cfg = parse(PredictConfig, argv)
+        chosen = find(cfg.runs, cfg.run)
+        test = test_of(cfg, chosen[0])
+        from vlg_fastai.predict.run import predict
+
+        predict(cfg, chosen, test)
+
+
+def interpret(argv=None):
+    with plain_errors():
+        cfg = parse(InterpretConfig, argv)
+        chosen = find(cfg.runs, cfg.run)
+        from vlg_fastai.report.interpret import interpret  # pandas and matplotlib load here
+
+        interpret(cfg, chosen)
+
+
+def audit(argv=None):
+    with plain_errors():
+        cfg = parse(AuditConfig, argv, adapt=defaults_for)
+        source = choose(cfg.arch, cfg.weights, True)
+        from vlg_fastai.audit.run import audit
+
+        audit(cfg, source)
+
+
+def compare(argv=None):
+    with plain_errors():
+        cfg = parse(CompareConfig, argv)
+        chosen, reference = finished(cfg.runs, cfg.run, cfg.against)
+        from vlg_fastai.compare.run import compare  # pandas and scipy load here, but no torch
+
+        compare(cfg, chosen, reference)
+
+
+COMMANDS = {
+    "train": train, "predict": predict, "interpret": interpret, "audit": audit, "compare": compare,
+}  # fmt: skip
+
+
+def main(argv=None):
+    "The command `vlg`: `vlg train --epochs 20` is `python train.py --epochs 20`."
+    name, *rest = (sys.argv[1:] if argv is None else argv) or ["--help"]
+    with plain_errors():
+        if name in ("-h", "--help"):
+            print(f"usage: vlg {{{','.join(COMMANDS)}}} [OPTIONS]; vlg NAME --help tells of each")
+            return
+        if name not in COMMANDS:
+            raise UserError(f"vlg {name}: no such command; there are {', '.join(COMMANDS)}")
+    sys.argv = [f"vlg {name}", *rest]  # what --help calls it, and what a run notes down
+    COMMANDS[name](rest)
