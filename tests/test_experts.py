@@ -203,7 +203,7 @@ def test_the_bundled_encoder_knows_what_words_mean(tmp_path):
 def test_an_encoder_that_cannot_be_had_is_told():
     pytest.importorskip("sentence_transformers", reason="needs requirements-text.txt")
     encoder = imagenet.Encoder.of("/no/such/encoder", Store())
-    with pytest.raises(UserError, match="--text-encoder /no/such/encoder: cannot be had"):
+    with pytest.raises(UserError, match="--text-encoder /no/such/encoder: is not available"):
         encoder(["fox"])
 
 

@@ -186,7 +186,7 @@ def test_a_map_of_what_the_model_uses_is_faithful():
             bright = x[:, :, :16, :16].mean((1, 2, 3))
             return torch.stack([torch.zeros_like(bright), 16 * (bright - 0.5)], 1)
 
-    explainer = type("E", (), {"model": Corner(), "card": type("C", (), {"temperature": 1.0})})()
+    explainer = type("E", (), {"model": Corner(), "spec": type("C", (), {"temperature": 1.0})})()
     x = -torch.ones(1, 3, 112, 112)
     x[:, :, :16, :16] = 1.0
     target = torch.tensor([1])

@@ -9,7 +9,7 @@ BUNDLED_ARCH = "tf_efficientnet_lite0"  # its ImageNet weights come with require
 
 
 class UserError(Exception):
-    "A mistake the user can mend: shown as one line that names option, value and way out; exit 2."
+    "A mistake the user can fix: one line that names option, value and what to do; exit 2."
 
 
 @dataclass(frozen=True)
@@ -104,7 +104,7 @@ class TrainConfig(Cache, Compute, Decided, Place):
     data: Folder | None = None  # image folder; absent: `data`, or a drawn challenge in `data/demo`
     epochs: Count = 20  # passes over the photos, after --freeze-epochs; 0: the probe alone
     # any timm model name; absent: convnext_tiny.in12k_ft_in1k, or the bundled tf_efficientnet_lite0
-    # where the former's weights cannot be had
+    # where the former's weights are not available
     arch: str | None = None
     weights: File | None = None  # .safetensors or .pth file to start from, instead of the hub's
     pretrained: bool = True  # start from trained weights; --no-pretrained starts from nothing
@@ -165,7 +165,7 @@ class PredictConfig(Cache, Compute, Decided, Chosen):
     classes: File | None = None  # the same with the names of all classes, known ones included
     unseen_frac: Share | None = None  # share of test photos of unseen classes, where it is known
     transductive: bool = False  # with names: let the test photos correct the naming
-    # with names: open_clip's NAME/TAG, or NAME/FILE of weights; absent: a small one that can be had
+    # with names: open_clip's NAME/TAG, or NAME/FILE of weights; absent: a small one, if available
     clip: str | None = None
     attributes: File | None = None  # with names: table of all classes by attributes, CSV or AwA2's
     text_encoder: str | None = None  # with names: sentence encoder, folder or name on the hub

@@ -77,7 +77,7 @@ def trained(source, size):
 
 @contextmanager
 def explained(source, size):
-    "Turn what timm and torch say of a net that cannot be had or built into the user's words."
+    "Turn what timm and torch say of a net that they cannot fetch or build into the user's words."
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")

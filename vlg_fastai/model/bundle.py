@@ -34,7 +34,7 @@ class ModelSpec:
 
     @classmethod
     def of_run(cls, run):
-        "The card in the facts of `run`; UserError where what it says cannot be."
+        "The ModelSpec in the facts of `run`; UserError where what it says cannot be."
         try:
             known = {key: getattr(run.facts, key) for key in cls.__dataclass_fields__}
             spec = cls(**{**known, "view": View(**known["view"])})
@@ -83,7 +83,7 @@ def save(run, model):
 
 
 def load(run, machine):
-    "(model, card) of `run`, in eval mode on the device of `machine`."
+    "(model, ModelSpec) of `run`, in eval mode on the device of `machine`."
     try:
         spec = ModelSpec.of_run(run)
         source = Source(spec.arch, "nothing")

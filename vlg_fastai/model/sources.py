@@ -1,4 +1,4 @@
-"""Name of an architecture in, where its weights come from out; says in seconds what cannot be had.
+"""Name of an architecture in, where its weights come from out; says soon what is not available.
 
 Nothing here imports timm or torch before it is known that the weights may be there: asking timm for
 weights without a network takes 52 s, and only importing it takes five.
@@ -37,7 +37,7 @@ class Source:
 def choose(arch, weights, pretrained):
     """The `Source` for what was asked; `arch` None means the default, or the bundled net offline.
 
-    Raises UserError for an unknown name, or for weights that cannot be had, within seconds.
+    Raises UserError for an unknown name, or for weights that are not available, within seconds.
     """
     name = known(arch or ARCH)
     if weights is not None:
@@ -50,7 +50,9 @@ def choose(arch, weights, pretrained):
     if kind:
         return Source(name, kind)
     if arch is None:
-        say(f"the weights of {name} cannot be had here: taking {BUNDLED_ARCH}, which is bundled")
+        say(
+            f"the weights of {name} are not available here: taking {BUNDLED_ARCH}, which is bundled"
+        )
         return _bundled()
     raise UserError(
         f"--arch {arch}: its weights are not in the hub's cache and the hub does not give them;"

@@ -124,7 +124,7 @@ def expected(cfg, view, setting):
     """{"accuracy", "interval"} to expect with names, from held-out classes, or None.
 
     The share is the user's or the forecast's; held-out classes are resampled fold by fold. tau and
-    gamma were chosen on the same folds, and photos taken otherwise are in none: it flatters.
+    gamma were chosen on the same folds, and photos taken in another way are in none: it flatters.
     """
     if view.forecast is None and cfg.unseen_frac is None:
         return None

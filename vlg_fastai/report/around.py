@@ -1,4 +1,4 @@
-"""A scene in, what the labelled photos say of one of them out: doubt, twins, likeness, nearest."""
+"""Features in, what the labelled photos say of one of them out: doubt, twins, likeness, nearest."""
 
 from dataclasses import dataclass
 from functools import cached_property
@@ -21,7 +21,7 @@ READINGS = {  # what a loss may come from, in two and in more words; the first t
 
 @dataclass(frozen=True)
 class Around:
-    "What lies around the labelled photos of `scene`; rows are those of its table `shown`."
+    "What lies around the labelled photos; rows are those of the table `shown` of their features."
 
     run_features: RunFeatures
 

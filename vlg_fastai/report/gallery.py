@@ -70,7 +70,7 @@ def typical(inputs, album, k):
 
 
 def of_scene(run_features, row, album, told=""):
-    "The Photo of a labelled photo of `scene`."
+    "The Photo of a labelled photo, by its row."
     at = run_features.shown.iloc[row]
     return Photo(album.add(at["path"]), at["file"], told)
 

@@ -1,4 +1,4 @@
-"""A run and its scene in, the figures that matter out: what it scored and what to expect of it."""
+"""A run in, the figures that matter out: what it scored and what to expect of it."""
 
 from dataclasses import dataclass, field
 

@@ -88,7 +88,7 @@ def explain(cfg, run, machine):
 
 
 def surroundings(cfg, run, machine, names):
-    "(Scene of `run` and its test photos, ''), or (None, reason) where a page can do without."
+    "(RunFeatures of `run` and its test photos, ''), or (None, reason) where a page can do without."
     needed = WITH_TEST & set(names)
     if not needed and "page" not in names:
         return None, ""

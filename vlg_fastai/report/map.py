@@ -1,4 +1,4 @@
-"""A scene in, a map on which photos that the backbone finds alike lie side by side out."""
+"""Features in, a map on which photos that the backbone finds alike lie side by side out."""
 
 import numpy as np
 import pandas as pd

@@ -1,4 +1,4 @@
-"""A scene in, pictures of how test photos compare with known and held-out classes out."""
+"""Features in, pictures of how test photos compare with known and held-out classes out."""
 
 import numpy as np
 import pandas as pd

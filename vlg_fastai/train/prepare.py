@@ -70,7 +70,7 @@ def settle_and_scan(cfg, source):
 
 
 def prepare(cfg, source, scanned, machine):
-    "The Work on the table `scanned`: photos decoded, trained backbone loaded, split drawn."
+    "The table `scanned` as `Prepared`: photos decoded, trained backbone loaded, split drawn."
     store, view = Store.asked_for(cfg), backbone.view(source.arch, cfg.size, cfg.crop_pct)
     good = scanned[scanned["problem"].isna()]
     pixels = view.pixels(good, store)
@@ -99,7 +99,7 @@ def uses_features(cfg, source):
 
 
 def describe(cfg, source, view, used):
-    "The card of the model to be trained."
+    "The ModelSpec of the model to be trained."
     labels = used.loc[used["split"] == "train", "label"]
     shares = labels.value_counts(normalize=True).sort_index()
     return bundle.ModelSpec(source.arch, cfg.head, list(shares.index), view, shares.tolist())

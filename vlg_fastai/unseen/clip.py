@@ -71,7 +71,7 @@ class Tower(FeatureExtractor):
 
 
 def check(asked):
-    "UserError where the CLIP that is `asked` for cannot be had."
+    "UserError where the CLIP that is `asked` for is not available."
     if find_spec("open_clip") is None:
         raise UserError(f"--clip {asked}: pip install -r requirements-clip.txt first")
     _chosen(asked)
@@ -81,7 +81,7 @@ def expert(run_features, names, asked):
     "The ClipExpert for `names`; a UserError where the user `asked` for this one in vain."
     if find_spec("open_clip") is None:
         raise UnavailableError("pip install -r requirements-clip.txt")
-    if not (asked or _can_be_had({"hf_hub": HUB})):
+    if not (asked or _available({"hf_hub": HUB})):
         raise UnavailableError(
             f"the weights of {DEFAULT} are not in the hub's cache, nor is the hub"
         )
@@ -94,7 +94,7 @@ def expert(run_features, names, asked):
 
 
 def _chosen(asked):
-    "(architecture, tag or file) whose weights can be had."
+    "(architecture, tag or file) whose weights are available."
     import open_clip
     from open_clip.pretrained import get_pretrained_cfg
 
@@ -111,7 +111,7 @@ def _chosen(asked):
             f"--clip {asked}: {tag or 'nothing'} is neither a file of weights nor a tag of {arch};"
             f" tags: {known}"
         )
-    if not _can_be_had(facts):
+    if not _available(facts):
         raise UserError(
             f"--clip {asked}: its weights are not in the hub's cache and the hub does not answer;"
             f" give --clip {arch}/FILE"
@@ -119,7 +119,7 @@ def _chosen(asked):
     return arch, tag
 
 
-def _can_be_had(facts):
+def _available(facts):
     repo = (facts.get("hf_hub") or "").strip("/")
     if repo:
         names = ("open_clip_model.safetensors", "open_clip_pytorch_model.bin")

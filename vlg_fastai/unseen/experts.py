@@ -1,4 +1,4 @@
-"""Options, scene and names in, the first expert that can be had out.
+"""Options, features and names in, the first expert that is available out.
 
 An expert has `words` (what it is), `taus` (temperatures worth trying) and gives probabilities over
 any columns of the names: `of_labelled(rows, columns, tau, train)` for labelled photos, from what

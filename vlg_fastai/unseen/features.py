@@ -32,7 +32,7 @@ class RunFeatures:
 
     @classmethod
     def of_run(cls, run, cfg, asked, machine, store=None):
-        "The Scene of `run`, or UnavailableError with the reason."
+        "The RunFeatures of `run`, or UnavailableError with the reason."
         store = store or Store.asked_for(cfg)
         spec = ModelSpec.of_run(run)
         extractor = _frozen(_source(run, spec), spec.view, machine, store)

@@ -17,7 +17,7 @@ FEW = 20  # test photos below which nothing is forecast
 class Forecast:
     """Share of test photos that look like no known class, and the accuracy to expect, with 95 %
     intervals; `shares` by each score alone. The accuracy holds if the unlike photos are of other
-    classes; `if_known` is what it would be if they were of known ones, only taken otherwise."""
+    classes; `if_known` is what it would be if they were of known ones, photographed differently."""
 
     photos: int
     share: float
@@ -40,7 +40,8 @@ class Forecast:
     def doubt_in_words(self):
         return (
             f"nothing in the photos tells these two apart: {self.accuracy:.2f} if the unlike ones"
-            f" are of other classes, up to {self.if_known:.2f} if of known ones, taken otherwise"
+            f" are of other classes, up to {self.if_known:.2f} if of known ones, photographed"
+            " differently"
         )
 
     def facts(self):

@@ -63,7 +63,7 @@ class Encoder:
             model = SentenceTransformer(self.place)
         except Exception as error:  # the hub's client has errors of its own
             reason = " ".join(str(error).split())[:200]
-            raise UserError(f"--text-encoder {self.place}: cannot be had ({reason})") from None
+            raise UserError(f"--text-encoder {self.place}: is not available ({reason})") from None
         return model.encode(texts, normalize_embeddings=True, batch_size=64).astype(np.float32)
 
 
@@ -95,7 +95,7 @@ class ImageNetExpert:
 
 
 def expert(run_features, names, asked):
-    "The ImageNetExpert of a `scene` for `names`; UnavailableError where its net names nothing."
+    "The ImageNetExpert for `names`; UnavailableError where its net names nothing."
     net = run_features.extractor.net
     subset = infer_imagenet_subset(net) if net.num_classes else None
     if subset is None:

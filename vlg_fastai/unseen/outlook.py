@@ -18,7 +18,7 @@ NAMED = 5  # most shifted photos that are named
 
 @dataclass(frozen=True)
 class Outlook:
-    "A Scene and what it tells of the test photos."
+    "Features of a run and what they tell of the test photos."
 
     run_features: RunFeatures
     judged: list["Judged"]  # one a run
