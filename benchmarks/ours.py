@@ -32,7 +32,7 @@ def train(data, arch, cache):
     from vlg_fastai.train.run import train
 
     cfg = config(data, arch, cache, pretrained=False, epochs=1, lr=2e-3, lr_body=1e-4)
-    return {"photos_per_second": train(cfg, Source(arch, "nothing")).facts["photos_per_second"]}
+    return {"photos_per_second": train(cfg, Source(arch, "nothing")).facts.photos_per_second}
 
 
 def predict(data, arch, cache):

@@ -43,8 +43,8 @@ def run(cfg, seed, options):
 
     cfg = dataclasses.replace(cfg, seed=seed, **options)
     facts = train(cfg, choose(cfg.arch, None, True)).facts
-    rows = {row["model"]: row for row in facts["candidates"]}
-    return rows["fine-tuned"], facts["model"], rows[facts["model"]]["nll"]
+    rows = {row["model"]: row for row in facts.candidates}
+    return rows["fine-tuned"], facts.model, rows[facts.model]["nll"]
 
 
 def compare(data, epochs, seeds, names):
