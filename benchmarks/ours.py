@@ -37,6 +37,7 @@ def train(data, arch, cache):
 
 def predict(data, arch, cache):
     "Photos a second, from the files to the logits."
+    from vlg_fastai.config import size_of
     from vlg_fastai.data import loaders, scan
     from vlg_fastai.data.store import Store
     from vlg_fastai.machine import device
@@ -44,8 +45,9 @@ def predict(data, arch, cache):
     from vlg_fastai.model.sources import Source
 
     cfg, source = config(data, arch, cache), Source(arch, "nothing")
-    machine, view = device.prepare(cfg), backbone.view(arch, cfg.size, cfg.crop_pct)
-    net = head.assemble(backbone.create(source, cfg.size), "mlp", 28, source, cfg.size)
+    size = size_of(cfg, arch)
+    machine, view = device.prepare(cfg), backbone.view(arch, size, cfg.crop_pct)
+    net = head.assemble(backbone.create(source, size), "mlp", 28, source, size)
     net.to(machine.device, memory_format=machine.memory_format)
     photos = scan.scan_files(data / "test")
     start = time.monotonic()

@@ -36,3 +36,11 @@ def test_a_log_gets_a_line_now_and_then_with_the_time_left(capsys, monkeypatch):
 def test_a_log_is_quiet_about_what_is_quick(capsys):
     assert list(console.track(range(5), "reading", 5)) == list(range(5))
     assert capsys.readouterr().out == ""
+
+
+def test_a_name_prints_as_it_is_spelled(capsys):
+    console.say("class :x: of [red]")
+    console.show(":x: title", ["name"], [[":x: [red]"]])
+    told = capsys.readouterr().out
+    assert told.count(":x:") == 3
+    assert told.count("[red]") == 2

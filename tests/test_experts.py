@@ -285,3 +285,23 @@ def test_what_is_asked_for_by_an_option_goes_first(monkeypatch, tmp_path):
     monkeypatch.setattr(experts, "_by_attributes", lambda *_: SimpleNamespace(words="table"))
     assert experts.find(PredictConfig(), None, []).words == "clip"
     assert experts.find(PredictConfig(attributes=tmp_path), None, []).words == "table"
+
+
+def test_the_sentence_encoder_computes_on_the_device_that_was_asked_for(monkeypatch):
+    pytest.importorskip("sentence_transformers", reason="pip install -r requirements-text.txt")
+    import sentence_transformers
+
+    asked = []
+
+    class Broken:
+        def __init__(self, place, device):
+            asked.append(device)
+
+        def encode(self, *texts, **options):
+            raise RuntimeError("out of everything")
+
+    monkeypatch.setattr(sentence_transformers, "SentenceTransformer", Broken)
+    encoder = imagenet.Encoder.of("somewhere", Store(), "cuda:1")
+    with pytest.raises(UserError, match="--text-encoder somewhere: .*out of everything"):
+        encoder(["a dog"])
+    assert asked == ["cuda:1"]

@@ -12,7 +12,7 @@ from fastai.vision.core import PILImage
 from PIL import Image
 
 from vlg_fastai.data import folder, loaders, scan, split
-from vlg_fastai.data.augment import Fit
+from vlg_fastai.data.augment import DEGRADATIONS, Fit
 from vlg_fastai.data.view import View
 from vlg_fastai.machine.device import Machine
 
@@ -127,3 +127,27 @@ def test_names_of_augmentations_and_heads_agree_with_the_options():
     for option, names in (("aug", AUGMENTATIONS), ("head", HEADS), ("recipe", RECIPES)):
         assert set(get_args(hints[option])) == set(names)
     assert set(get_args(hints["precision"])) == {"auto", "fp32", *DTYPES}
+
+
+@pytest.mark.parametrize("aug", ["degraded", "trivial"])
+def test_photos_are_changed_one_by_one_in_training_and_never_in_validation(uneven, aug):
+    one = uneven[uneven["split"] == "train"].iloc[[0] * 24]
+    table = pd.concat([one, uneven[uneven["split"] == "valid"]], ignore_index=True)
+    changed, plain = (dls_of(table, weighted=False, bs=24, aug=name) for name in (aug, "none"))
+    x = changed.train.one_batch()[0]
+    assert x.shape == (24, 3, 32, 32)
+    assert len({photo.numpy().tobytes() for photo in x}) > 12
+    assert float(x.std(0).mean()) > 1.2 * float(plain.train.one_batch()[0].std(0).mean())
+    pairs = zip(changed.valid, plain.valid, strict=True)
+    assert all(torch.allclose(a[0], b[0], atol=1e-4) for a, b in pairs)
+
+
+@pytest.mark.parametrize("degrade", DEGRADATIONS)
+def test_a_degradation_keeps_the_size_and_grows_with_its_strength(degrade):
+    photo = Image.fromarray(np.random.default_rng(0).integers(60, 190, (48, 64, 3), np.uint8))
+    photo = photo.resize((12, 9)).resize((64, 48))
+    before = np.asarray(photo, float)
+    made = [degrade(photo, strength) for strength in (0.1, 0.9)]
+    assert {image.size for image in made} == {(64, 48)}
+    weak, strong = (np.abs(np.asarray(image, float) - before).mean() for image in made)
+    assert weak < strong

@@ -5,12 +5,12 @@ import pandas as pd
 import pytest
 import timm
 import torch
-from conftest import run_prediction, toy_config
+from conftest import run_prediction, run_training, toy_config
 from fastai.torch_core import set_seed
 from PIL import Image
 from torch import nn
 
-from vlg_fastai.config import BUNDLED_ARCH, UserError
+from vlg_fastai.config import BUNDLED, BUNDLED_ARCH, AuditConfig, TrainConfig, UserError, size_of
 from vlg_fastai.data import folder, loaders, scan, split
 from vlg_fastai.data.view import View
 from vlg_fastai.machine.device import Machine
@@ -117,10 +117,12 @@ def test_weights_of_a_file_are_taken(tmp_path, kind):
 
 
 def test_weights_of_an_earlier_run_are_taken(finished_run):
-    source = Source(BUNDLED_ARCH, "file", finished_run.path / "model.safetensors")
+    source = Source("tf_efficientnet_lite0", "file", finished_run.path / "model.safetensors")
     net = backbone.create(source, 64)
     backbone.fill(net, source)
-    bundled = torch.load(sources.choose(BUNDLED_ARCH, None, True).file, weights_only=True)
+    bundled = torch.load(
+        sources.choose("tf_efficientnet_lite0", None, True).file, weights_only=True
+    )
     assert not torch.equal(net.conv_stem.weight, bundled["_conv_stem.weight"])
 
 
@@ -275,3 +277,28 @@ def test_a_photo_of_which_the_model_makes_no_numbers_gets_the_prior_and_a_reason
     assert told.loc["004.png", "problem"] == "the model makes no finite numbers of it"
     prior = told.loc["004.png", finished_run.facts.classes].to_numpy(float)
     assert np.allclose(prior, finished_run.facts.prior, atol=1e-6)
+
+
+@pytest.mark.parametrize("arch", BUNDLED)
+def test_the_file_of_each_bundled_net_fits_it_tensor_by_tensor(arch):
+    source = sources.choose(arch, None, True)
+    assert source == Source(arch, "bundled", source.file)
+    state = torch.load(source.file, weights_only=True)
+    wanted = timm.create_model(arch).state_dict()
+    assert [value.shape for value in state.values()] == [v.shape for v in wanted.values()]
+    net = backbone.trained(source, BUNDLED[arch]).eval()
+    assert torch.equal(net.state_dict()["conv_stem.weight"], next(iter(state.values())))
+
+
+def test_a_bundled_net_is_shown_photos_as_large_as_those_it_was_trained_on():
+    for arch, size in BUNDLED.items():
+        assert timm.get_pretrained_cfg(arch).input_size == (3, size, size)
+        assert size_of(TrainConfig(), arch) == size_of(AuditConfig(), f"{arch}.in1k") == size
+    assert size_of(TrainConfig(), "convnext_tiny.in12k_ft_in1k") == 224
+    assert size_of(TrainConfig(size=96), BUNDLED_ARCH) == 96
+
+
+def test_the_size_that_was_settled_is_kept_with_the_run(toy, tmp_path):
+    cfg = toy_config(toy, tmp_path, arch="test_efficientnet", size=None)
+    run = run_training(cfg)
+    assert run.config["size"] == run.facts.view["size"] == 224

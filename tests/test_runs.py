@@ -5,8 +5,8 @@ import json
 import pytest
 
 from vlg_fastai.config import UserError
-from vlg_fastai.runs.files import replacing, write_json
-from vlg_fastai.runs.find import find, newest
+from vlg_fastai.runs.files import UMASK, replacing, write_json
+from vlg_fastai.runs.find import find, finished, newest
 from vlg_fastai.runs.run import create
 
 
@@ -89,3 +89,29 @@ def test_a_damaged_facts_file_is_named(tmp_path):
     (run.path / "facts.json").write_text("{")
     with pytest.raises(UserError, match=r"cannot read facts.json"):
         newest(tmp_path)
+
+
+@pytest.mark.parametrize("content", ["null", "[]", "3", '"x"', "[" * 100_000])
+@pytest.mark.parametrize("name", ["facts.json", "config.json"])
+def test_a_file_that_holds_no_object_is_named(tmp_path, content, name):
+    run = made(tmp_path, "a")
+    (run.path / name).write_text(content)
+    with pytest.raises(UserError, match=rf"0001-a: cannot read {name}"):
+        (run.facts if name == "facts.json" else run.config)  # noqa: B018
+
+
+def test_what_is_written_may_be_read_by_whom_the_user_lets(tmp_path):
+    import torch
+    from safetensors.torch import save_file
+
+    with replacing(tmp_path / "model.safetensors") as beside:
+        save_file({"x": torch.zeros(2)}, beside)
+    write_json(tmp_path / "x.json", {})
+    modes = {path.stat().st_mode & 0o777 for path in tmp_path.iterdir()}
+    assert modes == {0o666 & ~UMASK}
+
+
+def test_a_reference_that_is_not_there_is_named_by_its_own_option(tmp_path):
+    made(tmp_path, "a")
+    with pytest.raises(UserError, match="--against 9: no such run"):
+        finished(tmp_path, (), "9")

@@ -20,6 +20,8 @@ from vlg_fastai.data.pixels import Pixels
 from vlg_fastai.data.shelf import MOST_BYTES
 from vlg_fastai.data.store import GIGABYTE, Store
 from vlg_fastai.data.view import View
+from vlg_fastai.model.bundle import ModelSpec
+from vlg_fastai.model.features import FeatureExtractor
 
 
 def keys(count, start=0):
@@ -437,3 +439,18 @@ def test_a_photo_that_goes_during_the_fit_is_left_out_of_its_batches(toy, tmp_pa
     run = run_training(toy_config(data, tmp_path / "runs", cache="off"))
     assert run.facts.status == "finished"
     assert np.isfinite(pd.read_csv(run.path / "valid.csv").iloc[:, 2:].to_numpy()).all()
+
+
+def test_what_training_computed_is_computed_by_no_later_command(toy, tmp_path, monkeypatch):
+    trained = {"arch": "tf_efficientnet_lite0", "pretrained": True, "size": 64, "epochs": 1}
+    run = run_training(toy_config(toy, tmp_path / "runs", cache=tmp_path / "cache", **trained))
+    assert ModelSpec.of_run(run).view == View.stored(run.facts.view)
+    seen, computed = [], FeatureExtractor._computed
+
+    def counted(extractor, paths, *given):
+        seen.extend(paths)
+        return computed(extractor, paths, *given)
+
+    monkeypatch.setattr(FeatureExtractor, "_computed", counted)
+    run_prediction(run, tmp_path / "s.csv", cache=tmp_path / "cache")
+    assert {path.parent for path in seen} <= {toy / "test"}  # no labelled photo a second time

@@ -61,6 +61,7 @@ CHANGES = {
     "lr_body": 0.02, "wd": 0.5, "label_smoothing": 0.0, "freeze_epochs": 1, "aug": "none",
     "mixup": 0.4, "cutmix": 1.0, "weighted": False, "oversample": True, "valid_pct": 0.4,
     "layer_decay": 0.5, "seed": 7, "precision": "bf16", "workers": 1, "crop_pct": 0.5,
+    "dropout": 0.1,
 }  # fmt: skip
 TESTED_ELSEWHERE = {
     "data": "every test here", "runs": "every test here",
@@ -70,6 +71,7 @@ TESTED_ELSEWHERE = {
     "tensorboard": "test_trackers.py", "wandb": "test_trackers.py",
     "probe": "test_probe.py", "warm_start": "test_probe.py", "cache": "test_store.py",
     "cache_gb": "test_store.py", "clear_cache": "test_store.py",
+    "drop_path": "test_blocks_are_skipped_in_nets_that_have_some",
     "ema": "test_the_moving_average_is_what_is_validated_and_kept",
     "compile": "test_compiling_changes_nothing_but_the_speed",
     "dry_run": "test_a_dry_run_does_every_step_on_a_few_photos",
@@ -541,3 +543,25 @@ def test_a_few_photos_that_are_all_right_are_no_certainty(toy, tmp_path, capsys)
     assert high - low > 0.4  # seven photos
     told = f"accuracy {run.facts.accuracy:.4f} ({low:.3f} to {high:.3f}) on 7 photos"
     assert told in capsys.readouterr().out
+
+
+def test_dropout_is_of_either_head_and_leaves_its_weights_their_names(toy, tmp_path):
+    options = {"head": "linear", "aug": "none"}
+    plain, dropped = (
+        outcome(run_training(toy_config(toy, tmp_path, dropout=p, **options)))[2] for p in (0, 0.5)
+    )
+    assert plain.keys() == dropped.keys()
+    assert plain["1.0.weight"] != dropped["1.0.weight"]
+
+
+def test_blocks_are_skipped_in_nets_that_have_some(toy, tmp_path):
+    plain, skipping = (
+        outcome(run_training(toy_config(toy, tmp_path, arch="test_resnet", drop_path=p)))[2]
+        for p in (0, 0.5)
+    )
+    assert plain != skipping
+
+
+def test_a_net_without_blocks_to_skip_says_so(toy, tmp_path):
+    with pytest.raises(UserError, match="--drop-path: vgg11 has no blocks to skip"):
+        run_training(toy_config(toy, tmp_path, arch="vgg11", drop_path=0.1))

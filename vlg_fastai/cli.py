@@ -13,7 +13,8 @@ from typing import Annotated, get_args, get_origin, get_type_hints
 import tyro
 from typeguard import TypeCheckError, check_type
 
-from vlg_fastai.config import EXCLUSIVE, NEEDS, PACKAGES, RECIPES, Is, Limits, UserError
+from vlg_fastai.config import EXCLUSIVE, NEEDS, PACKAGES, RECIPES, UserError
+from vlg_fastai.limits import Is, Limits
 
 NOT_STORED = {"config", "clear_cache"}  # what a repeat must not do again
 

@@ -4,53 +4,30 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Literal
 
+from vlg_fastai.limits import (
+    Amount,
+    Count,
+    File,
+    Folder,
+    Limits,
+    NewFile,
+    NewFolder,
+    Positive,
+    Rate,
+    Seed,
+    Share,
+)
+
 ARCH = "convnext_tiny.in12k_ft_in1k"
-BUNDLED_ARCH = "tf_efficientnet_lite0"  # its ImageNet weights come with requirements.txt (17 MB)
+SIZE = 224  # pixels, where an architecture has no size of its own here
+# architectures whose ImageNet weights come with requirements.txt (17, 20 and 23 MB) -> the pixels
+# that they were trained for
+BUNDLED = {"tf_efficientnet_lite0": 224, "tf_efficientnet_lite1": 240, "tf_efficientnet_lite2": 260}
+BUNDLED_ARCH = "tf_efficientnet_lite0"  # steps in where the default's weights are not available
 
 
 class UserError(Exception):
     "A mistake the user can fix: one line that names option, value and what to do; exit 2."
-
-
-@dataclass(frozen=True)
-class Limits:
-    "The closed range that an option's number must lie in; `at_most=None` leaves it open above."
-
-    at_least: float
-    at_most: float | None = None
-
-    def admits(self, value):
-        return value >= self.at_least and (self.at_most is None or value <= self.at_most)
-
-    def __str__(self):
-        top = "or more" if self.at_most is None else f"to {self.at_most}"
-        return f"{self.at_least} {top}"
-
-
-@dataclass(frozen=True)
-class Is:
-    "What must lie at an option's path: a file or a folder that is there, or may be made."
-
-    kind: Literal["file", "folder", "new file", "new folder"]
-
-    def problem(self, path):
-        "What is wrong with `path`, or None."
-        wanted = self.kind.removeprefix("new ")
-        if path.is_file() if wanted == "file" else path.is_dir():
-            return None
-        if path.exists() or self.kind == wanted:
-            return f"is no {wanted}" if path.exists() else f"no such {wanted}"
-        return None
-
-
-File, Folder = Annotated[Path, Is("file")], Annotated[Path, Is("folder")]
-NewFile, NewFolder = Annotated[Path, Is("new file")], Annotated[Path, Is("new folder")]
-Count = Annotated[int, Limits(0)]
-Positive = Annotated[int, Limits(1)]
-Seed = Annotated[int, Limits(0, 2**32 - 1)]
-Amount = Annotated[float, Limits(0)]
-Share = Annotated[float, Limits(0, 0.99)]
-Rate = Annotated[float, Limits(1e-9, 10)]
 
 
 @dataclass(frozen=True)
@@ -110,11 +87,17 @@ class TrainConfig(Cache, Compute, Decided, Place):
     pretrained: bool = True  # start from trained weights; --no-pretrained starts from nothing
     # mlp: dropout, 512, batch norm, ReLU, dropout, classes
     head: Literal["mlp", "linear"] = "mlp"
+    # share of what the head's last layer sees that is dropped in training, half of it before the
+    # first of two; absent: 0.5 of mlp, nothing of linear
+    dropout: Share | None = None
+    # chance that a block of the backbone is skipped in training, rising to this at the last one
+    drop_path: Share = 0.0
     # a named set of defaults; options given still win. strong: less smoothing, more weight decay, a
     # moving average of the weights, learning rates that fall from stage to stage
     recipe: Literal["original", "strong"] = "original"
     bs: Annotated[int, Limits(2)] = 32  # photos a batch
-    size: Annotated[int, Limits(32, 2048)] = 224  # side in pixels of what the model sees
+    # side in pixels of what the model sees; absent: 224, or what a bundled net was trained for
+    size: Annotated[int, Limits(32, 2048)] | None = None
     # share of the short side that is cut out: all of it, as fastai's Resize; own: the backbone's.
     # Out-of-fold NLL of a probe on 1,503 photos: .604 for all of it, .620 for lite0's own .875
     crop_pct: Annotated[float, Limits(0.1, 1)] | Literal["own"] = 1.0
@@ -129,8 +112,10 @@ class TrainConfig(Cache, Compute, Decided, Place):
     probe: bool = True  # fit a linear probe on the trained backbone first; kept if nothing beats it
     warm_start: bool = True  # fit the head on the trained backbone's features before epoch 1
     freeze_epochs: Count = 0  # epochs that train the head alone, before --epochs
-    # basic: flips and rotations to 30 degrees; strong: varied crops, light, an erased patch as well
-    aug: Literal["none", "basic", "strong"] = "basic"
+    # basic: flips and rotations to 30 degrees; strong: varied crops, light and an erased patch;
+    # degraded: varied crops, and half the photos blurred, dark, pale, noisy, small or badly
+    # compressed; trivial: varied crops, and one change of many at random strength
+    aug: Literal["none", "basic", "strong", "degraded", "trivial"] = "basic"
     mixup: Amount = 0.0  # Beta parameter of MixUp; 0 turns it off
     cutmix: Amount = 0.0  # Beta parameter of CutMix; 0 turns it off
     ema: bool = False  # judge and keep a moving average of the weights instead of the last ones
@@ -180,7 +165,8 @@ class AuditConfig(Cache, Compute, Decided):
     out: NewFolder = Path("audit")  # folder for issues.csv and the page
     arch: str | None = None  # backbone whose features are compared; absent: as train.py
     weights: File | None = None  # .safetensors or .pth file of its weights, instead of the hub's
-    size: Annotated[int, Limits(32, 2048)] = 224  # side in pixels of what the backbone sees
+    # side in pixels of what the backbone sees; absent: as train.py
+    size: Annotated[int, Limits(32, 2048)] | None = None
     auto: bool = False  # decide what is nearly certain: labels that held-out models doubt twice
     compare: bool = False  # only: the probe with and without the decisions made so far
     seed: Seed = 42  # of the folds that judge labels
@@ -243,4 +229,9 @@ RECIPES = {  # recipe -> its own defaults for other options
         "ema": True,
     },
 }
-DEMO = {"arch": BUNDLED_ARCH, "size": 128, "epochs": 5}  # what the drawn challenge needs
+DEMO = {"arch": BUNDLED_ARCH, "size": 128, "epochs": 5}  # all the drawn challenge needs
+
+
+def size_of(cfg, arch):
+    "The --size of `cfg`, or the one that suits `arch` (with or without the tag of its weights)."
+    return cfg.size or BUNDLED.get(arch.split(".")[0], SIZE)

@@ -13,7 +13,7 @@ LINE_EVERY = 10.0  # seconds between progress lines where the output is not a te
 
 LOG = 140  # characters of a line where the output is no terminal
 
-console = Console()
+console = Console(emoji=False)  # a file may be called :x:
 if not console.is_terminal and "COLUMNS" not in os.environ:
     console.width = LOG  # tables in a log are not folded to the 80 that rich assumes
 

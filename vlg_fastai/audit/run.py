@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 
 from vlg_fastai.audit import compare, issues, labels, oddities, page, pairs
-from vlg_fastai.config import UserError
+from vlg_fastai.config import UserError, size_of
 from vlg_fastai.console import say, show
 from vlg_fastai.data import decisions, scan, twins
 from vlg_fastai.data.pixels import Pixels
@@ -81,7 +81,8 @@ def looked(cfg, source, machine, table):
     UserError without trained weights: nothing is known of likeness then.
     """
     good = table[table["problem"].isna()]
-    store, view = Store.asked_for(cfg), backbone.view(source.arch, cfg.size, CROP)
+    store, size = Store.asked_for(cfg), size_of(cfg, source.arch)
+    view = backbone.view(source.arch, size, CROP)
     if source.kind == "nothing":
         raise UserError("--no-pretrained: an audit needs a trained backbone")
     pixels = view.pixels(good, store)

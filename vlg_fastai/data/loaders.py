@@ -14,7 +14,7 @@ from fasttransform import Transform
 from PIL import Image
 
 from vlg_fastai.console import say
-from vlg_fastai.data.augment import AUGMENTATIONS, MIN_SCALE
+from vlg_fastai.data.augment import AUGMENTATIONS, BY_PHOTO, MIN_SCALE
 from vlg_fastai.data.images import BrokenImageError
 from vlg_fastai.data.split import oversampled
 
@@ -80,6 +80,7 @@ def build(table, classes, view, pixels, machine, cfg):
     "DataLoaders over `table` (columns path, label, split); only the training side is balanced."
     table = oversampled(table) if cfg.oversample else table
     table = table.sort_values("split", kind="stable", ignore_index=True)
+    by_photo = [BY_PHOTO[cfg.aug]] if cfg.aug in BY_PHOTO else []
     options = _options(_at_most((table["split"] == "train").sum(), cfg.bs), machine)
     block = DataBlock(
         blocks=(
@@ -89,7 +90,7 @@ def build(table, classes, view, pixels, machine, cfg):
         get_x=ColReader("path"),
         get_y=ColReader("label"),
         splitter=lambda rows: IndexSplitter(np.flatnonzero(rows["split"] == "valid"))(rows),
-        item_tfms=view.fit(MIN_SCALE.get(cfg.aug)),
+        item_tfms=[view.fit(MIN_SCALE.get(cfg.aug)), *(kind() for kind in by_photo)],
         batch_tfms=[*AUGMENTATIONS[cfg.aug](), view.normalize()],
     )
     if cfg.weighted and not cfg.oversample:

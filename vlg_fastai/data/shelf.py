@@ -12,6 +12,7 @@ import os
 import time
 import uuid
 import zlib
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -82,15 +83,16 @@ class Shelf:
         return np.stack([self[key][part] for key in keys])
 
     def fill(self, pairs):
-        "Keep every (key, array) of the iterator `pairs`, a segment now and then."
-        waiting, since, size = {}, time.monotonic(), 0
-        for key, array in pairs:
-            waiting[key] = array
-            size += array.nbytes
-            if size > MOST_BYTES or time.monotonic() - since > MOST_SECONDS:
-                self._write(waiting)
-                waiting, since, size = {}, time.monotonic(), 0
-        self._write(waiting)
+        """Keep every (key, array) of the iterator `pairs`, a segment now and then.
+
+        A segment is written beside: whoever makes the arrays does not wait for the disk.
+        """
+        with ThreadPoolExecutor(1) as beside:
+            written = beside.submit(self._write, {})
+            for waiting in segments(pairs):
+                written.result()  # one waits at the most: memory stays flat
+                written = beside.submit(self._write, waiting)
+            written.result()
         if self.folder is not None:
             self.store.trim(self.used)
 
@@ -167,6 +169,18 @@ class Shelf:
             )
             if orphan and time.time() - used_at(path) > STALE:
                 remove(path)
+
+
+def segments(pairs):
+    "Yield {key: array} of so many of `pairs` as make a segment, by size or by time."
+    waiting, since, size = {}, time.monotonic(), 0
+    for key, array in pairs:
+        waiting[key] = array
+        size += array.nbytes
+        if size > MOST_BYTES or time.monotonic() - since > MOST_SECONDS:
+            yield waiting
+            waiting, since, size = {}, time.monotonic(), 0
+    yield waiting
 
 
 @dataclass(frozen=True)

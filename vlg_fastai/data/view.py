@@ -19,6 +19,12 @@ class View:
     interpolation: str
     crop_pct: float
 
+    @classmethod
+    def stored(cls, facts):
+        "The View that a run's facts hold: equal to the one they were written from, tuples and all."
+        plain = {key: tuple(v) if isinstance(v, list) else v for key, v in facts.items()}
+        return cls(**plain)  # else what the store keeps for the one is not found by the other
+
     def fit(self, min_scale=None):
         return Fit(self.size, self.crop_pct, self.interpolation, min_scale)
 

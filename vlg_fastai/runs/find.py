@@ -24,7 +24,7 @@ def finished(root, names, against=None):
         say(f"{len(usable) - len(chosen)} interrupted or dry runs are left out; --run takes them")
     if against is None:
         return chosen, None
-    reference = _named(root, against)
+    reference = _named(root, against, "--against")
     for run in chosen:
         if run.path.resolve() == reference.path.resolve():
             return chosen, run
@@ -48,17 +48,17 @@ def _usable(root):
     return [Run(path.parent) for path in root.glob(f"*/{FACTS}")]
 
 
-def _named(root, name):
+def _named(root, name, option="--run"):
     by_name = [path for path in sorted(root.glob("*")) if path.is_dir() and _answers_to(path, name)]
     candidates = by_name if by_name else [Path(name)]
     if len(candidates) > 1:
-        raise UserError(f"--run {name}: means {', '.join(p.name for p in candidates)}; name one")
+        raise UserError(f"{option} {name}: means {', '.join(p.name for p in candidates)}; name one")
     run = Run(candidates[0])
     if not run.path.is_dir():
         known = ", ".join(sorted(run.path.name for run in _usable(root))) or "none yet"
-        raise UserError(f"--run {name}: no such run in {root}; usable: {known}")
+        raise UserError(f"{option} {name}: no such run in {root}; usable: {known}")
     if not (run.path / FACTS).exists():
-        raise UserError(f"--run {name}: {run.path} was not finished; it has no {FACTS}")
+        raise UserError(f"{option} {name}: {run.path} was not finished; it has no {FACTS}")
     return run
 
 

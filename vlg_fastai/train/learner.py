@@ -67,7 +67,7 @@ def build(dls, source, trained, cfg, machine):
     net = learn.model[0].model
     if trained is not None:
         net.load_state_dict({key: trained[key] for key in net.state_dict()})
-    learn.model = assemble(net, cfg.head, dls.c, source, cfg.size).to(machine.device)
+    learn.model = assemble(net, cfg.head, dls.c, source, cfg.size, cfg.dropout).to(machine.device)
     learn.opt = None  # made for the model before the swap; the next fit makes its own
     if cfg.layer_decay < 1:
         learn.splitter = by_stage
@@ -94,7 +94,7 @@ def _without_head(dls, source, cfg):
             opt_func=Adam,  # decoupled weight decay: what others call AdamW
             metrics=[CalibratedNLL(), accuracy],
             wd=cfg.wd,
-            **backbone.net_options(source.arch, cfg.size),
+            **backbone.net_options(source.arch, cfg.size, cfg.drop_path),
         )
 
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
-from vlg_fastai.config import TrainConfig
+from vlg_fastai.config import TrainConfig, size_of
 from vlg_fastai.console import say
 from vlg_fastai.data import decisions, scan, split
 from vlg_fastai.data.pixels import Pixels
@@ -51,19 +51,19 @@ class Prepared:
 
 
 def settle_and_scan(cfg, source):
-    "(cfg with data and arch settled, table of all files, labelled as decided)."
-    layout = challenge.layout_of(cfg)
+    "(cfg with data, arch and size settled, table of all files, labelled as decided)."
+    layout, size = challenge.layout_of(cfg), size_of(cfg, source.arch)
     if layout.is_demo:
         say(
             f"using the drawn challenge in {layout.root}, with --arch {source.arch}"
-            f" --size {cfg.size} --epochs {cfg.epochs}; no hub is asked"
+            f" --size {size} --epochs {cfg.epochs}; no hub is asked"
         )
     made = decisions.read(decisions.find(cfg.decisions, layout.root))
     scanned = made.replayed(scan.scan_classes(layout, FEW if cfg.dry_run else None))
     made.say(scanned)
     scan.check(scanned)
     scan.say_counts(scanned[scanned["problem"] != decisions.DROPPED])
-    settled = {"data": layout.root.resolve(), "arch": source.arch}
+    settled = {"data": layout.root.resolve(), "arch": source.arch, "size": size}
     if len(made):  # a repeat, and predict, must find them from anywhere
         settled["decisions"] = made.path.resolve()
     return dataclasses.replace(cfg, **settled), scanned

