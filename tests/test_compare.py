@@ -287,7 +287,7 @@ def test_a_wrong_name_is_one_line(tmp_path, capsys):
     with pytest.raises(SystemExit) as stop:
         script.main(["--runs", str(tmp_path), "--against", "7"])
     assert stop.value.code == 2
-    assert "error: --run 7: no such run" in capsys.readouterr().err
+    assert "error: --against 7: no such run" in capsys.readouterr().err
 
 
 @pytest.fixture
