@@ -102,6 +102,20 @@ def toy_scene(finished_run, toy):
     return RunFeatures.of_run(finished_run, PredictConfig(), asked, machine)
 
 
+def gone_after_the_scan(monkeypatch, path):
+    "Have the labelled photo at `path` vanish as soon as it was scanned."
+    from vlg_fastai.data import scan
+
+    scanned = scan.scan_classes
+
+    def spoilt(*given):
+        table = scanned(*given)
+        path.unlink()
+        return table
+
+    monkeypatch.setattr(scan, "scan_classes", spoilt)
+
+
 @pytest.fixture(scope="session")
 def browser():
     "A headless Chromium, or a reason to leave out."

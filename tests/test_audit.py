@@ -8,7 +8,7 @@ import shutil
 import numpy as np
 import pandas as pd
 import pytest
-from conftest import draw_folder, opened, run_training, toy_config
+from conftest import draw_folder, gone_after_the_scan, opened, run_training, toy_config
 from PIL import Image, ImageFilter, ImageOps
 
 from vlg_fastai.audit import issues
@@ -301,16 +301,7 @@ def test_auto_leaves_alone_what_a_person_decided_while_it_looked(planted, tmp_pa
 
 
 def test_a_photo_that_goes_while_the_audit_looks_is_listed_and_ends_nothing(tmp_path, monkeypatch):
-    from vlg_fastai.data import scan
-
     data = draw_folder(tmp_path / "data", COUNTS, seed=5)
-    scanned = scan.scan_classes
-
-    def spoilt(*given):
-        table = scanned(*given)
-        (data / "train/frog/03.png").unlink()
-        return table
-
-    monkeypatch.setattr(scan, "scan_classes", spoilt)
+    gone_after_the_scan(monkeypatch, data / "train/frog/03.png")
     table = pd.read_csv(looked(data, tmp_path / "out", cache="off"), keep_default_na=False)
     assert list(of(table, "broken")["file"]) == ["frog/03.png"]

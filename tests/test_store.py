@@ -10,7 +10,14 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
-from conftest import COLOURS, draw_folder, run_prediction, run_training, toy_config
+from conftest import (
+    COLOURS,
+    draw_folder,
+    gone_after_the_scan,
+    run_prediction,
+    run_training,
+    toy_config,
+)
 from PIL import Image
 
 from vlg_fastai.data import loaders, scan
@@ -410,14 +417,7 @@ def test_photos_that_go_after_the_scan_do_not_end_a_training(
     toy, tmp_path, monkeypatch, capsys, options
 ):
     data = Path(shutil.copytree(toy, tmp_path / "toy"))
-    scanned = scan.scan_classes
-
-    def spoilt(*given):
-        table = scanned(*given)
-        (data / "train/frog/03.png").unlink()
-        return table
-
-    monkeypatch.setattr(scan, "scan_classes", spoilt)
+    gone_after_the_scan(monkeypatch, data / "train/frog/03.png")
     run = run_training(toy_config(data, tmp_path / "runs", **{"cache": tmp_path / "c", **options}))
     split = pd.read_csv(run.path / "split.csv").set_index("file")
     assert split.loc["train/frog/03.png", "split"] == "unused"

@@ -51,13 +51,14 @@ class Pixels:
 
     def problem(self, path):
         "What keeps the photo at `path` from being shown, or None."
-        key = self.keys.get(path)
-        kept = self.shelf is not None and key in self.shelf
-        return None if kept else problem(path, key)
+        return None if self._kept(path) else problem(path, self.keys.get(path))
 
     def there(self, path):
         "Whether it is on the shelf, or there is a file: cheaper than `problem`, and says less."
-        return (self.shelf is not None and self.keys.get(path) in self.shelf) or path.is_file()
+        return self._kept(path) or path.is_file()
+
+    def _kept(self, path):
+        return self.shelf is not None and self.keys.get(path) in self.shelf
 
     def read(self, path):
         "Decode the file: large JPEGs no larger than needed, then the short side brought to `side`."

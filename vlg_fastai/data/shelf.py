@@ -20,6 +20,7 @@ from pathlib import Path
 import numpy as np
 
 from vlg_fastai.console import say
+from vlg_fastai.runs.files import flush
 
 MOST_BYTES, MOST_SECONDS = 64 * 2**20, 60.0  # of work that wait in memory for their segment
 INDEXES = "[!.]*.index.npy"  # a hidden one is not finished
@@ -210,12 +211,6 @@ def checksum(key, array):
     "CRC-32 of an array's bytes, begun with its key and shape: an index may be damaged as well."
     told = zlib.crc32(f"{key} {array.shape}".encode())
     return zlib.crc32(np.ascontiguousarray(array).view(np.uint8), told)
-
-
-def flush(path):
-    "Have the disk hold what was written to `path`, so that no rename can come before its content."
-    with path.open("r+b") as file:
-        os.fsync(file.fileno())
 
 
 def data_of(index):

@@ -12,6 +12,12 @@ from vlg_fastai.config import UserError
 TEXT = ("file", "label", "folder", "content", "split", "problem", "Id", "category", "closed_set")
 
 
+def flush(path):
+    "Have the disk hold what was written to `path`, so that no rename can come before its content."
+    with path.open("r+b") as file:
+        os.fsync(file.fileno())
+
+
 def _umask():
     "What the user's files may not be: it can only be read by setting it."
     mask = os.umask(0)
@@ -32,8 +38,7 @@ def replacing(path):
     beside = path.with_name(f".{path.stem}.{os.getpid()}.part{path.suffix}")
     try:
         yield beside
-        with beside.open("r+b") as file:
-            os.fsync(file.fileno())
+        flush(beside)
         os.chmod(beside, 0o666 & ~UMASK)  # some writers make files that nobody else may read
         os.replace(beside, path)
     finally:
