@@ -16,8 +16,9 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
-from vlg_fastai.config import BUNDLED_ARCH, RECIPES, TrainConfig
+from vlg_fastai.config import BUNDLED_ARCH, TrainConfig
 from vlg_fastai.model.sources import choose
+from vlg_fastai.recipes import RECIPES
 
 LESS = {"label_smoothing": 0.05, "wd": 0.05, "layer_decay": 0.8}
 VARIANTS = {

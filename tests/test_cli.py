@@ -9,9 +9,10 @@ import pytest
 from readme_tables import COMMANDS as SCRIPTS
 from readme_tables import helps
 
-from vlg_fastai import cli, config
+from vlg_fastai import cli
 from vlg_fastai.cli import as_json, parse
 from vlg_fastai.config import InterpretConfig, PredictConfig, TrainConfig, UserError
+from vlg_fastai.recipes import RECIPES
 
 ROOT = Path(__file__).parents[1]
 LOADED = "import sys; sys.path.insert(0, '.'); sys.argv[0] = sys.argv[1]; del sys.argv[1]\n" + (
@@ -99,14 +100,14 @@ def test_the_original_recipe_shows_the_whole_short_side():
 
 
 def test_a_recipe_sets_defaults_that_options_override(monkeypatch):
-    monkeypatch.setitem(config.RECIPES, "original", {"wd": 0.05, "epochs": 8})
+    monkeypatch.setitem(RECIPES, "original", {"wd": 0.05, "epochs": 8})
     cfg = parse(TrainConfig, ["--epochs", "3"])
     assert (cfg.wd, cfg.epochs) == (0.05, 3)
 
 
 def test_the_strong_recipe_is_a_set_of_defaults():
     cfg = parse(TrainConfig, ["--recipe", "strong", "--wd", "0.2"])
-    assert (cfg.ema, cfg.layer_decay, cfg.lr_body, cfg.wd) == (True, 0.8, 4e-4, 0.2)
+    assert (cfg.ema, cfg.layer_decay, cfg.targets, cfg.wd) == (True, 0.8, "soft", 0.2)
     assert parse(TrainConfig, []).ema is False
 
 

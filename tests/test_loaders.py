@@ -1,5 +1,6 @@
 """What the model is shown: balanced, augmented on one side only, never out of memory."""
 
+import random
 from collections import Counter
 
 import numpy as np
@@ -12,7 +13,8 @@ from fastai.vision.core import PILImage
 from PIL import Image
 
 from vlg_fastai.data import folder, loaders, scan, split
-from vlg_fastai.data.augment import DEGRADATIONS, Fit
+from vlg_fastai.data.augment import Fit
+from vlg_fastai.data.degrade import JUDGING, SHOWING, TRAINING
 from vlg_fastai.data.view import View
 from vlg_fastai.machine.device import Machine
 
@@ -118,10 +120,11 @@ def test_strong_crops_vary_in_area_and_shape_within_the_photo():
 def test_names_of_augmentations_and_heads_agree_with_the_options():
     from typing import get_args, get_type_hints
 
-    from vlg_fastai.config import RECIPES, TrainConfig
+    from vlg_fastai.config import TrainConfig
     from vlg_fastai.data.augment import AUGMENTATIONS
     from vlg_fastai.machine.precision import DTYPES
     from vlg_fastai.model.head import HEADS
+    from vlg_fastai.recipes import RECIPES
 
     hints = get_type_hints(TrainConfig)
     for option, names in (("aug", AUGMENTATIONS), ("head", HEADS), ("recipe", RECIPES)):
@@ -142,12 +145,12 @@ def test_photos_are_changed_one_by_one_in_training_and_never_in_validation(uneve
     assert all(torch.allclose(a[0], b[0], atol=1e-4) for a, b in pairs)
 
 
-@pytest.mark.parametrize("degrade", DEGRADATIONS)
+@pytest.mark.parametrize("degrade", [*TRAINING, *JUDGING, *SHOWING])
 def test_a_degradation_keeps_the_size_and_grows_with_its_strength(degrade):
     photo = Image.fromarray(np.random.default_rng(0).integers(60, 190, (48, 64, 3), np.uint8))
     photo = photo.resize((12, 9)).resize((64, 48))
     before = np.asarray(photo, float)
-    made = [degrade(photo, strength) for strength in (0.1, 0.9)]
+    made = [degrade(photo, strength, random.Random(3)) for strength in (0.1, 0.9)]
     assert {image.size for image in made} == {(64, 48)}
     weak, strong = (np.abs(np.asarray(image, float) - before).mean() for image in made)
     assert weak < strong

@@ -17,7 +17,8 @@ from vlg_fastai.model import bundle, inference, probe
 from vlg_fastai.model.features import FeatureExtractor
 from vlg_fastai.model.head import mlp
 from vlg_fastai.report.interpret import interpret
-from vlg_fastai.train import candidates
+from vlg_fastai.runs.run import Run
+from vlg_fastai.train import candidates, choosing, mixing
 from vlg_fastai.train.candidates import Candidate
 
 CPU = Machine(torch.device("cpu"), "fp32", 0)
@@ -205,9 +206,12 @@ def test_features_and_own_logits_are_those_of_the_trained_net(toy, tmp_path):
 
 def test_a_run_keeps_the_best_of_its_candidates_and_tells_all(toy, tmp_path, capsys):
     run = run_training(toy_config(toy, tmp_path, **PRETRAINED))
-    rows = {row["model"]: row["nll"] for row in run.facts.candidates}
-    assert list(rows) == ["probe", "warm start", "average", "fine-tuned"]
-    assert rows[run.facts.model] == min(rows.values())
+    rows = {row["model"]: row for row in run.facts.candidates}
+    nets = ["average 0.25", "average 0.5", "average 0.75", "fine-tuned"]
+    assert list(rows) == ["probe", "warm start", *nets, "blend 0.25", "blend 0.5", "blend 0.75"]
+    loss = {name: row["nll"] + row["nll_degraded"] for name, row in rows.items()}
+    assert loss[run.facts.model] <= loss["probe"]
+    assert set(run.facts.nested) == {"accuracy", "accuracy_interval", "nll"}
     told = capsys.readouterr().out
     assert f"kept: {run.facts.model}" in told
     assert all(name in told for name in rows)
@@ -215,7 +219,7 @@ def test_a_run_keeps_the_best_of_its_candidates_and_tells_all(toy, tmp_path, cap
 
 def test_fine_tuning_that_ruins_the_model_is_not_kept(toy, tmp_path):
     ruin = {"lr": 0.5, "lr_body": 0.5, "epochs": 2}
-    run = run_training(toy_config(toy, tmp_path, **PRETRAINED, **ruin))
+    run = run_training(toy_config(toy, tmp_path, **PRETRAINED, **ruin, choose="clean"))
     assert run.facts.model in ("probe", "warm start")
     assert run.facts.accuracy > 0.8
 
@@ -243,23 +247,33 @@ def test_what_is_kept_is_what_was_scored(toy, tmp_path):
     now = pd.read_csv(tmp_path / "probabilities.csv").set_index("file")
     valid = pd.read_csv(run.path / "valid.csv")
     names, classes = valid["file"].str.removeprefix("train/"), run.facts.classes
-    assert run.facts.model in ("warm start", "average", "fine-tuned")
+    assert run.facts.model in ("warm start", "average 0.5", "average 0.75", "fine-tuned")
     assert np.allclose(now.loc[names, classes], valid[classes], atol=1e-4)
 
 
-@pytest.mark.parametrize("best", ["warm start", "average", "fine-tuned"])
+@pytest.mark.parametrize("best", ["probe", "warm start", "average 0.5", "fine-tuned", "blend 0.25"])
 def test_whichever_candidate_is_best_is_the_one_in_the_file(toy, tmp_path, monkeypatch, best):
-    def chosen(found, y):
-        (kept,) = [candidate for candidate in found if candidate.name == best]
-        return kept, [candidate.figures(y) for candidate in found]
+    def chosen(found, y, groups):
+        kept = [candidate.name for candidate in found].index(best)
+        rows = [{"model": c.name, "nll": 0.0, "accuracy": 0.0, "nll_degraded": 0.0,
+                 "accuracy_degraded": 0.0} for c in found]  # fmt: skip
+        return found[kept], rows, None
 
-    monkeypatch.setattr(candidates, "best", chosen)
-    run = run_training(toy_config(toy, tmp_path, probe=False, **PRETRAINED))
-    run_prediction(run, tmp_path / "s.csv", test=toy / "train")
-    now = pd.read_csv(tmp_path / "probabilities.csv").set_index("file")
-    valid = pd.read_csv(run.path / "valid.csv")
-    names, classes = valid["file"].str.removeprefix("train/"), run.facts.classes
-    assert np.allclose(now.loc[names, classes], valid[classes], atol=1e-4)
+    monkeypatch.setattr(choosing, "best", chosen)
+    run = run_training(toy_config(toy, tmp_path, **PRETRAINED))
+    others = {path.name for path in (run.path / "candidates").iterdir()}
+    everything = {"probe", "warm_start", "average_0.25", "fine-tuned"}  # all alike: the first
+    assert others == everything - {best.replace(" ", "_")}
+    for name in ["", *sorted(others)]:
+        one = Run(run.path / "candidates" / name) if name else run
+        assert one.facts.model.replace(" ", "_") == name or not name
+        if one.facts.is_probe or "blend" in one.facts.model:
+            continue  # judged by probes out of fold, kept with the one fitted on all photos
+        run_prediction(one, tmp_path / "s.csv", test=toy / "train")
+        now = pd.read_csv(tmp_path / "probabilities.csv").set_index("file")
+        valid = pd.read_csv(one.path / "valid.csv")
+        names, classes = valid["file"].str.removeprefix("train/"), one.facts.classes
+        assert np.allclose(now.loc[names, classes], valid[classes], atol=1e-4)
 
 
 def test_a_candidate_whose_logits_are_no_numbers_never_wins():
@@ -268,8 +282,8 @@ def test_a_candidate_whose_logits_are_no_numbers_never_wins():
         Candidate("probe", "linear", None, sound),
         Candidate("fine-tuned", "mlp", None, np.full((4, 3), np.nan)),
     ]
-    assert candidates.best(found, y)[0].name == "probe"
-    assert candidates.best(found[::-1], y)[0].name == "probe"
+    assert choosing.best(found, y, y)[0].name == "probe"
+    assert choosing.best(found[::-1], y, y)[0].name == "probe"
 
 
 @pytest.mark.parametrize("counts", [(4,) * 10, (100, 1), (1, 1), (3, 2)])
@@ -305,8 +319,9 @@ def test_weights_of_an_earlier_run_bring_no_classifier_of_their_own(probed, toy,
 def test_the_average_lies_half_way_and_has_statistics_of_its_own():
     torch.manual_seed(0)
     one, other = (nn.Sequential(nn.Flatten(), mlp(6, 3)) for _ in range(2))
+    other[1][2].running_mean += 1  # as training leaves them
     batches = [(torch.randn(16, 6, 1, 1) * 3 + 5, None) for _ in range(4)]
-    mean = candidates.average(one, other, batches, CPU)
+    mean = mixing.average(one, other, 0.5, batches, CPU)
     pairs = zip(one.parameters(), other.parameters(), mean.parameters(), strict=True)
     assert all(torch.allclose((a + b) / 2, m, atol=1e-6) for a, b, m in pairs)
     layer = mean[1][2]
@@ -321,9 +336,10 @@ def test_the_average_lies_half_way_and_has_statistics_of_its_own():
 def test_without_held_out_photos_the_fine_tuned_net_is_kept():
     none = np.zeros((0, 3))
     found = [Candidate(name, "mlp", None, none) for name in ("probe", "fine-tuned")]
-    kept, rows = candidates.best(found, np.zeros(0, int))
+    found.append(Candidate("blend 0.5", "mlp", None, none, cost=candidates.NETS))
+    kept, rows, nested = choosing.best(found, np.zeros(0, int), np.zeros(0, int))
     assert kept.name == "fine-tuned"
-    assert rows[0]["nll"] is None
+    assert rows[0]["nll"] is nested is None
 
 
 def test_the_head_computes_in_fp32_at_any_precision():
@@ -344,8 +360,8 @@ def test_what_is_worse_than_guessing_is_never_kept_over_the_probe():
     y = np.array([0, 1, 2, 0])
     bad, worse = 9 * np.eye(3)[[1, 2, 0, 1]], 90 * np.eye(3)[[1, 2, 0, 1]]
     found = [Candidate("probe", "linear", None, worse), Candidate("fine-tuned", "mlp", None, bad)]
-    assert found[1].figures(y)["nll"] > np.log(3)
-    assert candidates.best(found, y)[0].name == "probe"
+    assert choosing.best(found, y, y)[1][1]["nll"] > np.log(3)
+    assert choosing.best(found, y, y)[0].name == "probe"
     none = [Candidate("fine-tuned", "mlp", None, np.full((4, 3), np.nan))]
     with pytest.raises(UserError, match="no model of this run gives finite answers"):
-        candidates.best(none, y)
+        choosing.best(none, y, y)

@@ -13,8 +13,9 @@ from typing import Annotated, get_args, get_origin, get_type_hints
 import tyro
 from typeguard import TypeCheckError, check_type
 
-from vlg_fastai.config import EXCLUSIVE, NEEDS, PACKAGES, RECIPES, UserError
+from vlg_fastai.config import EXCLUSIVE, NEEDS, PACKAGES, UserError
 from vlg_fastai.limits import Is, Limits
+from vlg_fastai.recipes import RECIPES
 
 NOT_STORED = {"config", "clear_cache"}  # what a repeat must not do again
 

@@ -107,8 +107,16 @@ class TrainConfig(Cache, Compute, Decided, Place):
     layer_decay: Annotated[float, Limits(0.1, 1)] = 1.0
     wd: Amount = 1e-3  # weight decay of AdamW
     label_smoothing: Share = 0.2  # share of each label spread over all classes
+    # what a net is taught: labels as given; cleaned: what the probe calls a photo whose label is
+    # almost surely wrong; soft: half label, half answer of probes that never saw the photo
+    targets: Literal["given", "cleaned", "soft"] = "given"
+    freeze_bn: bool = False  # leave the statistics of the backbone's batch norm as trained
+    l2_sp: Amount = 0.0  # pull of the backbone's weights to where they began, beside weight decay
     # epochs without a better validation NLL, counted past the lr peak, before the run stops
     patience: Positive = 3
+    # photos that choose which model is kept: held-out ones, or these and degraded copies of them
+    choose: Literal["clean", "robust"] = "robust"
+    lean: bool = False  # keep the chosen model alone, no other candidates beside it
     probe: bool = True  # fit a linear probe on the trained backbone first; kept if nothing beats it
     warm_start: bool = True  # fit the head on the trained backbone's features before epoch 1
     freeze_epochs: Count = 0  # epochs that train the head alone, before --epochs
@@ -118,6 +126,9 @@ class TrainConfig(Cache, Compute, Decided, Place):
     aug: Literal["none", "basic", "strong", "degraded", "trivial"] = "basic"
     mixup: Amount = 0.0  # Beta parameter of MixUp; 0 turns it off
     cutmix: Amount = 0.0  # Beta parameter of CutMix; 0 turns it off
+    # epoch whose weights are kept: that of the best validation NLL, or the last, in which the
+    # held-out photos have no say
+    keep: Literal["best", "last"] = "best"
     ema: bool = False  # judge and keep a moving average of the weights instead of the last ones
     weighted: bool = True  # draw every class equally often in training
     oversample: bool = False  # augmented copies of rare classes, instead of --weighted
@@ -217,18 +228,6 @@ NAMES = ("unseen", "classes")
 WITH_NAMES = ("unseen_frac", "transductive", "clip", "attributes", "text_encoder")
 NEEDS = dict.fromkeys(WITH_NAMES, NAMES)  # option -> those of which one must be given with it
 PACKAGES = ("tensorboard", "wandb")  # options that need a package of their name
-RECIPES = {  # recipe -> its own defaults for other options
-    "original": {},
-    # validation NLL of the fine-tuned net, three seeds: .792 -> .699 on the drawn challenge, .690
-    # -> .673 on 1,503 photos (benchmarks/recipes.csv); stronger augmentation gained nothing: .725
-    "strong": {
-        "label_smoothing": 0.05,
-        "wd": 0.05,
-        "layer_decay": 0.8,
-        "lr_body": 4e-4,
-        "ema": True,
-    },
-}
 DEMO = {"arch": BUNDLED_ARCH, "size": 128, "epochs": 5}  # all the drawn challenge needs
 
 

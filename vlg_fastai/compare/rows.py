@@ -6,8 +6,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from vlg_fastai.compare import paired
-from vlg_fastai.config import RECIPES
 from vlg_fastai.model.intervals import wilson
+from vlg_fastai.recipes import RECIPES
 from vlg_fastai.runs.run import Run
 
 NO_MATTER = {  # where things lie and how fast: no difference that a score could come from

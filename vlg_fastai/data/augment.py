@@ -1,14 +1,14 @@
 """Names of augmentations in, fastai transforms out; and the crop that train and predict share."""
 
-import io
 import math
 import random
 
-import numpy as np
 from fastai.vision.augment import RandomErasing, RandTransform, aug_transforms
 from fastai.vision.core import PILImage
-from PIL import Image, ImageEnhance, ImageFilter
+from PIL import Image
 from torchvision.transforms.v2 import TrivialAugmentWide
+
+from vlg_fastai.data.degrade import TRAINING
 
 RATIO = math.log(4 / 3)  # random crops are at most this much wider or higher than square, in logs
 
@@ -90,44 +90,8 @@ def flips():
     return aug_transforms(max_rotate=0, max_zoom=1.0, max_lighting=0.0, max_warp=0.0)
 
 
-def _blurred(image, strength):
-    return image.filter(ImageFilter.GaussianBlur(strength * max(image.size) / 60))
-
-
-def _dark(image, strength):
-    return ImageEnhance.Brightness(image).enhance(1 - 0.75 * strength)
-
-
-def _bright(image, strength):
-    return ImageEnhance.Brightness(image).enhance(1 + strength)
-
-
-def _pale(image, strength):
-    return ImageEnhance.Contrast(image).enhance(1 - 0.75 * strength)
-
-
-def _noisy(image, strength):
-    rng, shape = np.random.default_rng(random.getrandbits(32)), (*image.size[::-1], 1)
-    noisy = np.asarray(image) + rng.normal(0, 60 * strength, shape)
-    return Image.fromarray(np.clip(noisy, 0, 255).astype(np.uint8))
-
-
-def _small(image, strength):
-    side = [max(8, round(length * (1 - 0.85 * strength))) for length in image.size]
-    return image.resize(side, Image.Resampling.BOX).resize(image.size, Image.Resampling.BILINEAR)
-
-
-def _compressed(image, strength):
-    file = io.BytesIO()
-    image.save(file, "JPEG", quality=round(60 - 55 * strength))
-    return Image.open(file, formats=["JPEG"]).convert("RGB")
-
-
-DEGRADATIONS = (_blurred, _dark, _bright, _pale, _noisy, _small, _compressed)
-
-
 class Degrade(RandTransform):
-    "One of `DEGRADATIONS` at random strength, after the crop, for half of the training photos."
+    "One degradation at random strength, after the crop, for half of the training photos."
 
     split_idx, order = 0, 2
 
@@ -136,10 +100,10 @@ class Degrade(RandTransform):
 
     def before_call(self, b, split_idx):
         super().before_call(b, split_idx)
-        self.degrade, self.strength = random.choice(DEGRADATIONS), random.random()
+        self.degrade, self.strength = random.choice(TRAINING), random.random()
 
     def encodes(self, x: PILImage):
-        return PILImage(self.degrade(x, self.strength))
+        return PILImage(self.degrade(x, self.strength, random))
 
 
 class Trivial(RandTransform):

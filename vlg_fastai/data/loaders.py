@@ -77,18 +77,25 @@ def _options(bs, machine):
 
 
 def build(table, classes, view, pixels, machine, cfg):
-    "DataLoaders over `table` (columns path, label, split); only the training side is balanced."
+    """DataLoaders over `table` (columns path, label, split); only the training side is balanced.
+
+    A batch is (photos, labels), or (photos, labels, rows of `table`) where not labels are taught.
+    """
+    table = table.assign(row=np.arange(len(table)))  # told before copies and order change it
     table = oversampled(table) if cfg.oversample else table
     table = table.sort_values("split", kind="stable", ignore_index=True)
     by_photo = [BY_PHOTO[cfg.aug]] if cfg.aug in BY_PHOTO else []
+    told = cfg.targets != "given"  # which photo it is, for what is taught instead of its label
     options = _options(_at_most((table["split"] == "train").sum(), cfg.bs), machine)
     block = DataBlock(
         blocks=(
             TransformBlock(type_tfms=ReadPhoto(pixels), batch_tfms=IntToFloatTensor),
             CategoryBlock(vocab=classes, sort=False),
+            *([TransformBlock()] if told else []),
         ),
+        n_inp=1,
         get_x=ColReader("path"),
-        get_y=ColReader("label"),
+        get_y=[ColReader("label"), ColReader("row")] if told else ColReader("label"),
         splitter=lambda rows: IndexSplitter(np.flatnonzero(rows["split"] == "valid"))(rows),
         item_tfms=[view.fit(MIN_SCALE.get(cfg.aug)), *(kind() for kind in by_photo)],
         batch_tfms=[*AUGMENTATIONS[cfg.aug](), view.normalize()],

@@ -1,6 +1,6 @@
 """A trained model and what rebuilds it, in and out of a run folder: safetensors and JSON only."""
 
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 
 import numpy as np
 from safetensors import SafetensorError
@@ -9,6 +9,7 @@ from safetensors.torch import load_file, save_file
 from vlg_fastai.config import UserError
 from vlg_fastai.data.view import View
 from vlg_fastai.model import backbone
+from vlg_fastai.model.blend import Blend
 from vlg_fastai.model.head import HEADS, assemble
 from vlg_fastai.model.sources import Source
 from vlg_fastai.runs.facts import FACTS
@@ -28,6 +29,7 @@ class ModelSpec:
     view: View
     prior: list[float]  # share of each class among the training photos
     temperature: float = 1.0
+    members: list = field(default_factory=list)  # of a blend: {head, share, temperature} of each
 
     def facts(self):
         return asdict(self)
@@ -45,11 +47,17 @@ class ModelSpec:
             raise UserError(f"--run {run.path}: {FACTS} is damaged ({', '.join(odd)}); train again")
         return spec
 
+    @property
+    def heads(self):
+        "Of each net that the model holds, in their order."
+        return [one["head"] for one in self.members] or [self.head]
+
     def checks(self):
         "{part: whether it can be}; a model that is fed or read wrongly answers all the same."
         view, shares = self.view, np.array(self.prior, float)
         return {
-            "head": self.head in HEADS,
+            "head": all(head in HEADS for head in self.heads),
+            "members": all(one["share"] > 0 and one["temperature"] > 0 for one in self.members),
             "classes": len(set(self.classes)) == len(self.classes) >= 2,
             "prior": _numbers(shares, len(self.classes))
             and shares.min() >= 0
@@ -82,13 +90,23 @@ def save(run, model):
         save_file(state, str(beside), metadata={"format": "pt"})
 
 
+def built(spec):
+    "The model that `spec` describes, with weights that know nothing yet."
+    source, size = Source(spec.arch, "nothing"), spec.view.size
+    nets = [
+        assemble(backbone.create(source, size), head, len(spec.classes), source, size)
+        for head in spec.heads
+    ]
+    if not spec.members:
+        return nets[0]
+    return Blend(nets, *([one[key] for one in spec.members] for key in ("share", "temperature")))
+
+
 def load(run, machine):
     "(model, ModelSpec) of `run`, in eval mode on the device of `machine`."
     try:
         spec = ModelSpec.of_run(run)
-        source = Source(spec.arch, "nothing")
-        net = backbone.create(source, spec.view.size)
-        model = assemble(net, spec.head, len(spec.classes), source, spec.view.size)
+        model = built(spec)
         model.load_state_dict(load_file(run.path / WEIGHTS))
         if not finite(model):
             raise RuntimeError("it holds weights that are no numbers")

@@ -92,6 +92,17 @@ class FeatureExtractor:
         self.look(photos, pixels, mirrored=flip)
         return self.shelves[flip].rows(photos["content"], slice(self.width))
 
+    def of_copies(self, photos, pixels):
+        """(n, width) float16 of the table `photos` as `pixels` shows them, kept on no shelf.
+
+        A photo that cannot be read any more has the features that it has as it is.
+        """
+        rows = self.features(photos)
+        places = photos["path"].reset_index(drop=True)
+        for place, row in self._computed(places, pixels, False):
+            rows[place] = row[: self.width]
+        return rows
+
     def own_logits(self, photos, pixels=None):
         "(n, classes of the backbone's own classifier) float32; no column where it has none."
         self.look(photos, pixels)

@@ -76,6 +76,23 @@ def out_of_fold(x, y, groups, classes, store, seed=0):
     return OutOfFold(np.array(found[:-1]), STRENGTHS[int(found[-1, 0])])
 
 
+def elsewhere(asked, rows, strength, shown, seed=0):
+    """Logits (m, classes) of `asked` (m, d), features of other views of the photos `rows` (m,), by
+    probes on the folds of `out_of_fold` that saw neither the photo nor its near-duplicates.
+
+    shown: (features, labels, groups, classes) that those were fitted on.
+    """
+    x, y, groups, classes = shown
+    made = np.zeros((len(rows), classes), np.float32)
+    for train, held in folds(y, groups, seed):
+        wanted = np.isin(rows, held)
+        if wanted.any() and len(np.unique(y[train])) > 1:
+            with solver():
+                told = teller(x[train], y[train], strength, classes, scale(x))
+            made[wanted] = told(asked[wanted])
+    return made
+
+
 def _digest(*arrays):
     told = hashlib.blake2b(digest_size=16)
     for array in arrays:

@@ -15,6 +15,7 @@ from vlg_fastai.data import loaders
 from vlg_fastai.data.pixels import Pixels
 from vlg_fastai.machine.device import Machine
 from vlg_fastai.model import bundle
+from vlg_fastai.model.blend import explained
 
 BATCH = 16  # photos explained at a time: 16 of 224 px take about 1 GB
 COLOURS, STRENGTH = (
@@ -85,16 +86,21 @@ def maps(model, x, targets):
     """(raw maps (k, n, h, w), logits (n, classes)) of photos `x` (n, 3, s, s), classes (k, n).
 
     Grad-CAM of the logit (Selvaraju et al., 2017): activations weighted by the mean gradient of
-    their channel, before ReLU and scaling. `model` is [Backbone, head] in eval mode. One forward
+    their channel, before ReLU and scaling. `model` is [Backbone, head] in eval mode, or a blend of
+    such, of which the last is explained. One forward
     pass serves all k classes, and no gradient runs further back than the explained maps.
     """
-    net = model[0].net
-    with frozen(model), torch.enable_grad():
-        acts, z = _at_target(model, net, x)
+    part = explained(model)
+    net = part[0].net
+    with frozen(part), torch.enable_grad():
+        acts, z = _at_target(part, net, x)
         scores = [z.gather(1, target[:, None]).sum() for target in targets]
         grads = [torch.autograd.grad(score, acts, retain_graph=True)[0] for score in scores]
     values = _spatial(acts.detach(), net)
     weights = [_spatial(grad, net).mean((2, 3), keepdim=True) for grad in grads]
+    if part is not model:  # drawn of one member, answered by all of them
+        with torch.no_grad():
+            z = model(x)
     return torch.stack([(weight * values).sum(1) for weight in weights]), z.detach()
 
 

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field, fields
 from vlg_fastai.runs.files import read_json, write_json
 
 FACTS = "facts.json"  # written last: a folder that has it is usable
-PROBE, FINE_TUNED = "probe", "fine-tuned"
+PROBE, WARM, FINE_TUNED = "probe", "warm start", "fine-tuned"
 LEFT_OUT = ("probe",)  # facts that a run may lack, and then does not name
 
 
@@ -20,14 +20,19 @@ class Facts:
     status: str | None = None  # finished, interrupted, dry run
     lr: float | None = None
     lr_body: float | None = None
-    best_epoch: int | None = None
+    best_epoch: int | None = None  # where the held-out photos chose one
     epochs: int = 0
     photos_per_second: float | None = None  # in training, median of the epochs
     probe: dict | None = None  # strength and figures out of fold, where there was one
     model: str = FINE_TUNED  # which candidate is kept; the oldest runs had no choice
-    candidates: list = field(default_factory=list)  # {model, nll, accuracy} of each
+    # {model, nll, accuracy} of each, and nll_degraded, accuracy_degraded where it was judged so
+    candidates: list = field(default_factory=list)
+    # accuracy, accuracy_interval, nll of answers whose model and temperature were chosen without
+    # the photo; None without a choice
+    nested: dict | None = None
     arch: str | None = None
     head: str | None = None
+    members: list = field(default_factory=list)  # of a blend: {head, share, temperature} of each
     classes: list = field(default_factory=list)
     view: dict = field(default_factory=dict)
     prior: list = field(default_factory=list)

@@ -5,7 +5,7 @@ from pathlib import Path
 from vlg_fastai.config import UserError
 from vlg_fastai.console import say
 from vlg_fastai.runs.facts import FACTS
-from vlg_fastai.runs.run import Run, number_of
+from vlg_fastai.runs.run import CANDIDATES, Run, number_of, safe_name
 
 
 def find(root, names):
@@ -49,17 +49,37 @@ def _usable(root):
 
 
 def _named(root, name, option="--run"):
-    by_name = [path for path in sorted(root.glob("*")) if path.is_dir() and _answers_to(path, name)]
-    candidates = by_name if by_name else [Path(name)]
-    if len(candidates) > 1:
-        raise UserError(f"{option} {name}: means {', '.join(p.name for p in candidates)}; name one")
-    run = Run(candidates[0])
-    if not run.path.is_dir():
+    found = _places(root, name)
+    head, _, candidate = name.rpartition(":")
+    if not found and head and (homes := _places(root, head)):
+        return _candidate(Run(homes[0]), candidate, f"{option} {name}")
+    if len(found) > 1:
+        raise UserError(f"{option} {name}: means {', '.join(p.name for p in found)}; name one")
+    run = Run(found[0] if found else Path(name))
+    if not found:
         known = ", ".join(sorted(run.path.name for run in _usable(root))) or "none yet"
         raise UserError(f"{option} {name}: no such run in {root}; usable: {known}")
     if not (run.path / FACTS).exists():
         raise UserError(f"{option} {name}: {run.path} was not finished; it has no {FACTS}")
     return run
+
+
+def _places(root, name):
+    "The folders that `name` means: of runs under `root`, else one anywhere."
+    named = [path for path in sorted(root.glob("*")) if path.is_dir() and _answers_to(path, name)]
+    return named or [path for path in [Path(name)] if path.is_dir()]
+
+
+def _candidate(run, name, asked):
+    "What `run` could have kept under that name: the run itself where it did."
+    if (run.path / FACTS).exists() and run.facts.model == name:
+        return run
+    one = Run(run.path / CANDIDATES / safe_name(name))
+    if not (one.path / FACTS).exists():
+        there = [Run(path.parent).facts.model for path in run.path.glob(f"{CANDIDATES}/*/{FACTS}")]
+        known = ", ".join([run.facts.model, *sorted(there)])
+        raise UserError(f"{asked}: {run.path.name} holds no such candidate; it holds {known}")
+    return one
 
 
 def _answers_to(path, name):

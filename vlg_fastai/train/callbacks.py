@@ -44,7 +44,7 @@ class CalibratedNLL(Metric):
 
 
 class BestWeights(Callback):
-    """Keep the weights of the best validation NLL in memory; stop when it no longer falls.
+    """Keep the weights of the best validation NLL, or the last ones; stop when it no longer falls.
 
     Patience counts only past the peak of the one-cycle schedule: before it the score is expected
     to stall. Without a validation side the last weights are the best. Not on `learn.validate`,
@@ -53,15 +53,16 @@ class BestWeights(Callback):
 
     order, run_valid = 61, True  # after Recorder (50), which makes the value
 
-    def __init__(self, patience):
-        self.patience, self.best, self.state, self.epoch_of_best = patience, np.inf, None, None
+    def __init__(self, patience, keep="best"):
+        self.patience, self.keep = patience, keep
+        self.best, self.state, self.epoch_of_best = np.inf, None, None
 
     def before_fit(self):
         self.wait = 0
 
     def after_epoch(self):
         value = last_row(self.learn).get("nll", float("nan"))
-        if value < self.best or not len(self.dls.valid):
+        if value < self.best or self.keep == "last" or not len(self.dls.valid):
             self.best, self.wait = value, 0
             self.state = {
                 key: v.detach().cpu().clone() for key, v in self.model.state_dict().items()
@@ -72,6 +73,11 @@ class BestWeights(Callback):
         if self.wait >= self.patience:
             say(f"no better validation NLL for {self.wait} epochs: stopping early")
             raise CancelFitException("patience is used up")
+
+    @property
+    def chosen(self):
+        "The epoch that the held-out photos chose, or None where they had no say."
+        return self.epoch_of_best if self.keep == "best" else None
 
     def restore(self, model):
         "Put the best weights back; the last ones stay where no epoch was finished."

@@ -1,45 +1,57 @@
-"""What a run could keep in, the one it keeps out: fine-tuning never makes it worse in silence."""
+"""What a run could keep in, each with its answers on the held-out photos and on worse copies out.
+
+A probe, a warm start, the fine-tuned net, averages of weights between the last two, and blends of
+what probe and net find likely.
+"""
 
 from copy import deepcopy
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
+from functools import partial
 
 import numpy as np
 import torch
 from torch import nn
-from torch.nn.modules.batchnorm import _BatchNorm
 
-from vlg_fastai.config import UserError
-from vlg_fastai.console import say, show
+from vlg_fastai.console import say
 from vlg_fastai.data import loaders
-from vlg_fastai.machine.precision import autocast
-from vlg_fastai.model import bundle, inference, probe, scores
-from vlg_fastai.model.inference import fit_temperature, nll
-from vlg_fastai.runs.facts import FINE_TUNED, PROBE
+from vlg_fastai.data.degrade import JUDGING, DegradedPixels
+from vlg_fastai.model import bundle, inference, probe
+from vlg_fastai.model.blend import Blend
+from vlg_fastai.runs.facts import FINE_TUNED, PROBE, WARM
 from vlg_fastai.runs.run import OOF
 from vlg_fastai.train import warm
 from vlg_fastai.train.evaluate import write_predictions
+from vlg_fastai.train.mixing import average
 
-BATCHES = 32  # training batches that the statistics of an average's BatchNorm are taken from
+AVERAGE, BLEND = "average", "blend"  # what their names begin with
+ALPHAS = (0.25, 0.5, 0.75)  # shares of the way from the warm start to the fine-tuned net
+SHARES = (0.25, 0.5, 0.75)  # of the net in a blend with the probe
+CHEAP, NET, NETS = range(3)  # what a prediction costs: kept features, a net of its own, two
 
 
 @dataclass(frozen=True)
 class Candidate:
-    "A model, the head it is rebuilt with, and its logits (n, classes) of the held-out photos."
+    """A model, the head it is rebuilt with, its logits (n, classes) of the held-out photos, and of
+    degraded copies of them where these are asked for."""
 
     name: str
     head: str
     model: torch.nn.Module
     logits: np.ndarray
+    degraded: np.ndarray | None = None
     temperature: float | None = None  # where more than the held-out photos could tell it
+    cost: int = NET
+    members: list = field(default_factory=list)  # of a blend: {head, share, temperature} of each
 
-    def figures(self, y):
-        "Name, NLL after a fitted temperature, and accuracy on the held-out labels `y` (n,)."
-        if not len(y):
-            return {"model": self.name, "nll": None, "accuracy": None}
-        # all by the same rule here, or the one that brings its temperature would be at a loss
-        loss = nll(self.logits, y, fit_temperature(self.logits, y))
-        right = float((self.logits.argmax(1) == y).mean())
-        return {"model": self.name, "nll": loss, "accuracy": right}
+    @property
+    def answers(self):
+        "The logits that it is judged by: (n, classes) of photos, and of their copies."
+        return [z for z in (self.logits, self.degraded) if z is not None]
+
+    def among(self, rows):
+        "With its answers on the held-out photos `rows` alone."
+        worse = None if self.degraded is None else self.degraded[rows]
+        return replace(self, logits=self.logits[rows], degraded=worse)
 
 
 def fit_probe(prepared, run):
@@ -60,7 +72,28 @@ def fit_probe(prepared, run):
     figures = fold.figures(y, groups)
     say(probe.in_words(figures))
     model = nn.Sequential(extractor.backbone, head)
-    return Candidate(PROBE, "linear", model, fold.logits[prepared.held], temperature), figures
+    worse = None
+    if degrades(prepared):
+        asked, rows = degraded_features(prepared), np.flatnonzero(prepared.held)
+        shown = x, y, groups, classes
+        worse = probe.elsewhere(asked, rows, fold.strength, shown, cfg.seed)
+    logits = fold.logits[prepared.held]
+    return Candidate(PROBE, "linear", model, logits, worse, temperature, CHEAP), figures
+
+
+def degrades(prepared):
+    "Whether the candidates of the run are judged by degraded copies too: not without a choice."
+    return bool(prepared.cfg.epochs and prepared.cfg.choose == "robust" and prepared.held.any())
+
+
+def degraded(prepared):
+    "How the held-out photos look in the copies that candidates are judged by."
+    return DegradedPixels(prepared.pixels, JUDGING)
+
+
+def degraded_features(prepared):
+    "(held-out photos, d) of the frozen backbone, of degraded copies; kept nowhere."
+    return prepared.extractor.of_copies(prepared.table[prepared.held], degraded(prepared))
 
 
 def warm_start(prepared, learn):
@@ -71,99 +104,76 @@ def warm_start(prepared, learn):
     cfg, extractor = prepared.cfg, prepared.extractor
     if learn is None or extractor is None or not cfg.warm_start:
         return None
-    table, held, device = prepared.table, prepared.held, prepared.machine.device
-    views = [extractor.features(table[~held], prepared.pixels, flip) for flip in (False, True)]
-    weights = loaders.class_weights(table) if cfg.weighted else np.ones(len(table))
     head = learn.model[1]
-    warm.fit_head(head, views, prepared.labels[~held], weights[~held], cfg, device)
-    z = inference.through(head, extractor.features(table[held], prepared.pixels), prepared.machine)
-    return Candidate("warm start", cfg.head, deepcopy(learn.model), z)
+    warm.STARTS[cfg.head](head, prepared)
+    held = extractor.features(prepared.table[prepared.held], prepared.pixels)
+    shown = [held, *([degraded_features(prepared)] if degrades(prepared) else [])]
+    z = [inference.through(head, x, prepared.machine) for x in shown]
+    return Candidate(WARM, cfg.head, deepcopy(learn.model), *z)
 
 
-def of_fit(prepared, learn, fit, warmed, run):
-    "[average with the warm start, fine-tuned net], as far as there are any, once `fit` is done."
+def of_fit(prepared, learn, fit, start, warmed, run):
+    """The Candidates that there are once `fit` is done, the fine-tuned net last of the nets.
+
+    start: the probe, warmed: the warm start, or None.
+    """
     if learn is None:
         return []
     if not bundle.finite(learn.model):
         say("the fine-tuned net holds weights that are no numbers: it is not kept")
         return []
     bundle.save(run, learn.model)  # whatever ends the run now, its weights are there
-    last = _candidate(FINE_TUNED, learn.model, prepared)
-    if warmed is None or fit.status == "interrupted":
+    last = net(FINE_TUNED, learn.model, prepared)
+    if fit.status == "interrupted":
         return [last]
-    model = average(warmed.model, learn.model, learn.dls.train, prepared.machine)
-    return [_candidate("average", model, prepared), last]
+    between = [] if warmed is None else averages(prepared, learn, warmed)
+    return [*between, last, *([] if start is None else blends(prepared, start, last))]
 
 
-def _candidate(name, model, prepared):
-    return Candidate(name, prepared.cfg.head, model, held_out_logits(model, prepared))
+def net(name, model, prepared):
+    "The Candidate of a `model` whose held-out answers are not known yet."
+    return Candidate(name, prepared.cfg.head, model, *held_out_logits(model, prepared))
+
+
+def averages(prepared, learn, warmed):
+    "Candidates between the warm start and the net of `learn`."
+    make = partial(average, warmed.model, learn.model)
+    given = learn.dls.train, prepared.machine
+    return [net(f"{AVERAGE} {alpha:g}", make(alpha, *given), prepared) for alpha in ALPHAS]
+
+
+def blends(prepared, start, last):
+    "Candidates that mix what the probe `start` and the net `last` find likely."
+    y = prepared.labels[prepared.held]
+    warmth = start.temperature, inference.fit_temperature(last.logits, y)
+    made = []
+    for share in SHARES:
+        shares = 1 - share, share
+        model = Blend([start.model, last.model], shares, warmth)
+        pairs = zip(start.answers, last.answers, strict=True)
+        z = [model.mixed([torch.as_tensor(part) for part in pair]).numpy() for pair in pairs]
+        told = zip((start.head, last.head), shares, warmth, strict=True)
+        members = [{"head": h, "share": s, "temperature": t} for h, s, t in told]
+        made.append(
+            Candidate(f"{BLEND} {share:g}", last.head, model, *z, cost=NETS, members=members)
+        )
+    return made
 
 
 def held_out_logits(model, prepared):
-    "(held-out photos, classes)."
+    "[(held-out photos, classes)], and of their degraded copies where these are asked for."
+    shown = [prepared.pixels, *([degraded(prepared)] if degrades(prepared) else [])]
+    return [_answers(model, prepared, pixels) for pixels in shown]
+
+
+def _answers(model, prepared, pixels):
     paths = prepared.table.loc[prepared.held, "path"]
     if paths.empty:
         return np.zeros((0, len(prepared.spec.classes)), np.float32)
     view, bs, machine = prepared.spec.view, prepared.cfg.bs, prepared.machine
-    dl = loaders.plain(paths, view, bs, machine, prepared.pixels)
+    dl = loaders.plain(paths, view, bs, machine, pixels)
     z = inference.logits(model, dl, machine, what="scoring")
     for i, path in enumerate(paths):
         if np.isnan(z[i]).any() and prepared.pixels.problem(path):
             z[i] = np.log(prepared.spec.prior)  # what predict.py says of what it cannot read
     return z
-
-
-def best(candidates, y):
-    """(the candidate of least NLL, or the last where nothing is held out; rows of all figures).
-
-    Nothing that is worse than guessing is kept over the probe. UserError where none is finite.
-    """
-    rows = [candidate.figures(y) for candidate in candidates]
-    if not len(y):
-        return candidates[-1], rows
-    losses = np.array([row["nll"] if np.isfinite(row["nll"]) else np.inf for row in rows])
-    if not np.isfinite(losses).any():
-        raise UserError("--lr: no model of this run gives finite answers; try a tenth of it")
-    probes = np.array([candidate.name == PROBE for candidate in candidates])
-    useless = losses > scores.guessing(candidates[0].logits.shape[1])
-    if np.isfinite(losses[probes]).any():
-        losses = np.where(useless & ~probes, np.inf, losses)
-    return candidates[int(np.argmin(losses))], rows
-
-
-def say_choice(rows, kept):
-    "Say how the candidates did on the held-out photos, where there was a choice."
-    if len(rows) > 1 and rows[0]["nll"] is not None:
-        title = f"on the held-out photos; kept: {kept}"
-        cells = [(r["model"], f"{r['nll']:.4f}", f"{r['accuracy']:.4f}") for r in rows]
-        show(title, ["model", "NLL", "accuracy"], cells)
-
-
-def average(one, other, batches, machine):
-    """A model whose weights lie half-way between those of two of the same make (WiSE-FT, Wortsman
-    et al., 2022), with the statistics of its BatchNorm taken anew from training `batches`."""
-    model, states = deepcopy(one), (one.state_dict(), other.state_dict())
-    mean = {
-        key: torch.lerp(value, states[1][key], 0.5) if value.is_floating_point() else value
-        for key, value in states[0].items()
-    }
-    model.load_state_dict(mean)
-    estimate_batch_norm(model, batches, machine)
-    return model.eval()
-
-
-def estimate_batch_norm(model, batches, machine):
-    "Plain means over `batches` of the statistics of every BatchNorm of `model`; else untouched."
-    layers = {m: m.momentum for m in model.modules() if isinstance(m, _BatchNorm)}
-    if not layers:
-        return
-    for layer in layers:
-        layer.reset_running_stats()
-        layer.momentum = None  # torch for: every batch counts the same
-    model.train()
-    with torch.no_grad(), autocast(machine):
-        for _, (x, *_) in zip(range(BATCHES), batches, strict=False):
-            x = x.as_subclass(torch.Tensor)
-            model(x.contiguous(memory_format=machine.memory_format))
-    for layer, momentum in layers.items():
-        layer.momentum = momentum

@@ -20,7 +20,9 @@ def evaluate(run, prepared, kept):
     figures = scores.summary(before, after, y, prepared.spec.classes)
     likely = interval(after.argmax(1) == y, prepared.groups[held])
     photos = prepared.table["split"].value_counts().to_dict()
-    spec = dataclasses.replace(prepared.spec, head=kept.head, temperature=temperature)
+    spec = dataclasses.replace(
+        prepared.spec, head=kept.head, members=kept.members, temperature=temperature
+    )
     return spec, {**figures, "accuracy_interval": likely, "photos": photos}
 
 

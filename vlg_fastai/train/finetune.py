@@ -11,6 +11,7 @@ from vlg_fastai.config import UserError
 from vlg_fastai.console import bar, say
 from vlg_fastai.machine.precision import release
 from vlg_fastai.runs.run import HISTORY
+from vlg_fastai.train.anchor import FrozenStatistics, PullToStart
 from vlg_fastai.train.callbacks import (
     PEAK,
     Accumulate,
@@ -22,6 +23,7 @@ from vlg_fastai.train.callbacks import (
     StopOnNaN,
 )
 from vlg_fastai.train.learner import batches, peak_rates, stage_rates
+from vlg_fastai.train.targets import Targets, targets_of
 
 COMPILER = "inductor"
 DRY = {"epochs": 2, "freeze_epochs": 1}  # the most that a dry run does
@@ -51,12 +53,12 @@ def fine_tune(prepared, learn, run, cbs=()):
     cfg = shortened(prepared.cfg)
     if learn is None:
         return FitResult(_status(cfg))
-    start, steps = Start.of(learn), 1
+    start, steps, taught = Start.of(learn), 1, targets_of(prepared)
     while True:
         with watching(cfg, run.path / HISTORY) as watch:
             lr_body, lr = peak_rates(learn, cfg)
             for epochs, rates in phases(learn, cfg, lr_body, lr, watch):
-                given = [*watch.cbs, *extras(learn, cfg, steps), *cbs]
+                given = [*watch.cbs, *extras(learn, cfg, steps, taught), *cbs]
                 learn.fit_one_cycle(epochs, rates, pct_start=PEAK, cbs=given)
         if not watch.out_of_memory:
             break
@@ -64,7 +66,7 @@ def fine_tune(prepared, learn, run, cbs=()):
         start.again(learn, prepared, cfg, steps)
     watch.settle(learn, lr)
     status = "interrupted" if watch.stop.over else _status(cfg)
-    best, speed = watch.best.epoch_of_best, watch.history.speed
+    best, speed = watch.best.chosen, watch.history.speed
     return FitResult(status, lr, lr_body, best, len(watch.history.rows), speed)
 
 
@@ -92,12 +94,24 @@ def phases(learn, cfg, lr_body, lr, watch):
         yield cfg.epochs, stage_rates(lr_body, lr, cfg.layer_decay, groups)
 
 
-def extras(learn, cfg, steps):
-    "The callbacks that options ask for: MixUp or CutMix, a moving average, accumulation."
+def extras(learn, cfg, steps, taught):
+    """The callbacks that options ask for: targets, MixUp or CutMix, what holds the net near its
+    start, a moving average, accumulation. taught: `targets_of` the photos, or None."""
     total = cfg.epochs * len(learn.dls.train)
     mixing = [kind(alpha) for kind, alpha in ((MixUp, cfg.mixup), (CutMix, cfg.cutmix)) if alpha]
+    held = [
+        *([FrozenStatistics()] if cfg.freeze_bn else []),
+        *([PullToStart(cfg.l2_sp)] if cfg.l2_sp else []),
+    ]
+    teaching = [] if taught is None else [Targets(taught)]
     averaging = [MovingAverage(total)] if cfg.ema else []
-    return [*mixing, *averaging, *([Accumulate(steps * learn.dls.bs)] if steps > 1 else [])]
+    return [
+        *teaching,
+        *mixing,
+        *held,
+        *averaging,
+        *([Accumulate(steps * learn.dls.bs)] if steps > 1 else []),
+    ]
 
 
 @dataclass
@@ -135,7 +149,7 @@ def watching(cfg, path):
     with bar() as live:
         progress = Progress(live, cfg.freeze_epochs + cfg.epochs)
         watch = Watch(
-            History(path), BestWeights(cfg.patience), progress, StopCleanly(), StopOnNaN()
+            History(path), BestWeights(cfg.patience, cfg.keep), progress, StopCleanly(), StopOnNaN()
         )
         try:
             yield watch

@@ -24,6 +24,7 @@ from vlg_fastai.machine import precision
 from vlg_fastai.model import backbone
 from vlg_fastai.model.head import assemble
 from vlg_fastai.train.callbacks import CalibratedNLL
+from vlg_fastai.train.targets import TargetLoss
 
 BODY_SHARE = 1 / 20  # the backbone's learning rate over the head's: 1e-4 beside 2e-3
 LOWEST_LR, HIGHEST_LR = 1e-5, 1e-1  # what the finder may suggest
@@ -90,12 +91,18 @@ def _without_head(dls, source, cfg):
             init=None,
             normalize=False,
             pretrained=False,
-            loss_func=LabelSmoothingCrossEntropy(cfg.label_smoothing),
+            loss_func=loss_of(cfg),
             opt_func=Adam,  # decoupled weight decay: what others call AdamW
             metrics=[CalibratedNLL(), accuracy],
             wd=cfg.wd,
             **backbone.net_options(source.arch, cfg.size, cfg.drop_path),
         )
+
+
+def loss_of(cfg):
+    "The original's loss, or the like of it for probabilities."
+    smoothed = LabelSmoothingCrossEntropy if cfg.targets == "given" else TargetLoss
+    return smoothed(cfg.label_smoothing)
 
 
 def by_stage(model):

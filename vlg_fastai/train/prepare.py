@@ -2,6 +2,7 @@
 
 import dataclasses
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 import pandas as pd
@@ -13,7 +14,7 @@ from vlg_fastai.data.pixels import Pixels
 from vlg_fastai.data.store import Store
 from vlg_fastai.demo import challenge
 from vlg_fastai.machine.device import Machine
-from vlg_fastai.model import backbone, bundle
+from vlg_fastai.model import backbone, bundle, probe
 from vlg_fastai.model.features import FeatureExtractor
 
 FEW = 8  # classes, and photos of each, that a dry run takes
@@ -48,6 +49,17 @@ class Prepared:
     def held(self):
         "(photos,) True where a photo is held out."
         return (self.table["split"] == "valid").to_numpy()
+
+    @cached_property
+    def training_side(self):
+        """(features (n, d), labels (n,), the `OutOfFold` of probes) of photos not held out.
+
+        Whatever fine-tuning starts or learns from comes from here: no held-out label is in it.
+        """
+        rows = ~self.held
+        x = self.extractor.features(self.table[rows], self.pixels)
+        y, groups, classes = self.labels[rows], self.groups[rows], len(self.spec.classes)
+        return x, y, probe.out_of_fold(x, y, groups, classes, self.store, self.cfg.seed)
 
 
 def settle_and_scan(cfg, source):
@@ -95,7 +107,9 @@ def prepare(cfg, source, scanned, machine):
 
 def uses_features(cfg, source):
     "Whether the run begins with a frozen backbone; one of random weights has little to say."
-    return not cfg.epochs or (source.kind != "nothing" and (cfg.probe or cfg.warm_start))
+    return not cfg.epochs or (
+        source.kind != "nothing" and (cfg.probe or cfg.warm_start or cfg.targets != "given")
+    )
 
 
 def describe(cfg, source, view, used):

@@ -9,13 +9,15 @@ from vlg_fastai.data import split
 from vlg_fastai.machine import device
 from vlg_fastai.machine.versions import circumstances
 from vlg_fastai.model import bundle, scores, sources
-from vlg_fastai.runs.facts import Facts
+from vlg_fastai.recipes import STRONG
+from vlg_fastai.runs.facts import PROBE, WARM, Facts
 from vlg_fastai.runs.files import write_json
 from vlg_fastai.runs.run import CONFIG, SPLIT, create
-from vlg_fastai.train import candidates
+from vlg_fastai.train import candidates, choosing
 from vlg_fastai.train.evaluate import evaluate
 from vlg_fastai.train.finetune import fine_tune
 from vlg_fastai.train.learner import learner_for
+from vlg_fastai.train.others import keep_others
 from vlg_fastai.train.prepare import prepare, settle_and_scan
 from vlg_fastai.train.trackers import tracked
 
@@ -37,17 +39,18 @@ def train(cfg, source, cbs=()):
         probe, fold = candidates.fit_probe(prepared, run)
         warm = candidates.warm_start(prepared, learn)
         fit = fine_tune(prepared, learn, run, cbs)
-        tuned = candidates.of_fit(prepared, learn, fit, warm, run)
-        kept, rows = choose([probe, warm, *tuned], prepared, fit)
+        tuned = candidates.of_fit(prepared, learn, fit, probe, warm, run)
+        found = [one for one in (probe, warm, *tuned) if one is not None]
+        kept, rows, nested = choose(found, prepared, fit)
         bundle.save(run, kept.model)  # before anything else can go wrong
         spec, figures = evaluate(run, prepared, kept)
-        candidates.say_choice(rows, kept.name)
-        facts = Facts(
-            **fit.facts(), probe=fold, model=kept.name, candidates=rows, **spec.facts(), **figures,
-            **circumstances(source, machine, start),
-        )  # fmt: skip
+        choosing.say_choice(rows, kept.name)
+        told = {"probe": fold, "model": kept.name, "candidates": rows, "nested": nested}
+        about = circumstances(source, machine, start)
+        facts = Facts(**fit.facts(), **told, **spec.facts(), **figures, **about)
         tell(facts)
     facts.write(run.path)
+    keep_others(run, prepared, facts, [one for one in found if one is not kept])
     say_result(run, facts)
     return run
 
@@ -76,11 +79,11 @@ def weights_in_words(source):
 
 
 def choose(found, prepared, fit):
-    "(the candidate to keep of those that there are, rows of all figures)."
-    found = [candidate for candidate in found if candidate is not None]
+    "(the candidate to keep, rows of all figures, figures that the choice is no part of)."
     if not found:
         raise UserError(f"--lr {fit.lr:g}: training diverged; try a tenth of it")
-    return candidates.best(found, prepared.labels[prepared.held])
+    held = prepared.held
+    return choosing.best(found, prepared.labels[held], prepared.groups[held])
 
 
 def say_result(run, facts):
@@ -90,16 +93,41 @@ def say_result(run, facts):
     else:
         if facts.held_out < FEW_HELD_OUT:
             say(f"only {facts.held_out} photos are held out: too few to score or calibrate by")
-        low, high = facts.accuracy_interval
-        say(
-            f"validation: accuracy {facts.accuracy:.4f} ({low:.3f} to {high:.3f}) on"
-            f" {facts.held_out} photos, macro-F1 {facts.macro_f1:.4f}, NLL {facts.nll:.4f},"
-            f" ECE {facts.ece_before:.3f} -> {facts.ece:.3f}"
-        )
+        say(score_in_words(facts))
         warn_of_guessing(facts)
-    epoch = f", best epoch {facts.best_epoch}" if facts.best_epoch else ""
+    tuned = facts.best_epoch and facts.model not in (PROBE, WARM)
+    epoch = f", best epoch {facts.best_epoch}" if tuned else ""
     done = f"{facts.status} in {clock(facts.seconds)}, kept the {facts.model}{epoch}"
     say(f"{done}: run saved in {run.path}")
+    say_next(run, facts)
+
+
+def score_in_words(facts):
+    """The score on the held-out photos: where a model was chosen on them, that of answers chosen
+    without the photo; of the model that is kept alone, it would flatter."""
+    (low, high), photos = facts.accuracy_interval, f"on {facts.held_out} photos"
+    kept = f"macro-F1 {facts.macro_f1:.4f}, ECE {facts.ece_before:.3f} -> {facts.ece:.3f}"
+    if not facts.nested:
+        own = f"accuracy {facts.accuracy:.4f} ({low:.3f} to {high:.3f}) {photos}"
+        return f"validation: {own}, NLL {facts.nll:.4f}, {kept}"
+    (low, high), epoch = (
+        facts.nested["accuracy_interval"],
+        " (but not epoch)" * bool(facts.best_epoch),
+    )
+    return (
+        f"validation: accuracy {facts.nested['accuracy']:.4f} ({low:.3f} to {high:.3f}) {photos},"
+        f" NLL {facts.nested['nll']:.4f}, model and temperature{epoch} chosen without the photo;"
+        f" the kept {facts.model} itself: {facts.accuracy:.4f}, NLL {facts.nll:.4f}, {kept}"
+    )
+
+
+def say_next(run, facts):
+    "Say what to do now: where fine-tuning earned nothing, what would."
+    recipe = run.config["recipe"]
+    if facts.epochs and facts.model in (PROBE, WARM):
+        better = f": --recipe {STRONG} starts from it and keeps near" if recipe != STRONG else ""
+        say(f"the {facts.epochs} epochs earned nothing over the {facts.model}{better}")
+    say(f"next: python predict.py --run {run.number}")
 
 
 def warn_of_guessing(facts):

@@ -1,12 +1,38 @@
-"""Cached features in, a fitted head out: where fine-tuning starts, in seconds."""
+"""Cached features of the training side in, a fitted head out: where fine-tuning starts."""
 
 import numpy as np
 import torch
 from fastai.losses import LabelSmoothingCrossEntropy
 
 from vlg_fastai.console import track
+from vlg_fastai.data import loaders
+from vlg_fastai.model import probe
 
 EPOCHS, BS, LR = 20, 64, 2e-3  # passes over the features of the photos and of their mirror images
+
+
+def start_linear(head, prepared):
+    """Give the linear `head` the weights of a probe of the training side, its C found out of fold.
+
+    LP-FT (Kumar et al., 2022): a head that is right from the start spares the backbone its noise.
+    """
+    x, y, fold = prepared.training_side
+    fitted = probe.fit(x, y, fold.strength, len(prepared.spec.classes))
+    head.load_state_dict(fitted.state_dict())
+    head.eval()
+
+
+def start_mlp(head, prepared):
+    "Fit `head` as fine-tuning will: on features of photos and mirror images, with its loss."
+    cfg, table, held = prepared.cfg, prepared.table, prepared.held
+    taught = table[~held]
+    views = [prepared.extractor.features(taught, prepared.pixels, flip) for flip in (False, True)]
+    weights = loaders.class_weights(table) if cfg.weighted else np.ones(len(table))
+    device = prepared.machine.device
+    fit_head(head, views, prepared.labels[~held], weights[~held], cfg, device)
+
+
+STARTS = {"linear": start_linear, "mlp": start_mlp}  # head -> what fits it in place
 
 
 def fit_head(head, views, y, weights, cfg, device):

@@ -1,0 +1,44 @@
+"""What holds a fit near the weights it starts from."""
+
+import torch
+from fastai.callback.core import Callback, TrainEvalCallback
+from torch.nn.modules.batchnorm import _BatchNorm
+
+
+class FrozenStatistics(Callback):
+    """Leave the statistics of the backbone's batch norm as they were trained.
+
+    A batch of 32 augmented photos estimates them worse than ImageNet did, and an average of two
+    nets needs none of its own then.
+    """
+
+    run_after, run_valid = TrainEvalCallback, False
+
+    def before_train(self):
+        for module in self.model[0].modules():
+            if isinstance(module, _BatchNorm):
+                module.eval()
+
+
+class PullToStart(Callback):
+    """Draw the backbone's weights to where they began instead of to zero (L2-SP, Li et al., 2018),
+    decoupled from the gradient as AdamW's weight decay is: each step by the share lr x strength."""
+
+    run_valid = False
+
+    def __init__(self, strength):
+        self.strength = strength
+
+    def before_fit(self):
+        body = self.opt.param_lists[:-1]
+        self.start = [[p.detach().clone() for p in group] for group in body]
+
+    def after_step(self):
+        with torch.no_grad():
+            for group, hyper, start in zip(
+                self.opt.param_lists, self.opt.hypers, self.start, strict=False
+            ):
+                now = [p for p in group if p.requires_grad]
+                was = [s for p, s in zip(group, start, strict=True) if p.requires_grad]
+                if now:
+                    torch._foreach_lerp_(now, was, min(1.0, hyper["lr"] * self.strength))

@@ -1,0 +1,142 @@
+"""Candidates in, the one to keep out: the costlier only where it is better by more than noise.
+
+What is judged is the NLL, after a temperature, on held-out photos and on degraded copies of them:
+photos to come are seldom as good as those that a training folder holds (AutoFT, Choi et al., 2024).
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+from scipy.special import log_softmax
+from sklearn.model_selection import GroupKFold
+
+from vlg_fastai.config import UserError
+from vlg_fastai.console import say, show
+from vlg_fastai.model import inference, scores
+from vlg_fastai.model.inference import fit_temperature
+from vlg_fastai.model.intervals import interval
+from vlg_fastai.runs.facts import PROBE
+from vlg_fastai.train.candidates import AVERAGE, NETS
+
+FOLDS = 5  # parts of the held-out photos, each answered by what the others choose
+NOISE = 1.0  # standard errors by which a costlier model has to be better
+
+
+@dataclass(frozen=True)
+class Losses:
+    "Held-out labels and near-duplicate groups (n,), NLL of each (candidates, copies, n), in nats."
+
+    y: np.ndarray
+    groups: np.ndarray
+    by_copy: np.ndarray
+
+    @classmethod
+    def of(cls, candidates, y, groups):
+        return cls(y, groups, np.array([cls._losses(one.answers, y) for one in candidates]))
+
+    @staticmethod
+    def _losses(answers, y):
+        """Under one temperature for photos and copies: a few photos that are all right tell none.
+
+        All candidates by the same rule, or the one that brings its temperature would be at a loss.
+        """
+        z, labels = np.concatenate(answers).astype(np.float64), np.tile(y, len(answers))
+        logs = log_softmax(z / fit_temperature(z, labels), axis=1)
+        return -logs[np.arange(len(z)), labels].reshape(len(answers), len(y))
+
+    @property
+    def means(self):
+        "(candidates, photos): the mean loss over a photo and its degraded copy."
+        return self.by_copy.mean(1)
+
+
+def best(candidates, y, groups):
+    """(the candidate to keep, rows of all figures, its nested figures or None).
+
+    The last net alone where nothing is held out. What is worse than guessing never replaces the
+    probe. UserError where none gives finite answers.
+    """
+    if not len(y):
+        blank = [{"model": one.name, "nll": None, "accuracy": None} for one in candidates]
+        return [one for one in candidates if one.cost != NETS][-1], blank, None
+    judged = Losses.of(candidates, y, groups)
+    kept = _chosen(candidates, judged)
+    rows = [_row(one, judged, i) for i, one in enumerate(candidates)]
+    return candidates[kept], rows, nested(candidates, judged) if len(candidates) > 1 else None
+
+
+def _row(one, judged, i):
+    names = "", "_degraded"
+    row = {"model": one.name}
+    for name, z, loss in zip(names, one.answers, judged.by_copy[i], strict=False):
+        row[f"nll{name}"] = float(loss.mean())
+        row[f"accuracy{name}"] = float((z.argmax(1) == judged.y).mean())
+    return row
+
+
+def _chosen(candidates, judged):
+    "The place of the candidate to keep among `candidates`."
+    losses = np.where(np.isfinite(judged.means).all(1), judged.means.mean(1), np.inf)
+    if not np.isfinite(losses).any():
+        raise UserError("--lr: no model of this run gives finite answers; try a tenth of it")
+    probes = np.array([one.name == PROBE for one in candidates])
+    guessing = scores.guessing(candidates[0].logits.shape[1])
+    useless = judged.by_copy[:, 0].mean(1) > guessing
+    if np.isfinite(losses[probes]).any():
+        losses = np.where(useless & ~probes, np.inf, losses)
+    costs = np.array([one.cost for one in candidates])
+    kept = None
+    for cost in np.unique(costs[np.isfinite(losses)]):
+        rival = int(np.argmin(np.where(costs == cost, losses, np.inf)))
+        if kept is None or _beats(judged, rival, kept):
+            kept = rival
+    return kept
+
+
+def _beats(judged, rival, kept):
+    "Whether `rival` is better than `kept` by more than `NOISE`, near-duplicates counted once."
+    gain = judged.means[kept] - judged.means[rival]
+    _, at = np.unique(judged.groups, return_inverse=True)
+    error = np.sqrt((np.bincount(at, gain - gain.mean()) ** 2).sum()) / len(gain)
+    return gain.mean() > NOISE * error
+
+
+def nested(candidates, judged):
+    """Figures of answers in which each photo's model and temperature were chosen on others alone;
+    None where the held-out photos are too few groups to part."""
+    parts = min(FOLDS, len(np.unique(judged.groups)))
+    if parts < 2:
+        return None
+    y, classes = judged.y, candidates[0].logits.shape[1]
+    probs = np.zeros((len(y), classes))
+    for others, part in GroupKFold(parts).split(y, y, judged.groups):
+        asked = [one.among(others) for one in candidates]
+        one = candidates[_chosen(asked, Losses.of(asked, y[others], judged.groups[others]))]
+        warmth = one.temperature or fit_temperature(one.logits[others], y[others])
+        probs[part] = inference.probabilities(one.logits[part], warmth)
+    right = probs.argmax(1) == y
+    return {
+        "accuracy": float(right.mean()),
+        "accuracy_interval": interval(right, judged.groups),
+        "nll": scores.nll_of(probs, y),
+    }
+
+
+def best_average(rows):
+    "The name of the average of least loss among the `rows` of figures, or None."
+    found = [row for row in rows if row["model"].startswith(AVERAGE)]
+    loss = [(row["nll"] or 0) + row.get("nll_degraded", 0) for row in found]
+    return found[int(np.argmin(loss))]["model"] if found else None
+
+
+def say_choice(rows, kept):
+    "Say how the candidates did on the held-out photos, where there was a choice."
+    if len(rows) < 2 or rows[0]["nll"] is None:
+        return
+    worse = "nll_degraded" in rows[0]
+    header = ["model", "NLL", "accuracy", *(["degraded: NLL", "accuracy"] if worse else [])]
+    keys = ["nll", "accuracy", *(["nll_degraded", "accuracy_degraded"] if worse else [])]
+    cells = [(row["model"], *(f"{row[key]:.4f}" for key in keys)) for row in rows]
+    show(f"on the held-out photos; kept: {kept}", header, cells)
+    if worse:
+        say("degraded: the same photos moved, hazy, tinted or specked, as no model was trained on")

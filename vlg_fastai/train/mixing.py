@@ -1,0 +1,46 @@
+"""Two nets of the same make in, one between them out: averages of weights, blends of answers."""
+
+from copy import deepcopy
+
+import torch
+from torch.nn.modules.batchnorm import _BatchNorm
+
+from vlg_fastai.machine.precision import autocast
+
+BATCHES = 32  # training batches that the statistics of an average's BatchNorm are taken from
+
+
+def average(one, other, alpha, batches, machine):
+    """A model whose weights lie the share `alpha` of the way from `one` to `other` (WiSE-FT,
+    Wortsman et al., 2022). Where the two have statistics of BatchNorm of their own, those of the
+    average are taken anew from training `batches`."""
+    model, states = deepcopy(one), (one.state_dict(), other.state_dict())
+    mean = {
+        key: torch.lerp(value, states[1][key], alpha) if value.is_floating_point() else value
+        for key, value in states[0].items()
+    }
+    model.load_state_dict(mean)
+    if not _same_statistics(*states):
+        estimate_batch_norm(model, batches, machine)
+    return model.eval()
+
+
+def _same_statistics(state, other):
+    return all(torch.equal(state[key], other[key]) for key in state if "running_" in key)
+
+
+def estimate_batch_norm(model, batches, machine):
+    "Plain means over `batches` of the statistics of every BatchNorm of `model`; else untouched."
+    layers = {m: m.momentum for m in model.modules() if isinstance(m, _BatchNorm)}
+    if not layers:
+        return
+    for layer in layers:
+        layer.reset_running_stats()
+        layer.momentum = None  # torch for: every batch counts the same
+    model.train()
+    with torch.no_grad(), autocast(machine):
+        for _, (x, *_) in zip(range(BATCHES), batches, strict=False):
+            x = x.as_subclass(torch.Tensor)
+            model(x.contiguous(memory_format=machine.memory_format))
+    for layer, momentum in layers.items():
+        layer.momentum = momentum

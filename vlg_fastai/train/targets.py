@@ -1,0 +1,87 @@
+"""Labels and out-of-fold answers in, what a net is taught of each photo out."""
+
+import numpy as np
+import torch
+from cleanlab.filter import find_label_issues
+from fastai.callback.core import Callback
+from torch.nn.functional import cross_entropy
+
+from vlg_fastai.console import say
+from vlg_fastai.model.inference import fit_temperature, probabilities
+
+SHARE = 0.5  # of a soft target that is the probe's answer and not the label
+
+
+def given(y, probs):
+    "(n, classes) as labelled."
+    return np.eye(probs.shape[1], dtype=np.float32)[y]
+
+
+def cleaned(y, probs):
+    """As labelled, but for photos that confident learning prunes by class and by noise rate alike
+    (Northcutt et al., 2021): these are taught as what the probe calls them."""
+    issues = find_label_issues(y, probs, filter_by="both", n_jobs=1)
+    return given(np.where(issues, probs.argmax(1), y), probs)
+
+
+def soft(y, probs):
+    """Half the label, half the answer of probes that never saw the photo.
+
+    Self-distillation (Furlanello et al., 2018): a wrong label is half taken back, a likeness of two
+    classes is told, and a net that cannot learn labels by heart bears a higher rate.
+    """
+    return (1 - SHARE) * given(y, probs) + SHARE * probs.astype(np.float32)
+
+
+TARGETS = {"given": given, "cleaned": cleaned, "soft": soft}
+
+
+class Targets(Callback):
+    """Teach `probs` (photos, classes) instead of labels: the last of a batch's parts says which
+    photos these are. Validation is by label."""
+
+    order = -5  # after the batch is on its device, before MixUp (90)
+
+    def __init__(self, probs):
+        self.probs = torch.as_tensor(probs)
+
+    def before_fit(self):
+        self.probs = self.probs.to(self.dls.device)
+
+    def before_batch(self):
+        label, row = self.yb
+        self.learn.yb = (self.probs[row] if self.training else label,)
+
+
+class TargetLoss:
+    "Cross-entropy with labels (n,) or probabilities (n, classes), smoothed over all classes."
+
+    y_int = False  # fastai's MixUp mixes the probabilities themselves
+
+    def __init__(self, eps):
+        self.eps = eps
+
+    def __call__(self, pred, target):
+        plain, target = (t.as_subclass(torch.Tensor) for t in (pred, target))
+        return cross_entropy(plain, target, label_smoothing=self.eps)
+
+
+def targets_of(prepared):
+    """(photos, classes) of the table `prepared`, by the training side alone; None for labels.
+
+    Held-out photos have a row of zeros: nobody is taught them.
+    """
+    kind, taught = prepared.cfg.targets, ~prepared.held
+    if kind == "given":
+        return None
+    made = np.zeros((len(taught), len(prepared.spec.classes)), np.float32)
+    made[taught] = _taught(prepared, kind)
+    return made
+
+
+def _taught(prepared, kind):
+    if prepared.extractor is None:
+        say(f"--targets {kind}: no trained backbone to fit a probe on; labels are taught as given")
+        return given(prepared.labels[~prepared.held], np.zeros((0, len(prepared.spec.classes))))
+    _, y, fold = prepared.training_side
+    return TARGETS[kind](y, probabilities(fold.logits, fit_temperature(fold.logits, y)))
