@@ -112,6 +112,24 @@ def test_mixing_mixes_what_is_taught(toy, tmp_path, monkeypatch):
     assert torch.allclose(taught.sum(1), torch.ones(len(taught)), atol=1e-5)
 
 
+@pytest.mark.parametrize("option", ["mixup", "cutmix"])
+def test_the_last_fifth_of_the_epochs_sees_whole_photos(toy, tmp_path, monkeypatch, option):
+    mixed = []
+
+    class Watch(Callback):
+        order = 95
+
+        def before_batch(self):
+            if self.training:
+                mixed.append((self.epoch, hasattr(self.loss_func, "__self__")))
+
+    build = learner.build
+    monkeypatch.setattr(learner, "build", lambda *given: build(*given).add_cb(Watch()))
+    run_training(toy_config(toy, tmp_path, epochs=5, patience=9, **{option: 0.4}))
+    assert {epoch for epoch, is_mixed in mixed if is_mixed} == {0, 1, 2, 3}
+    assert {epoch for epoch, is_mixed in mixed if not is_mixed} == {4}
+
+
 def test_without_a_trained_backbone_labels_are_taught_and_it_is_said(toy, tmp_path, capsys):
     run = run_training(toy_config(toy, tmp_path, targets="soft"))
     assert "no trained backbone to fit a probe on" in capsys.readouterr().out

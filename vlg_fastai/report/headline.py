@@ -43,6 +43,15 @@ def expected(inputs):
     )  # fmt: skip
 
 
+def chosen_elsewhere(nested):
+    "The row of the score that the choice of a model is no part of, where there was a choice."
+    if not nested:
+        return []
+    low, high = nested["accuracy_interval"]
+    told = f"{low:.3f} to {high:.3f}, model chosen without the photo"
+    return [("nested accuracy", f"{nested['accuracy']:.3f}", told)]
+
+
 def figures(run, held, forecast):
     "[(name, figure, note)] of a run, the ones to be read first first."
     facts = run.facts
@@ -50,10 +59,11 @@ def figures(run, held, forecast):
     photos = facts.photos
     size = (run.path / WEIGHTS).stat().st_size / 1e6
     speed, candidates = facts.photos_per_second, [row["model"] for row in facts.candidates]
-    chosen = f"best of {', '.join(candidates)}" if candidates else "no choice"
+    chosen = f"best of {len(candidates)} candidates" if len(candidates) > 1 else "no choice"
     pace = f"{speed:.0f} photos/s" if speed else "without an epoch"
     return [
         ("validation accuracy", f"{facts.accuracy:.3f}", f"{likely}, {len(held.y)} photos"),
+        *chosen_elsewhere(facts.nested),
         ("expected on this test", forecast.figure, forecast.note),
         ("macro-F1", f"{facts.macro_f1:.3f}", f"{len(facts.classes)} classes"),
         ("NLL", f"{facts.nll:.3f}", f"{facts.nll_before:.3f} before calibration"),

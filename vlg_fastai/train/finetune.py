@@ -23,7 +23,7 @@ from vlg_fastai.train.callbacks import (
     StopOnNaN,
 )
 from vlg_fastai.train.learner import batches, peak_rates, stage_rates
-from vlg_fastai.train.targets import Targets, targets_of
+from vlg_fastai.train.targets import Targets, Unmixed, targets_of
 
 COMPILER = "inductor"
 DRY = {"epochs": 2, "freeze_epochs": 1}  # the most that a dry run does
@@ -98,20 +98,17 @@ def extras(learn, cfg, steps, taught):
     """The callbacks that options ask for: targets, MixUp or CutMix, what holds the net near its
     start, a moving average, accumulation. taught: `targets_of` the photos, or None."""
     total = cfg.epochs * len(learn.dls.train)
-    mixing = [kind(alpha) for kind, alpha in ((MixUp, cfg.mixup), (CutMix, cfg.cutmix)) if alpha]
-    held = [
-        *([FrozenStatistics()] if cfg.freeze_bn else []),
-        *([PullToStart(cfg.l2_sp)] if cfg.l2_sp else []),
+    asked = [
+        (taught is not None, lambda: Targets(taught)),
+        (cfg.mixup, lambda: MixUp(cfg.mixup)),
+        (cfg.cutmix, lambda: CutMix(cfg.cutmix)),
+        (cfg.mixup or cfg.cutmix, Unmixed),
+        (cfg.freeze_bn, FrozenStatistics),
+        (cfg.l2_sp, lambda: PullToStart(cfg.l2_sp)),
+        (cfg.ema, lambda: MovingAverage(total)),
+        (steps > 1, lambda: Accumulate(steps * learn.dls.bs)),
     ]
-    teaching = [] if taught is None else [Targets(taught)]
-    averaging = [MovingAverage(total)] if cfg.ema else []
-    return [
-        *teaching,
-        *mixing,
-        *held,
-        *averaging,
-        *([Accumulate(steps * learn.dls.bs)] if steps > 1 else []),
-    ]
+    return [make() for wanted, make in asked if wanted]
 
 
 @dataclass

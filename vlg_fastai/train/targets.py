@@ -4,11 +4,13 @@ import numpy as np
 import torch
 from cleanlab.filter import find_label_issues
 from fastai.callback.core import Callback
+from fastai.callback.mixup import MixHandler
 from torch.nn.functional import cross_entropy
 
 from vlg_fastai.console import say
 from vlg_fastai.model.inference import fit_temperature, probabilities
 
+LAST = 0.2  # of the epochs, in which photos are not mixed
 SHARE = 0.5  # of a soft target that is the probe's answer and not the label
 
 
@@ -51,6 +53,19 @@ class Targets(Callback):
     def before_batch(self):
         label, row = self.yb
         self.learn.yb = (self.probs[row] if self.training else label,)
+
+
+class Unmixed(Callback):
+    """Rest from MixUp and CutMix in the last fifth of the epochs: what is predicted later is whole
+    photos (He et al., 2019; YOLOX closes its mosaic in the same way)."""
+
+    order = -1  # before they change the loss of an epoch
+
+    def before_epoch(self):
+        mixed = self.epoch < self.n_epoch - int(LAST * self.n_epoch)
+        for callback in self.learn.cbs:
+            if isinstance(callback, MixHandler):
+                callback.run = mixed
 
 
 class TargetLoss:
