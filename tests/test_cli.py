@@ -179,3 +179,25 @@ def test_a_users_mistake_is_one_line_and_anything_else_keeps_its_traceback(capsy
     assert capsys.readouterr().err == "error: --data x: no such folder\n"
     with pytest.raises(ZeroDivisionError), cli.plain_errors():
         _ = 1 / 0
+
+
+def test_a_recipe_suits_the_net_that_is_there():
+    bundled, default = (
+        parse(TrainConfig, ["--recipe", "strong", *arch])
+        for arch in (["--arch", "tf_efficientnet_lite1"], [])
+    )
+    assert (bundled.epochs, bundled.lr_body, bundled.drop_path) == (5, 3e-4, 0.0)
+    assert (default.epochs, default.lr_body, default.drop_path) == (10, 1e-4, 0.1)
+    assert parse(TrainConfig, ["--recipe", "strong", "--epochs", "3"]).epochs == 3
+
+
+def test_a_net_that_steps_in_gets_the_recipe_of_its_own(monkeypatch):
+    from functools import partial
+
+    from vlg_fastai import commands
+
+    monkeypatch.setattr("vlg_fastai.model.sources._on_hub", lambda name: None)
+    monkeypatch.setattr(commands, "defaults_for", lambda cfg: {})
+    cfg, source = commands.with_source(partial(parse, TrainConfig, ["--recipe", "strong"]))
+    assert source.arch == cfg.arch == "tf_efficientnet_lite0"
+    assert cfg.lr_body == 3e-4

@@ -9,9 +9,11 @@
 Nothing heavy is imported before a function is called.
 """
 
+from functools import partial
 from pathlib import Path
 
 from vlg_fastai.cli import configured, quiet_start
+from vlg_fastai.commands import with_source
 from vlg_fastai.config import (
     AuditConfig,
     CompareConfig,
@@ -44,8 +46,7 @@ class Run(RunFolder):
 
 def train(cbs=(), **options):
     "Train as `train.py` does with these options; the `Run`. cbs: fastai callbacks for the fit."
-    cfg = configured(TrainConfig, options, adapt=defaults_for)
-    source = choose(cfg.arch, cfg.weights, cfg.pretrained)
+    cfg, source = with_source(partial(configured, TrainConfig, options))
     quiet_start()
     from vlg_fastai.train.run import train
 

@@ -13,9 +13,9 @@ from typing import Annotated, get_args, get_origin, get_type_hints
 import tyro
 from typeguard import TypeCheckError, check_type
 
-from vlg_fastai.config import EXCLUSIVE, NEEDS, PACKAGES, UserError
+from vlg_fastai.config import ARCH, EXCLUSIVE, NEEDS, PACKAGES, UserError
 from vlg_fastai.limits import Is, Limits
-from vlg_fastai.recipes import RECIPES
+from vlg_fastai.recipes import defaults_of
 
 NOT_STORED = {"config", "clear_cache"}  # what a repeat must not do again
 
@@ -76,7 +76,10 @@ def _settled(config_class, read, adapt):
     asked = read({})
     stored = stored_config(asked.config, config_class) if getattr(asked, "config", None) else {}
     first = read(stored)
-    defaults = {**(adapt(first) if adapt else {}), **RECIPES.get(getattr(first, "recipe", ""), {})}
+    defaults = adapt(first) if adapt else {}
+    if hasattr(first, "recipe"):
+        arch = first.arch or defaults.get("arch") or ARCH
+        defaults = {**defaults, **defaults_of(first.recipe, arch)}
     fields = config_class.__dataclass_fields__  # a command need not have all that is adapted
     defaults = {key: value for key, value in defaults.items() if key in fields}
     cfg = read({**defaults, **stored}) if defaults else first

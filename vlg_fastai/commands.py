@@ -1,6 +1,7 @@
 """Arguments in, work done out: parse, import what is heavy, call one function."""
 
 import sys
+from functools import partial
 
 from vlg_fastai.cli import parse, plain_errors
 from vlg_fastai.config import (
@@ -18,11 +19,22 @@ from vlg_fastai.runs.find import find, finished
 
 def train(argv=None):
     with plain_errors():
-        cfg = parse(TrainConfig, argv, adapt=defaults_for)
-        source = choose(cfg.arch, cfg.weights, cfg.pretrained)
+        cfg, source = with_source(partial(parse, TrainConfig, argv))
         from vlg_fastai.train.run import train  # torch loads here, after what needs none
 
         train(cfg, source).check_finished()
+
+
+def with_source(read):
+    """(config, `Source` of its weights) of what `read(adapt=...)` makes of what was given.
+
+    It is read again where the net was not named: a recipe's values depend on which one is there.
+    """
+    cfg = read(adapt=defaults_for)
+    source = choose(cfg.arch, cfg.weights, cfg.pretrained)
+    if cfg.arch is None:
+        cfg = read(adapt=lambda first: {**defaults_for(first), "arch": source.arch})
+    return cfg, source
 
 
 def predict(argv=None):

@@ -9,7 +9,7 @@ from vlg_fastai.data import split
 from vlg_fastai.machine import device
 from vlg_fastai.machine.versions import circumstances
 from vlg_fastai.model import bundle, scores, sources
-from vlg_fastai.recipes import STRONG
+from vlg_fastai.recipes import STRONG, measured
 from vlg_fastai.runs.facts import PROBE, WARM, Facts
 from vlg_fastai.runs.files import write_json
 from vlg_fastai.runs.run import CONFIG, SPLIT, create
@@ -65,6 +65,8 @@ def open_run(prepared, source):
         f"{run.path}: {source.arch} ({weights_in_words(source)}), {len(spec.classes)} classes,"
         f" {spec.view.size} px, {machine.device} {machine.precision}"
     )
+    if cfg.epochs and not measured(cfg.recipe, source.arch):
+        say(f"--recipe {cfg.recipe}: its values for {source.arch} are not measured")
     return run
 
 
