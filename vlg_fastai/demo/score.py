@@ -29,6 +29,7 @@ def score(submission, truth):
         "all": _share(hits),
         "seen": _share(hits, unseen="0"),
         "seen, undegraded": _share(hits, unseen="0", degraded="0"),
+        "seen, degraded": _share(hits, unseen="0", degraded="1"),
         "unseen": _share(hits, unseen="1"),
     }
 
