@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from vlg_fastai.data import images
 from vlg_fastai.data.folder import SUFFIXES
 from vlg_fastai.data.images import FORMATS, BrokenImageError, content_hash, read_image
 
@@ -165,3 +166,64 @@ def test_bytes_that_are_not_those_scanned_are_refused():
     assert read_image(content, known_as=content_hash(content)).size == (20, 10)
     with pytest.raises(BrokenImageError, match="changed after it was scanned"):
         read_image(content, known_as=content_hash(b"another"))
+
+
+def test_a_huge_deep_photo_is_read_in_little_memory(tmp_path):
+    import subprocess
+    import sys
+
+    side = 9000
+    Image.fromarray(np.full((side, side), 3000, np.uint16)).save(tmp_path / "deep.png")
+    code = (
+        "import resource, sys; from pathlib import Path; from vlg_fastai.data import images\n"
+        "before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss\n"
+        "image = images.read_image(Path(sys.argv[1]), 64)\n"
+        "after = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss\n"
+        "print(after - before, *image.getpixel((5, 5)))"
+    )
+    command = [sys.executable, "-c", code, str(tmp_path / "deep.png")]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    grown, *colour = map(int, done.stdout.split())
+    assert grown * 1024 < 5 * side**2  # two bytes a pixel to decode, one to scale; eight before
+    assert colour == [186] * 3  # 3000 of 12 bits
+
+
+def test_a_huge_photo_with_alpha_is_on_white_and_large_enough():
+    pixels = np.zeros((5000, 4600, 4), np.uint8)
+    pixels[..., 0], pixels[:2500, :, 3] = 200, 255
+    file = io.BytesIO()
+    Image.fromarray(pixels).save(file, "PNG", compress_level=1)
+    image = images.read_image(file.getvalue(), 224)
+    assert min(image.size) >= 2 * 224
+    width, height = image.size
+    assert image.getpixel((width // 2, height // 4)) == (200, 0, 0)
+    assert image.getpixel((width // 2, 3 * height // 4)) == (255, 255, 255)
+
+
+def test_a_film_that_is_called_a_photo_is_no_photo_and_is_not_read(tmp_path):
+    with (tmp_path / "film.jpg").open("wb") as file:
+        file.truncate(8 * 2**30)
+    with pytest.raises(BrokenImageError, match="8.6 GB are too much for a photo"):
+        images.read_image(tmp_path / "film.jpg")
+
+
+def test_no_more_pixels_are_decoded_at_a_time_than_there_is_room_for():
+    import threading
+    import time
+
+    room, most, now = images.Room(10), [], []
+
+    def decode(pixels):
+        with room.taken(pixels):
+            now.append(pixels)
+            most.append(sum(now))
+            time.sleep(0.01)
+            now.remove(pixels)
+
+    threads = [threading.Thread(target=decode, args=(n,)) for n in (4, 5, 6, 3, 25, 2, 9, 4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(5)
+    assert len(most) == 8
+    assert all(total <= 10 or total == 25 for total in most)

@@ -2,6 +2,7 @@
 
 import hashlib
 import io
+import threading
 import warnings
 from contextlib import contextmanager
 
@@ -15,6 +16,33 @@ DEEP = ("I", "F", "I;16", "I;16B", "I;16L", "I;16N")  # Pillow's modes of more t
 # (an EPS runs Ghostscript): these alone are tried
 FORMATS = ("JPEG", "PNG", "GIF", "BMP", "WEBP", "TIFF", "AVIF", "PPM", "JPEG2000")
 
+LARGEST_FILE = 2**28  # bytes: a film that is called .jpg is not read into memory to learn that
+HUGE = 20_000_000  # pixels from which a photo is made smaller before anything copies it
+MOST_PIXELS = 50_000_000  # decoded at a time by all threads together: 4 bytes each, and copies
+STRIP = 256  # rows of a deep photo that are brought to eight bits at a time
+
+
+class Room:
+    "Pixels that may be decoded at a time; one photo that is larger is decoded alone."
+
+    def __init__(self, most):
+        self.most, self.used, self.changed = most, 0, threading.Condition()
+
+    @contextmanager
+    def taken(self, pixels):
+        with self.changed:
+            self.changed.wait_for(lambda: not self.used or self.used + pixels <= self.most)
+            self.used += pixels
+        try:
+            yield
+        finally:
+            with self.changed:
+                self.used -= pixels
+                self.changed.notify_all()
+
+
+ROOM = Room(MOST_PIXELS)
+
 
 class BrokenImageError(Exception):
     "A file that cannot be read as a picture; the message says why, in a few words."
@@ -27,7 +55,7 @@ def read_image(source, side=None, known_as=None):
     `known_as`: the content hash that the file was scanned with; other bytes are another photo.
     Pillow's limit against decompression bombs is kept. Raises BrokenImageError.
     """
-    content = source if isinstance(source, bytes) else _content(source)
+    content = source if isinstance(source, bytes) else content_of(source)
     if not content:
         raise BrokenImageError("empty file")
     if known_as is not None and content_hash(content) != known_as:
@@ -38,8 +66,12 @@ def read_image(source, side=None, known_as=None):
         raise BrokenImageError(_reason(error, content)) from None
 
 
-def _content(path):
+def content_of(path):
+    "The bytes of a file that may be a photo; BrokenImageError for what is too large or unreadable."
     try:
+        size = path.stat().st_size
+        if size > LARGEST_FILE:
+            raise BrokenImageError(f"{size / 1e9:.1f} GB are too much for a photo")
         return path.read_bytes()
     except OSError as error:
         raise BrokenImageError(error.strerror or type(error).__name__) from None
@@ -54,9 +86,28 @@ def _upright_rgb(content, side):
     image = opened(content)
     if side:
         image.draft("RGB", (side, side))
-    image.load()
-    turned = _turn(image)
-    return _rgb(turned)
+    with ROOM.taken(image.width * image.height):
+        image.load()
+        image = _handy(image, side)  # the large one goes before another takes its room
+        return _rgb(_turn(image))
+
+
+def _handy(image, side):
+    """A huge image brought near to `side`, if any: turning it and putting it on white copy it.
+
+    One of 179 million pixels, the most that Pillow decodes, takes 0.7 GB in each copy.
+    """
+    factor = min(image.size) // (2 * side) if side else 1
+    if image.width * image.height < HUGE or factor < 2:
+        return image
+    if image.mode in DEEP:
+        small = _eight_bits(image).reduce(factor)
+    elif image.mode in ("P", "1"):
+        small = image.convert("RGBA" if image.has_transparency_data else "RGB").reduce(factor)
+    else:
+        small = image.reduce(factor)
+    small.info, small._exif = image.info, image.getexif()
+    return small
 
 
 def _turn(image):
@@ -78,14 +129,23 @@ def _rgb(image):
 
 def _eight_bits(image):
     "Scale a deep image by the smallest range that holds its numbers: many use 12 bits of 16."
-    pixels = np.asarray(image).astype(np.float64)
-    pixels = np.nan_to_num(pixels)
-    top = pixels.max(initial=0)
+    top = max(strip.max(initial=0) for _, strip in _strips(image))
     if image.mode == "F" and 0 < top <= 1:
         scale = 255
     else:
         scale = 255 / next((full for full in RANGES if top <= full), top)
-    return Image.fromarray(np.clip(pixels * scale, 0, 255).astype(np.uint8))
+    made = np.empty((image.height, image.width), np.uint8)
+    for rows, strip in _strips(image):
+        made[rows] = np.clip(strip * scale, 0, 255)
+    return Image.fromarray(made)
+
+
+def _strips(image):
+    "(rows, pixels as float64) of a deep image, a few rows at a time: all take 8 bytes each."
+    for top in range(0, image.height, STRIP):
+        strip = image.crop((0, top, image.width, min(top + STRIP, image.height)))
+        pixels = np.nan_to_num(np.asarray(strip).astype(np.float64))
+        yield slice(top, top + len(pixels)), pixels
 
 
 def _reason(error, content):

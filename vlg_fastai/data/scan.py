@@ -11,6 +11,7 @@ from vlg_fastai.data import listing
 from vlg_fastai.data.images import (
     BrokenImageError,
     content_hash,
+    content_of,
     opened,
     problem,
     quiet_decoders,
@@ -59,9 +60,9 @@ def _scan(table):
 def _look(path):
     "One file: content hash, width, height, dHash, grey copy and what is wrong with it."
     try:
-        content = path.read_bytes()
-    except OSError as error:
-        return "", 0, 0, 0, b"", error.strerror
+        content = content_of(path)
+    except BrokenImageError as error:
+        return "", 0, 0, 0, b"", str(error)
     try:
         image = read_image(content, LOOK)
         dhash, grey = fingerprint(image)

@@ -139,4 +139,7 @@ def say_choice(rows, kept):
     cells = [(row["model"], *(f"{row[key]:.4f}" for key in keys)) for row in rows]
     show(f"on the held-out photos; kept: {kept}", header, cells)
     if worse:
-        say("degraded: the same photos moved, hazy, tinted or specked, as no model was trained on")
+        say(
+            "degraded: the same photos with motion blur, haze, a colour cast or dead pixels, which"
+            " no training adds"
+        )

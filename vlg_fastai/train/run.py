@@ -95,32 +95,36 @@ def say_result(run, facts):
     else:
         if facts.held_out < FEW_HELD_OUT:
             say(f"only {facts.held_out} photos are held out: too few to score or calibrate by")
-        say(score_in_words(facts))
+        say_score(facts)
         warn_of_guessing(facts)
     tuned = facts.best_epoch and facts.model not in (PROBE, WARM)
     epoch = f", best epoch {facts.best_epoch}" if tuned else ""
-    done = f"{facts.status} in {clock(facts.seconds)}, kept the {facts.model}{epoch}"
-    say(f"{done}: run saved in {run.path}")
+    done = f"{facts.status} in {clock(facts.seconds)}, kept: {facts.model}{epoch}"
+    say(f"{done}; run saved in {run.path}")
     say_next(run, facts)
 
 
-def score_in_words(facts):
-    """The score on the held-out photos: where a model was chosen on them, that of answers chosen
-    without the photo; of the model that is kept alone, it would flatter."""
-    (low, high), photos = facts.accuracy_interval, f"on {facts.held_out} photos"
-    kept = f"macro-F1 {facts.macro_f1:.4f}, ECE {facts.ece_before:.3f} -> {facts.ece:.3f}"
+def say_score(facts):
+    """Say the score on the held-out photos: where a model was chosen by them, that of answers
+    chosen without the photo comes first, since what is kept looks better than it is."""
+    own = (
+        f"{in_words(facts.named())}, macro-F1 {facts.macro_f1:.4f}, ECE {facts.ece_before:.3f} ->"
+        f" {facts.ece:.3f}"
+    )
     if not facts.nested:
-        own = f"accuracy {facts.accuracy:.4f} ({low:.3f} to {high:.3f}) {photos}"
-        return f"validation: {own}, NLL {facts.nll:.4f}, {kept}"
-    (low, high), epoch = (
-        facts.nested["accuracy_interval"],
-        " (but not epoch)" * bool(facts.best_epoch),
+        say(f"validation: {own}; {facts.held_out} photos")
+        return
+    but = ", but not the epoch," if facts.best_epoch else ""
+    say(
+        f"validation: {in_words(facts.nested)}; {facts.held_out} photos, each answered by a model"
+        f" and temperature{but} chosen without it"
     )
-    return (
-        f"validation: accuracy {facts.nested['accuracy']:.4f} ({low:.3f} to {high:.3f}) {photos},"
-        f" NLL {facts.nested['nll']:.4f}, model and temperature{epoch} chosen without the photo;"
-        f" the kept {facts.model} itself: {facts.accuracy:.4f}, NLL {facts.nll:.4f}, {kept}"
-    )
+    say(f"the one that is kept, chosen by all of them: {own}")
+
+
+def in_words(figures):
+    low, high = figures["accuracy_interval"]
+    return f"accuracy {figures['accuracy']:.4f} ({low:.3f} to {high:.3f}), NLL {figures['nll']:.4f}"
 
 
 def say_next(run, facts):
