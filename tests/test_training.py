@@ -80,6 +80,11 @@ TESTED_ELSEWHERE = {
     "device": "test_device.py",
     "decisions": "test_decisions.py::"
     "test_training_and_prediction_replay_decisions_and_leave_every_photo",
+    "keep": "test_targets.py::"
+    "test_the_last_epoch_is_kept_where_held_out_photos_have_no_say",
+    "targets": "test_targets.py", "freeze_bn": "test_targets.py", "l2_sp": "test_targets.py",
+    "choose": "test_choosing.py::test_clean_judges_by_the_photos_alone",
+    "lean": "test_choosing.py::test_a_lean_run_keeps_the_chosen_model_alone",
     "recipe": "test_cli.py::test_a_recipe_sets_defaults_that_options_override",
 }  # fmt: skip
 
@@ -372,7 +377,7 @@ def test_ctrl_c_leaves_a_usable_run(toy, tmp_path, monkeypatch, batch, epochs_do
 
 
 def test_a_loss_that_is_no_number_is_the_users_to_know(toy, tmp_path):
-    with pytest.raises(UserError, match="--lr 10: training diverged in the first epoch"):
+    with pytest.raises(UserError, match="--lr 10: training diverged; try a tenth"):
         run_training(toy_config(toy, tmp_path, lr=10.0, lr_body=10.0, epochs=1, wd=1e30))
 
 
@@ -541,7 +546,7 @@ def test_a_few_photos_that_are_all_right_are_no_certainty(toy, tmp_path, capsys)
     low, high = run.facts.accuracy_interval
     assert 0 <= low < run.facts.accuracy < high <= 1
     assert high - low > 0.4  # seven photos
-    told = f"accuracy {run.facts.accuracy:.4f} ({low:.3f} to {high:.3f}) on 7 photos"
+    told = f"accuracy {run.facts.accuracy:.4f} ({low:.3f} to {high:.3f}), NLL"
     assert told in capsys.readouterr().out
 
 

@@ -2,6 +2,7 @@
 
 import os
 import time
+from contextlib import suppress
 
 from rich.box import SIMPLE_HEAD
 from rich.console import Console
@@ -13,14 +14,25 @@ LINE_EVERY = 10.0  # seconds between progress lines where the output is not a te
 
 LOG = 140  # characters of a line where the output is no terminal
 
-console = Console(emoji=False)  # a file may be called :x:
+
+class Steadfast(Console):
+    "A console whose reader may go away (`| head`): the work goes on without a word."
+
+    def on_broken_pipe(self):
+        self.quiet = True
+        nowhere = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(nowhere, self.file.fileno())
+
+
+console = Steadfast(emoji=False)  # a file may be called :x:
 if not console.is_terminal and "COLUMNS" not in os.environ:
     console.width = LOG  # tables in a log are not folded to the 80 that rich assumes
 
 
 def say(line=""):
     "Print one line as it stands: no wrapping, no markup (file names may hold brackets)."
-    console.print(printable(line), markup=False, highlight=False, soft_wrap=True)
+    with suppress(OSError):  # a terminal that was closed
+        console.print(printable(line), markup=False, highlight=False, soft_wrap=True)
 
 
 def printable(text):
@@ -47,7 +59,8 @@ def show(title, columns, rows):
         table.add_column(column, justify="left" if text else "right", overflow="fold")
     for row in rows:
         table.add_row(*[escape(printable(cell)) for cell in row])
-    console.print(table)
+    with suppress(OSError):
+        console.print(table)
 
 
 def clock(seconds):

@@ -6,6 +6,7 @@ from vlg_fastai.runs.files import read_json, write_json
 
 FACTS = "facts.json"  # written last: a folder that has it is usable
 PROBE, WARM, FINE_TUNED = "probe", "warm start", "fine-tuned"
+UNFINISHED = "unfinished"  # a run of which nothing but its first candidates are there yet
 LEFT_OUT = ("probe",)  # facts that a run may lack, and then does not name
 
 
@@ -17,7 +18,7 @@ class Facts:
     to it, `prior` is the share of each of the `classes` in training.
     """
 
-    status: str | None = None  # finished, interrupted, dry run
+    status: str | None = None  # finished, interrupted, dry run, unfinished
     lr: float | None = None
     lr_body: float | None = None
     best_epoch: int | None = None  # where the held-out photos chose one

@@ -21,7 +21,7 @@ def finished(root, names, against=None):
     if not chosen:
         raise UserError(f"--runs {root}: no finished run in it; train one with `python train.py`")
     if len(usable) > len(chosen) and not names:
-        say(f"{len(usable) - len(chosen)} interrupted or dry runs are left out; --run takes them")
+        say(f"{len(usable) - len(chosen)} unfinished or dry runs are left out; --run takes them")
     if against is None:
         return chosen, None
     reference = _named(root, against, "--against")
@@ -32,7 +32,7 @@ def finished(root, names, against=None):
 
 
 def newest(root):
-    "The newest finished run under `root`; without one, the newest interrupted or dry one, said."
+    "The newest finished run under `root`; without one, the newest other one, said."
     usable = sorted(_usable(root), key=lambda run: run.number)
     done = [run for run in usable if run.done]
     if done:

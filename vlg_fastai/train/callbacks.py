@@ -1,7 +1,5 @@
-"""What happens around a fit: history, progress, the best weights, a clean stop, bf16 on a CPU."""
+"""What happens around a fit: history, progress, the best weights, averages of them."""
 
-import signal
-import threading
 import time
 from statistics import median
 
@@ -163,44 +161,6 @@ class Progress(Callback):
             f"  accuracy {row['accuracy']:.4f}  {row['photos_per_second']:.0f} photos/s"
             f"  {clock(row['seconds'])}, {clock(left)} left"
         )
-
-
-class StopCleanly(Callback):
-    "The first Ctrl-C (or a polite kill) ends the fit after this batch; a second ends the program."
-
-    order = 63
-    over = False
-    before = {}  # signal -> its handler outside the fit
-
-    def before_fit(self):
-        main = threading.current_thread() is threading.main_thread()
-        wanted = (signal.SIGINT, signal.SIGTERM) if main else ()
-        self.before = {number: signal.signal(number, self._ask) for number in wanted}
-
-    def _ask(self, signum, frame):
-        self.over = True
-        signal.signal(signal.SIGINT, signal.default_int_handler)
-        say("stopping after this batch; Ctrl-C again stops at once")
-
-    def after_batch(self):
-        if self.over:
-            raise CancelFitException("interrupted")
-
-    def after_fit(self):
-        for number, handler in self.before.items():
-            signal.signal(number, handler)
-
-
-class StopOnNaN(Callback):
-    "End the fit when the training loss is no number any more: nothing after it can be of use."
-
-    order = -9
-    over = False
-
-    def after_batch(self):
-        if self.training and not torch.isfinite(self.loss.detach()):
-            self.over = True
-            raise CancelFitException("the loss is not finite")
 
 
 class Accumulate(GradientAccumulation):

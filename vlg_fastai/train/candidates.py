@@ -6,7 +6,6 @@ what probe and net find likely.
 
 from copy import deepcopy
 from dataclasses import dataclass, field, replace
-from functools import partial
 
 import numpy as np
 import torch
@@ -15,6 +14,7 @@ from torch import nn
 from vlg_fastai.console import say
 from vlg_fastai.data import loaders
 from vlg_fastai.data.degrade import JUDGING, DegradedPixels
+from vlg_fastai.machine.precision import release
 from vlg_fastai.model import bundle, inference, probe
 from vlg_fastai.model.blend import Blend
 from vlg_fastai.runs.facts import FINE_TUNED, PROBE, WARM
@@ -112,7 +112,7 @@ def warm_start(prepared, learn):
     return Candidate(WARM, cfg.head, deepcopy(learn.model), *z)
 
 
-def of_fit(prepared, learn, fit, start, warmed, run):
+def of_fit(prepared, learn, fit, start, warmed):
     """The Candidates that there are once `fit` is done, the fine-tuned net last of the nets.
 
     start: the probe, warmed: the warm start, or None.
@@ -122,11 +122,10 @@ def of_fit(prepared, learn, fit, start, warmed, run):
     if not bundle.finite(learn.model):
         say("the fine-tuned net holds weights that are no numbers: it is not kept")
         return []
-    bundle.save(run, learn.model)  # whatever ends the run now, its weights are there
     last = net(FINE_TUNED, learn.model, prepared)
     if fit.status == "interrupted":
         return [last]
-    between = [] if warmed is None else averages(prepared, learn, warmed)
+    between = [] if warmed is None else list(averages(prepared, learn, warmed))
     return [*between, last, *([] if start is None else blends(prepared, start, last))]
 
 
@@ -136,10 +135,15 @@ def net(name, model, prepared):
 
 
 def averages(prepared, learn, warmed):
-    "Candidates between the warm start and the net of `learn`."
-    make = partial(average, warmed.model, learn.model)
+    "Yield Candidates between the warm start and the net of `learn`, as far as memory goes."
     given = learn.dls.train, prepared.machine
-    return [net(f"{AVERAGE} {alpha:g}", make(alpha, *given), prepared) for alpha in ALPHAS]
+    try:
+        for alpha in ALPHAS:
+            model = average(warmed.model, learn.model, alpha, *given)
+            yield net(f"{AVERAGE} {alpha:g}", model, prepared)
+    except torch.OutOfMemoryError:
+        release(prepared.machine)
+        say("out of memory: no more averages of weights among the candidates")
 
 
 def blends(prepared, start, last):
@@ -171,8 +175,16 @@ def _answers(model, prepared, pixels):
     if paths.empty:
         return np.zeros((0, len(prepared.spec.classes)), np.float32)
     view, bs, machine = prepared.spec.view, prepared.cfg.bs, prepared.machine
-    dl = loaders.plain(paths, view, bs, machine, pixels)
-    z = inference.logits(model, dl, machine, what="scoring")
+    while True:
+        try:
+            dl = loaders.plain(paths, view, bs, machine, pixels)
+            z = inference.logits(model, dl, machine, what="scoring")
+            break
+        except torch.OutOfMemoryError:  # no epoch is lost for want of memory to score it
+            if bs == 1:
+                raise
+            bs //= 2
+            release(machine)
     for i, path in enumerate(paths):
         if np.isnan(z[i]).any() and prepared.pixels.problem(path):
             z[i] = np.log(prepared.spec.prior)  # what predict.py says of what it cannot read

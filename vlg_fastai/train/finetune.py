@@ -19,10 +19,9 @@ from vlg_fastai.train.callbacks import (
     History,
     MovingAverage,
     Progress,
-    StopCleanly,
-    StopOnNaN,
 )
 from vlg_fastai.train.learner import batches, peak_rates, stage_rates
+from vlg_fastai.train.stopping import SkipBadBatches, StopCleanly
 from vlg_fastai.train.targets import Targets, Unmixed, targets_of
 
 COMPILER = "inductor"
@@ -119,23 +118,24 @@ class Watch:
     best: BestWeights
     progress: Progress
     stop: StopCleanly
-    nan: StopOnNaN
+    bad: SkipBadBatches
     out_of_memory: bool = False
 
     @property
     def cbs(self):
-        return [self.history, self.best, self.progress, self.stop, self.nan]
+        return [self.history, self.best, self.progress, self.stop, self.bad]
 
     @property
     def over(self):
-        return self.stop.over or self.nan.over
+        return self.stop.over or self.bad.over
 
     def settle(self, learn, lr):
-        "Put the best weights into the model; UserError where the first epoch already diverged."
-        if self.nan.over and self.best.state is None:
-            raise UserError(f"--lr {lr:g}: training diverged in the first epoch; try a tenth of it")
-        if self.nan.over:
-            kept = f"keeping epoch {self.best.epoch_of_best}"
+        "Put the best weights into the model; say what of the training came to nothing."
+        if self.bad.skipped:
+            say(f"{self.bad.skipped} batches were left out: their loss was no number")
+        if self.bad.over:
+            best = self.best.epoch_of_best
+            kept = f"keeping epoch {best}" if best else "nothing of it is kept"
             say(f"training diverged: {kept}; try a lower --lr than {lr:g}")
         self.best.restore(learn.model)
 
@@ -146,7 +146,11 @@ def watching(cfg, path):
     with bar() as live:
         progress = Progress(live, cfg.freeze_epochs + cfg.epochs)
         watch = Watch(
-            History(path), BestWeights(cfg.patience, cfg.keep), progress, StopCleanly(), StopOnNaN()
+            History(path),
+            BestWeights(cfg.patience, cfg.keep),
+            progress,
+            StopCleanly(),
+            SkipBadBatches(),
         )
         try:
             yield watch

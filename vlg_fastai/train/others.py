@@ -1,28 +1,31 @@
 """Candidates that were not chosen in, run folders of their own out: nothing fitted is lost."""
 
-import dataclasses
 import shutil
 
 from vlg_fastai.model import bundle
+from vlg_fastai.runs.facts import Facts
 from vlg_fastai.runs.run import CANDIDATES, CONFIG, SPLIT, Run, safe_name
 from vlg_fastai.train import choosing
 from vlg_fastai.train.candidates import AVERAGE
 from vlg_fastai.train.evaluate import evaluate
 
 
-def keep_others(run, prepared, facts, found):
+def keep(run, prepared, known, found):
     """Write the candidates `found` that were not chosen into the folder of `run`, each as a run:
-    `--run 7:fine-tuned`. Of averages the best alone; a blend is of two that are there."""
+    `--run 7:fine-tuned`. Of averages the best alone; a blend is of two that are there.
+
+    known: facts of the run that hold for all of them.
+    """
     if prepared.cfg.lean:
         return
-    best = choosing.best_average(facts.candidates)
+    best = choosing.best_average(known["candidates"])
     for one in found:
         worth = not one.name.startswith(AVERAGE) or one.name == best
         if worth and not one.members and bundle.finite(one.model):
-            keep(run, prepared, facts, one)
+            written(run, prepared, {**known, "nested": None}, one)
 
 
-def keep(run, prepared, facts, one):
+def written(run, prepared, known, one):
     "Write the candidate `one`: weights, answers on the held-out photos, facts; options and split."
     beside = Run(run.path / CANDIDATES / safe_name(one.name))
     beside.path.mkdir(parents=True)
@@ -30,5 +33,4 @@ def keep(run, prepared, facts, one):
         shutil.copy(run.path / name, beside.path / name)
     bundle.save(beside, one.model)
     spec, figures = evaluate(beside, prepared, one)
-    told = {"model": one.name, "nested": None, **spec.facts(), **figures}
-    dataclasses.replace(facts, **told).write(beside.path)
+    Facts(**known, model=one.name, **spec.facts(), **figures).write(beside.path)

@@ -10,14 +10,13 @@ from vlg_fastai.machine import device
 from vlg_fastai.machine.versions import circumstances
 from vlg_fastai.model import bundle, scores, sources
 from vlg_fastai.recipes import STRONG, measured
-from vlg_fastai.runs.facts import PROBE, WARM, Facts
+from vlg_fastai.runs.facts import FACTS, PROBE, UNFINISHED, WARM, Facts
 from vlg_fastai.runs.files import write_json
 from vlg_fastai.runs.run import CONFIG, SPLIT, create
-from vlg_fastai.train import candidates, choosing
+from vlg_fastai.train import candidates, choosing, others
 from vlg_fastai.train.evaluate import evaluate
-from vlg_fastai.train.finetune import fine_tune
+from vlg_fastai.train.finetune import FitResult, fine_tune
 from vlg_fastai.train.learner import learner_for
-from vlg_fastai.train.others import keep_others
 from vlg_fastai.train.prepare import prepare, settle_and_scan
 from vlg_fastai.train.trackers import tracked
 
@@ -37,22 +36,32 @@ def train(cfg, source, cbs=()):
     run = open_run(prepared, source)
     with tracked(cfg, run, learn) as tell:
         probe, fold = candidates.fit_probe(prepared, run)
+        known = {"probe": fold, **circumstances(source, machine, start)}
+        if probe and learn:  # from here on the run can be used, whatever ends it
+            finish(run, prepared, probe, {**known, **FitResult(UNFINISHED).facts()})
         warm = candidates.warm_start(prepared, learn)
         fit = fine_tune(prepared, learn, run, cbs)
-        tuned = candidates.of_fit(prepared, learn, fit, probe, warm, run)
+        tuned = candidates.of_fit(prepared, learn, fit, probe, warm)
         found = [one for one in (probe, warm, *tuned) if one is not None]
         kept, rows, nested = choose(found, prepared, fit)
-        bundle.save(run, kept.model)  # before anything else can go wrong
-        spec, figures = evaluate(run, prepared, kept)
         choosing.say_choice(rows, kept.name)
-        told = {"probe": fold, "model": kept.name, "candidates": rows, "nested": nested}
-        about = circumstances(source, machine, start)
-        facts = Facts(**fit.facts(), **told, **spec.facts(), **figures, **about)
+        known |= {**fit.facts(), "candidates": rows, "nested": nested}
+        known |= circumstances(source, machine, start)
+        others.keep(run, prepared, known, [one for one in found if one is not kept])
+        facts = finish(run, prepared, kept, known)
         tell(facts)
-    facts.write(run.path)
-    keep_others(run, prepared, facts, [one for one in found if one is not kept])
     say_result(run, facts)
     return run
+
+
+def finish(run, prepared, kept, known):
+    "Have the folder of `run` hold the candidate `kept`; its Facts, with `known` among them."
+    (run.path / FACTS).unlink(missing_ok=True)  # they would be those of other weights
+    bundle.save(run, kept.model)
+    spec, figures = evaluate(run, prepared, kept)
+    facts = Facts(**known, model=kept.name, **spec.facts(), **figures)
+    facts.write(run.path)
+    return facts
 
 
 def open_run(prepared, source):

@@ -1,5 +1,6 @@
 """Options in, fastai's own callbacks that log a run to TensorBoard or Weights & Biases out."""
 
+import shutil
 from contextlib import contextmanager
 
 from vlg_fastai.cli import as_json
@@ -73,7 +74,7 @@ def tracked(cfg, run, learn):
     try:
         for option, tracker in TRACKERS.items():
             if getattr(cfg, option):
-                made.append(tracker(cfg, run))
+                made.append(_begun(tracker, cfg, run))
         for tracker in made if learn else ():
             tracker.attach(learn)
         yield lambda facts: [tracker.tell(_figures(facts)) for tracker in made]
@@ -81,6 +82,15 @@ def tracked(cfg, run, learn):
     finally:
         for tracker in made:
             tracker.close(failed)
+
+
+def _begun(tracker, cfg, run):
+    "The tracker; where it refuses the run, its folder goes as well: nothing is in it yet."
+    try:
+        return tracker(cfg, run)
+    except UserError:
+        shutil.rmtree(run.path, ignore_errors=True)
+        raise
 
 
 def _figures(facts):

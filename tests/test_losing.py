@@ -1,0 +1,162 @@
+"""Nothing lost: whatever ends a training, the run holds what was there by then."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+import torch
+from conftest import run_prediction, run_training, toy_config
+from fastai.callback.core import Callback
+
+from vlg_fastai.model import inference
+from vlg_fastai.runs.find import find, newest
+from vlg_fastai.runs.run import Run
+from vlg_fastai.train import candidates, finetune, learner, mixing
+
+REAL = {"arch": "tf_efficientnet_lite0", "pretrained": True, "size": 64}
+
+
+class Spoil(Callback):
+    "Makes the loss of the training batches `numbers` no number."
+
+    order = 0  # before it is looked at
+
+    def __init__(self, numbers):
+        self.numbers, self.batch = set(numbers), 0
+
+    def after_loss(self):
+        if self.training:
+            self.batch += 1
+            if self.batch in self.numbers:
+                self.learn.loss_grad = self.learn.loss = self.loss * torch.nan
+
+
+def spoilt(toy, tmp_path, monkeypatch, numbers, **options):
+    build = learner.build
+    monkeypatch.setattr(learner, "build", lambda *given: build(*given).add_cb(Spoil(numbers)))
+    return run_training(toy_config(toy, tmp_path, **options))
+
+
+def test_a_bad_batch_is_left_out_and_counted(toy, tmp_path, monkeypatch, capsys):
+    run = spoilt(toy, tmp_path, monkeypatch, [2, 5], epochs=2)
+    assert "2 batches were left out" in capsys.readouterr().out
+    assert (run.facts.status, run.facts.epochs, run.facts.model) == ("finished", 2, "fine-tuned")
+    history = (run.path / "history.csv").read_text()
+    assert ",," not in history  # the smoothed loss stays a number
+
+
+@pytest.mark.parametrize("precision", ["fp32", "bf16"])
+def test_a_fit_of_bad_batches_ends_and_the_probe_is_there(
+    toy, tmp_path, monkeypatch, capsys, precision
+):
+    ruin = {"epochs": 4, "precision": precision, **REAL}
+    run = spoilt(toy, tmp_path, monkeypatch, range(1, 99), **ruin)
+    told = capsys.readouterr().out
+    assert "training diverged: keeping epoch 1" in told
+    assert "probe" in [row["model"] for row in run.facts.candidates]
+    assert newest(tmp_path).path == run.path
+    assert run_prediction(run, tmp_path / "s.csv").exists()
+
+
+def test_a_run_is_usable_from_its_probe_on(toy, tmp_path, monkeypatch):
+    def dies(*given):
+        raise MemoryError("as a kill would end it")
+
+    monkeypatch.setattr("vlg_fastai.train.run.fine_tune", dies)
+    with pytest.raises(MemoryError):
+        run_training(toy_config(toy, tmp_path, **REAL))
+    run = newest(tmp_path)
+    assert (run.facts.status, run.facts.model) == ("unfinished", "probe")
+    assert run_prediction(run, tmp_path / "s.csv").exists()
+
+
+def test_what_was_fitted_is_there_although_the_choice_was_never_written(toy, tmp_path, monkeypatch):
+    finish = "vlg_fastai.train.run.finish"
+    from vlg_fastai.train.run import finish as real
+
+    def dies(run, prepared, kept, known):
+        if known["status"] != "unfinished":
+            raise MemoryError("as a kill would end it")
+        return real(run, prepared, kept, known)
+
+    monkeypatch.setattr(finish, dies)
+    with pytest.raises(MemoryError):
+        run_training(toy_config(toy, tmp_path, **REAL))
+    assert newest(tmp_path).facts.status == "unfinished"
+    names = {path.name for path in (newest(tmp_path).path / "candidates").iterdir()}
+    assert len(names) >= 3
+    for name in names:
+        assert run_prediction(find(tmp_path, [f"1:{name}"])[0], tmp_path / "s.csv").exists()
+
+
+def test_want_of_memory_after_the_fit_costs_no_net(toy, tmp_path, monkeypatch, capsys):
+    logits, sizes = inference.logits, []
+
+    def small_memory(model, dl, machine, **given):
+        sizes.append(dl.bs)
+        if dl.bs > 2:
+            raise torch.OutOfMemoryError
+        return logits(model, dl, machine, **given)
+
+    def no_memory(*given):
+        raise torch.OutOfMemoryError
+
+    monkeypatch.setattr(candidates.inference, "logits", small_memory)
+    monkeypatch.setattr(candidates, "average", no_memory)
+    run = run_training(toy_config(toy, tmp_path, choose="clean", **REAL))
+    assert sizes == [8, 4, 2]
+    assert "no more averages of weights" in capsys.readouterr().out
+    names = [row["model"] for row in run.facts.candidates]
+    assert names[:3] == ["probe", "warm start", "fine-tuned"]
+    assert mixing.average is not no_memory
+
+
+@pytest.mark.skipif(not hasattr(signal, "SIGHUP"), reason="Windows has no such signal")
+def test_a_closed_terminal_leaves_a_usable_run(toy, tmp_path, monkeypatch):
+    class Closed(Callback):
+        def after_batch(self):
+            os.kill(os.getpid(), signal.SIGHUP)
+
+    build = learner.build
+    monkeypatch.setattr(learner, "build", lambda *given: build(*given).add_cb(Closed()))
+    run = run_training(toy_config(toy, tmp_path, epochs=9))
+    assert run.facts.status == "interrupted"
+    assert finetune.StopCleanly is not None
+
+
+def test_a_reader_that_goes_away_does_not_end_the_work(toy, tmp_path):
+    code = (
+        "import sys; sys.path.insert(0, sys.argv[1])\n"
+        "from vlg_fastai.console import say, show\n"
+        "for i in range(20000): say('x' * 80)\n"
+        "show('t', ['a'], [['b']])\n"
+        "open(sys.argv[2], 'w').write('done')"
+    )
+    root = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
+    done = tmp_path / "done.txt"
+    command = [sys.executable, "-c", code, root, str(done)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL) as process:
+        process.stdout.readline()
+        process.stdout.close()
+        process.wait(60)
+    assert done.read_text() == "done"
+
+
+def test_a_killed_training_leaves_its_probe(toy, tmp_path):
+    command = [
+        sys.executable, "train.py", "--data", str(toy), "--runs", str(tmp_path), "--arch",
+        "tf_efficientnet_lite0", "--size", "64", "--epochs", "500", "--patience", "500",
+        "--device", "cpu", "--cache", str(tmp_path / "cache"), "--bs", "8",
+    ]  # fmt: skip
+    root = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
+    with subprocess.Popen(command, cwd=root, stdout=subprocess.DEVNULL) as process:
+        deadline = time.monotonic() + 120
+        while time.monotonic() < deadline and not list(tmp_path.glob("0001-*/history.csv")):
+            time.sleep(0.2)
+        process.kill()
+    run = Run(next(tmp_path.glob("0001-*")))
+    assert (run.facts.status, run.facts.model) == ("unfinished", "probe")
+    assert run_prediction(run, tmp_path / "s.csv").exists()

@@ -1,0 +1,61 @@
+"""What ends a fit before its time, and what need not: a request to stop, losses of no number."""
+
+import signal
+import threading
+
+import torch
+from fastai.callback.core import Callback, CancelBatchException, CancelFitException
+
+from vlg_fastai.console import say
+
+ASKING = ("SIGINT", "SIGTERM", "SIGHUP")  # signals that ask to stop; Windows lacks the last
+BAD_IN_A_ROW = 5  # batches without a finite loss that end a fit
+
+
+class StopCleanly(Callback):
+    """The first Ctrl-C, polite kill or closed terminal ends the fit after this batch; a second
+    Ctrl-C ends the program."""
+
+    order = 63
+    over = False
+    before = {}  # signal -> its handler outside the fit
+
+    def before_fit(self):
+        main = threading.current_thread() is threading.main_thread()
+        wanted = [getattr(signal, name) for name in ASKING if hasattr(signal, name)] if main else []
+        self.before = {number: signal.signal(number, self._ask) for number in wanted}
+
+    def _ask(self, signum, frame):
+        self.over = True
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+        say("stopping after this batch; Ctrl-C again stops at once")
+
+    def after_batch(self):
+        if self.over:
+            raise CancelFitException("interrupted")
+
+    def after_fit(self):
+        for number, handler in self.before.items():
+            signal.signal(number, handler)
+
+
+class SkipBadBatches(Callback):
+    """Leave out a batch whose loss is no number, before it reaches a weight; end the fit after
+    `BAD_IN_A_ROW` of them: nothing can come of weights that are none."""
+
+    order = 11  # after mixed precision (10) has left its context
+    over, skipped, in_a_row = False, 0, 0
+
+    def before_fit(self):
+        self.told = torch.zeros(())
+
+    def after_loss(self):
+        if not self.training:
+            return
+        if torch.isfinite(self.loss.detach()):
+            self.in_a_row, self.told = 0, self.loss.detach()
+            return
+        self.skipped, self.in_a_row = self.skipped + 1, self.in_a_row + 1
+        self.learn.loss = self.told  # or the smoothed loss is no number ever after
+        self.over = self.in_a_row >= BAD_IN_A_ROW
+        raise CancelFitException("the loss is not finite") if self.over else CancelBatchException
