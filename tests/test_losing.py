@@ -11,6 +11,7 @@ import torch
 from conftest import run_prediction, run_training, toy_config
 from fastai.callback.core import Callback
 
+from vlg_fastai.config import UserError
 from vlg_fastai.model import inference
 from vlg_fastai.runs.find import find, newest
 from vlg_fastai.runs.run import Run
@@ -160,3 +161,55 @@ def test_a_killed_training_leaves_its_probe(toy, tmp_path):
     run = Run(next(tmp_path.glob("0001-*")))
     assert (run.facts.status, run.facts.model) == ("unfinished", "probe")
     assert run_prediction(run, tmp_path / "s.csv").exists()
+
+
+def limited(script, *options, most):
+    "What `script` says where no file may grow beyond `most` bytes, as on a full disk."
+    code = (
+        "import resource, runpy, sys\n"
+        f"resource.setrlimit(resource.RLIMIT_FSIZE, ({most}, {most}))\n"
+        f"sys.argv = ['{script}', *sys.argv[1:]]\n"
+        f"runpy.run_path('{script}', run_name='__main__')"
+    )
+    given = [sys.executable, "-c", code, *map(str, options)]
+    root = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
+    return subprocess.run(given, cwd=root, capture_output=True, text=True, check=False)
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="no limit to the size of files")
+@pytest.mark.parametrize("most", [100, 3_000, 1_000_000])
+def test_a_full_disk_is_one_line_that_names_the_target(toy, tmp_path, most):
+    given = ["--data", toy, "--runs", tmp_path, "--arch", "tf_efficientnet_lite0", "--size", 64]
+    done = limited("train.py", *given, "--epochs", 0, "--cache", "off", most=most)
+    assert done.returncode == 2
+    assert "Traceback" not in done.stderr
+    last = done.stderr.strip().splitlines()[-1]
+    assert last.startswith(f"error: {tmp_path}")
+    assert "free some space, or name another folder" in last
+    assert not list(tmp_path.rglob("*.part*"))
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="no limit to the size of files")
+def test_a_cache_that_takes_nothing_more_costs_a_line_and_not_the_run(toy, tmp_path):
+    given = ["--data", toy, "--runs", tmp_path, "--arch", "test_resnet", "--size", 32]
+    given += ["--no-pretrained", "--epochs", 0, "--cache", tmp_path / "cache"]
+    done = limited("train.py", *given, most=60_000)
+    assert "cannot be written" in done.stdout
+    assert "Traceback" not in done.stderr
+
+
+def test_too_little_room_is_said_before_the_work(toy, tmp_path, monkeypatch):
+    import shutil
+    from collections import namedtuple
+
+    usage = namedtuple("usage", "total used free")
+    monkeypatch.setattr(shutil, "disk_usage", lambda path: usage(10**9, 10**9, 10**6))
+    with pytest.raises(UserError, match=r"--runs .*: 0.00 GB are free, 0.10 GB are needed"):
+        run_training(toy_config(toy, tmp_path / "runs", **REAL))
+    assert not list((tmp_path / "runs").iterdir())
+
+
+def test_a_target_that_cannot_be_written_is_said_before_the_work(finished_run, tmp_path):
+    (tmp_path / "file").write_text("no folder")
+    with pytest.raises(UserError, match="--out .*cannot be written"):
+        run_prediction(finished_run, tmp_path / "file" / "s.csv")

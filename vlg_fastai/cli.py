@@ -1,6 +1,7 @@
 """Command line and stored config in, checked config out; a mistake is one line and exit 2."""
 
 import dataclasses
+import errno
 import json
 import os
 import sys
@@ -17,6 +18,14 @@ from vlg_fastai.config import ARCH, EXCLUSIVE, NEEDS, PACKAGES, UserError
 from vlg_fastai.limits import Is, Limits
 from vlg_fastai.recipes import defaults_of
 
+FULL = "; free some space, or name another folder"
+WAYS_OUT = {  # errors of the system -> what a user can do
+    errno.ENOSPC: FULL,
+    errno.EDQUOT: FULL,
+    errno.EFBIG: FULL,
+    errno.EROFS: "; name another folder",
+    errno.EACCES: "; name a folder that you may write to",
+}
 NOT_STORED = {"config", "clear_cache"}  # what a repeat must not do again
 
 
@@ -39,9 +48,9 @@ def plain_errors():
         print(f"error: {error}", file=sys.stderr)
         raise SystemExit(2) from None
     except OSError as error:
-        if error.filename is None:
-            raise
-        print(f"error: {error.filename}: {error.strerror}", file=sys.stderr)
+        where = f"{error.filename}: " if error.filename else ""
+        out = WAYS_OUT.get(error.errno, "")
+        print(f"error: {where}{error.strerror or error}{out}", file=sys.stderr)
         raise SystemExit(2) from None
     except KeyboardInterrupt as stop:  # not 0: a shell must not go on to the next command
         print(stop or "stopped", file=sys.stderr)

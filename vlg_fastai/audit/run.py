@@ -15,7 +15,7 @@ from vlg_fastai.demo import challenge
 from vlg_fastai.machine import device
 from vlg_fastai.model import backbone, probe
 from vlg_fastai.model.features import FeatureExtractor
-from vlg_fastai.runs.files import write_csv
+from vlg_fastai.runs.files import check_room, write_csv
 from vlg_fastai.unseen import shift
 from vlg_fastai.unseen.folds import Labelled
 
@@ -40,6 +40,7 @@ class Look:
 
 def audit(cfg, source):
     "Look at every photo of the folder `cfg` names; writes into `cfg.out` and returns issues.csv."
+    check_room(cfg.out, 0, f"--out {cfg.out}")
     machine, layout = device.prepare(cfg), challenge.layout_of(cfg)
     made = decisions.read(decisions.find(cfg.decisions, layout.root))
     table = scanned(layout, made)

@@ -1,5 +1,6 @@
 """A trained model and what rebuilds it, in and out of a run folder: safetensors and JSON only."""
 
+import errno
 from dataclasses import asdict, dataclass, field
 
 import numpy as np
@@ -81,13 +82,21 @@ def finite(model):
     return all(bool(t.isfinite().all()) for t in tensors)
 
 
+def size_of(model):
+    "Bytes that the weights of `model` take in a file."
+    return sum(t.numel() * t.element_size() for t in model.state_dict().values())
+
+
 def save(run, model):
     "Write the weights of `model` into the folder of `run`; UserError where they are no numbers."
     if not finite(model):
         raise UserError(f"{run.path}: its weights are no numbers, and are not saved")
     state = {key: value.detach().cpu().contiguous() for key, value in model.state_dict().items()}
     with replacing(run.path / WEIGHTS) as beside:
-        save_file(state, str(beside), metadata={"format": "pt"})
+        try:
+            save_file(state, str(beside), metadata={"format": "pt"})
+        except SafetensorError as error:  # it has no errno, and most are of a full disk
+            raise OSError(errno.ENOSPC, str(error)) from None
 
 
 def built(spec):

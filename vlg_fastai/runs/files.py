@@ -4,6 +4,8 @@ import csv
 import json
 import math
 import os
+import shutil
+import tempfile
 from collections import defaultdict
 from contextlib import contextmanager
 
@@ -41,8 +43,27 @@ def replacing(path):
         flush(beside)
         os.chmod(beside, 0o666 & ~UMASK)  # some writers make files that nobody else may read
         os.replace(beside, path)
+    except OSError as error:
+        error.filename = str(path)  # what the user knows of, where there is a name at all
+        raise
     finally:
         beside.unlink(missing_ok=True)
+
+
+def check_room(folder, needed, option):
+    """UserError where nothing can be written into `folder`, or no `needed` bytes: before the work.
+
+    option: what names the folder, as the user gives it.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder):
+            free = shutil.disk_usage(folder).free
+    except OSError as error:
+        raise UserError(f"{option}: cannot be written ({error.strerror}); name another") from None
+    if free < needed:
+        told = f"{free / 1e9:.2f} GB are free, {needed / 1e9:.2f} GB are needed"
+        raise UserError(f"{option}: {told}; free some, or name another")
 
 
 def write_json(path, content):

@@ -11,7 +11,7 @@ from vlg_fastai.machine.versions import circumstances
 from vlg_fastai.model import bundle, scores, sources
 from vlg_fastai.recipes import STRONG, measured
 from vlg_fastai.runs.facts import FACTS, PROBE, UNFINISHED, WARM, Facts
-from vlg_fastai.runs.files import write_json
+from vlg_fastai.runs.files import check_room, write_json
 from vlg_fastai.runs.run import CONFIG, SPLIT, create
 from vlg_fastai.train import candidates, choosing, others
 from vlg_fastai.train.evaluate import evaluate
@@ -20,6 +20,7 @@ from vlg_fastai.train.learner import learner_for
 from vlg_fastai.train.prepare import prepare, settle_and_scan
 from vlg_fastai.train.trackers import tracked
 
+COPIES = 6  # of a net in a run: a blend of two, and the four that were not kept
 FEW_HELD_OUT = 30  # below it an accuracy is known to less than 10 points either way
 
 
@@ -33,6 +34,7 @@ def train(cfg, source, cbs=()):
     cfg, scanned = settle_and_scan(cfg, source)
     prepared = prepare(cfg, source, scanned, machine)
     learn = learner_for(prepared, source)
+    check_room(cfg.runs, room_for(prepared, learn), f"--runs {cfg.runs}")
     run = open_run(prepared, source)
     with tracked(cfg, run, learn) as tell:
         probe, fold = candidates.fit_probe(prepared, run)
@@ -52,6 +54,13 @@ def train(cfg, source, cbs=()):
         tell(facts)
     say_result(run, facts)
     return run
+
+
+def room_for(prepared, learn):
+    "Bytes that the run will take at the most, tables apart."
+    net = learn.model if learn else prepared.extractor.net
+    lean = prepared.cfg.lean or not learn
+    return bundle.size_of(net) * (2 if lean else COPIES)
 
 
 def finish(run, prepared, kept, known):
