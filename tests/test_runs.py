@@ -1,19 +1,21 @@
 """Run folders: found by number, name or path, finished ones first, written whole or not at all."""
 
 import json
+import shutil
 
 import pytest
 
 from vlg_fastai.config import UserError
 from vlg_fastai.runs.files import UMASK, replacing, write_json
 from vlg_fastai.runs.find import find, finished, newest
-from vlg_fastai.runs.run import create
+from vlg_fastai.runs.run import Run, create
 
 
 def made(root, name, status="finished"):
     run = create(root, name)
     if status:
-        write_json(run.path / "facts.json", {"status": status})
+        told = {"status": status, "classes": ["a", "b"], "view": {"size": 8}}
+        write_json(run.path / "facts.json", told)
     return run
 
 
@@ -84,11 +86,12 @@ def test_no_number_is_written_as_null(tmp_path):
     assert json.loads((tmp_path / "x.json").read_text()) == {"a": None, "b": [1.0, 2]}
 
 
-def test_a_damaged_facts_file_is_named(tmp_path):
+def test_a_damaged_facts_file_is_named(tmp_path, capsys):
     run = made(tmp_path, "a")
     (run.path / "facts.json").write_text("{")
-    with pytest.raises(UserError, match=r"cannot read facts.json"):
+    with pytest.raises(UserError, match="no usable run in it"):
         newest(tmp_path)
+    assert "cannot read facts.json" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize("content", ["null", "[]", "3", '"x"', "[" * 100_000])
@@ -115,3 +118,32 @@ def test_a_reference_that_is_not_there_is_named_by_its_own_option(tmp_path):
     made(tmp_path, "a")
     with pytest.raises(UserError, match="--against 9: no such run"):
         finished(tmp_path, (), "9")
+
+
+ODD_FACTS = [
+    ({"status": 5}, "status"), ({"candidates": "x"}, "candidates"), ({"photos": 3}, "photos"),
+    ({"accuracy": "high"}, "accuracy"), ({"view": []}, "view"), ({"classes": [1, 2]}, "classes"),
+    ({"recall": None}, "recall"), ({"nested": 3}, "nested"), ({"members": [3]}, "members"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("odd", "named"), ODD_FACTS, ids=[named for _, named in ODD_FACTS])
+def test_facts_of_other_types_are_named_and_cost_that_run_alone(
+    finished_run, tmp_path, capsys, odd, named
+):
+    for number in (1, 2):
+        shutil.copytree(finished_run.path, tmp_path / f"000{number}-copy")
+    facts = tmp_path / "0002-copy" / "facts.json"
+    facts.write_text(json.dumps({**json.loads(facts.read_text()), **odd}))
+    assert newest(tmp_path).path.name == "0001-copy"
+    assert [run.path.name for run in finished(tmp_path, ())[0]] == ["0001-copy"]
+    assert f"left out: --run {tmp_path / '0002-copy'}: facts.json" in capsys.readouterr().out
+    with pytest.raises(UserError, match=rf"facts.json is damaged \({named}"):
+        find(tmp_path, ["2"])[0].facts  # noqa: B018
+
+
+def test_options_that_are_newer_than_a_run_are_as_if_not_given(finished_run, tmp_path):
+    shutil.copytree(finished_run.path, tmp_path / "0001-copy")
+    (tmp_path / "0001-copy" / "config.json").write_text('{"seed": 7}')
+    config = Run(tmp_path / "0001-copy").config
+    assert (config["seed"], config["targets"], config["valid_pct"]) == (7, "given", 0.15)

@@ -269,8 +269,17 @@ def test_patience_ends_a_run_that_gets_no_better(toy, tmp_path, capsys):
     still = {"epochs": 12, "lr": 1e-9, "lr_body": 1e-9, "aug": "none"}
     run = run_training(toy_config(toy, tmp_path, patience=2, **still))
     assert 3 < run.facts.epochs < 12  # patience counts only past the peak, a quarter of the way
-    assert "stopping early" in capsys.readouterr().out
+    told = capsys.readouterr().out
+    assert "stopping early" in told
+    assert f"epoch  {run.facts.epochs}/12  train_loss" in told  # the last one has its line as well
     assert len(pd.read_csv(run.path / "history.csv")) == run.facts.epochs
+
+
+def test_nothing_stops_early_after_the_last_of_all_epochs(toy, tmp_path, capsys):
+    still = {"epochs": 3, "lr": 1e-9, "lr_body": 1e-9, "aug": "none", "patience": 2}
+    run = run_training(toy_config(toy, tmp_path, **still))
+    assert run.facts.epochs == 3
+    assert "stopping early" not in capsys.readouterr().out
 
 
 def test_the_best_epoch_is_kept_and_not_the_last(toy, tmp_path, monkeypatch):

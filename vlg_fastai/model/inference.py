@@ -10,6 +10,7 @@ from vlg_fastai.console import track
 from vlg_fastai.machine.precision import autocast
 
 COOLEST, HOTTEST = 0.05, 20.0  # range of temperatures that is searched
+ENOUGH = 5_000  # photos that tell one temperature; all of 15,000 x 1,000 logits took 4.6 s
 
 
 def logits(model, dl, machine, flip=False, what="predicting"):
@@ -71,6 +72,8 @@ def fit_temperature(z, y):
     """
     if len(y) == 0:
         return 1.0
+    some = np.linspace(0, len(y) - 1, min(len(y), ENOUGH)).astype(int)
+    z, y = np.asarray(z)[some], np.asarray(y)[some]
     bounds = (np.log(COOLEST), np.log(HOTTEST))
     found = minimize_scalar(lambda log: nll(z, y, np.exp(log)), bounds=bounds, method="bounded")
     return float(np.exp(found.x))

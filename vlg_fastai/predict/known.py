@@ -28,7 +28,7 @@ def answers(run, photos, cfg, means):
         z = logits(run, (model, spec), photos[good], cfg, means)
         probs[good] = blended(inference.probabilities(z, spec.temperature), cfg.tta)
     if cfg.tta:
-        say_tta(run, model, spec, cfg, machine)
+        say_tta(run, model, spec, cfg, means)
     return probs, spec.classes
 
 
@@ -60,18 +60,19 @@ def blended(probs, tta):
     return probs.mean(0) if tta else probs
 
 
-def say_tta(run, model, spec, cfg, machine):
+def say_tta(run, model, spec, cfg, means):
     "Say whether mirroring helped on the validation photos of `run`, if they can tell."
     if run.facts.is_probe:
         say(f"{run.path.name}: a probe, fitted on all photos: none is left to judge --tta by")
         return
+    machine, store = means
     photos = listing.of_run(run, folder.of_run(cfg, run))
     valid = photos[photos["split"] == "valid"]
     paths = list(valid["path"])
     if not paths or not all(path.is_file() for path in paths):
         say(f"{run.path.name}: its validation photos are not there to tell whether --tta helps")
         return
-    dl = loaders.plain(paths, spec.view, cfg.bs, machine)
+    dl = loaders.plain(paths, spec.view, cfg.bs, machine, spec.view.pixels(valid, store))
     z = inference.logits(model, dl, machine, True, "checking --tta")
     sure = np.isfinite(z).all((0, 2))
     both = inference.probabilities(z[:, sure], spec.temperature)

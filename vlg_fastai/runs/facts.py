@@ -1,13 +1,31 @@
 """What came of a run: facts.json in, one typed object out, and back."""
 
 from dataclasses import dataclass, field, fields
+from typing import get_args, get_type_hints
 
+from typeguard import CollectionCheckStrategy, TypeCheckError, check_type
+
+from vlg_fastai.config import UserError
 from vlg_fastai.runs.files import read_json, write_json
 
 FACTS = "facts.json"  # written last: a folder that has it is usable
 PROBE, WARM, FINE_TUNED = "probe", "warm start", "fine-tuned"
 UNFINISHED = "unfinished"  # a run of which nothing but its first candidates are there yet
+NEEDED = ("status", "classes")  # without them it is no run of ours
 LEFT_OUT = ("probe",)  # facts that a run may lack, and then does not name
+
+
+def _as_hinted(value, hint):
+    "JSON has no tuples."
+    return tuple(value) if tuple in get_args(hint) and isinstance(value, list) else value
+
+
+def _fits(value, hint):
+    try:
+        check_type(value, hint, collection_check_strategy=CollectionCheckStrategy.ALL_ITEMS)
+    except TypeCheckError:
+        return False
+    return True
 
 
 @dataclass(frozen=True)
@@ -27,16 +45,18 @@ class Facts:
     probe: dict | None = None  # strength and figures out of fold, where there was one
     model: str = FINE_TUNED  # which candidate is kept; the oldest runs had no choice
     # {model, nll, accuracy} of each, and nll_degraded, accuracy_degraded where it was judged so
-    candidates: list = field(default_factory=list)
+    candidates: list[dict] = field(default_factory=list)
     # accuracy, accuracy_interval, nll of answers whose model and temperature were chosen without
     # the photo; None without a choice
     nested: dict | None = None
     arch: str | None = None
     head: str | None = None
-    members: list = field(default_factory=list)  # of a blend: {head, share, temperature} of each
-    classes: list = field(default_factory=list)
+    members: list[dict] = field(
+        default_factory=list
+    )  # of a blend: {head, share, temperature} of each
+    classes: list[str] = field(default_factory=list)
     view: dict = field(default_factory=dict)
-    prior: list = field(default_factory=list)
+    prior: list[float | None] = field(default_factory=list)
     temperature: float | None = None
     accuracy: float | None = None
     accuracy_interval: tuple | None = None  # 95 %, near-duplicates counted once
@@ -60,9 +80,13 @@ class Facts:
     @classmethod
     def read(cls, folder):
         "The facts in the run folder; UserError where they cannot be read. Unknown ones are left."
-        told = read_json(folder / FACTS)
-        known = {one.name for one in fields(cls)}
-        return cls(**{key: value for key, value in told.items() if key in known})
+        told, hints = read_json(folder / FACTS), get_type_hints(cls)
+        known = {key: _as_hinted(told[key], hints[key]) for key in hints if key in told}
+        odd = [key for key in NEEDED if not told.get(key)]
+        odd += [key for key in known if key not in odd and not _fits(known[key], hints[key])]
+        if odd:
+            raise UserError(f"--run {folder}: {FACTS} is damaged ({', '.join(odd)}); train again")
+        return cls(**known)
 
     def write(self, folder):
         write_json(folder / FACTS, self.named())

@@ -45,7 +45,9 @@ def newest(root):
 
 
 def _usable(root):
-    return [Run(path.parent) for path in root.glob(f"*/{FACTS}")]
+    "The runs under `root` whose facts can be read."
+    found = [Run(path.parent) for path in root.glob(f"*/{FACTS}")]
+    return [run for run in found if run.status]
 
 
 def _named(root, name, option="--run"):

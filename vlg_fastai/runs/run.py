@@ -5,7 +5,8 @@ from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
-from vlg_fastai.config import UserError
+from vlg_fastai.cli import as_json
+from vlg_fastai.config import TrainConfig, UserError
 from vlg_fastai.console import say
 from vlg_fastai.runs.facts import Facts
 from vlg_fastai.runs.files import read_json
@@ -24,7 +25,8 @@ class Run:
 
     @cached_property
     def config(self):
-        return read_json(self.path / CONFIG)
+        "What was asked; of options that are newer than the run, what they are when not given."
+        return {**as_json(TrainConfig()), **read_json(self.path / CONFIG)}
 
     @cached_property
     def facts(self):
@@ -37,13 +39,18 @@ class Run:
                 f"interrupted; {self.path} holds the best so far: predict.py --run {self.number}"
             )
 
+    @cached_property
+    def status(self):
+        "That of its facts; None, said once, where they are damaged: no reason to stop."
+        try:
+            return self.facts.status
+        except UserError as error:
+            say(f"left out: {error}")
+            return None
+
     @property
     def done(self):
-        try:
-            return self.facts.status == "finished"
-        except UserError as error:  # one damaged run is no reason to stop
-            say(f"left out: {error}")
-            return False
+        return self.status == "finished"
 
     @property
     def number(self):

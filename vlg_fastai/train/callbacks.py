@@ -68,7 +68,7 @@ class BestWeights(Callback):
             self.epoch_of_best = self.learn.history.rows[-1]["epoch"]
         elif self.epoch + 1 > PEAK * self.n_epoch:
             self.wait += 1
-        if self.wait >= self.patience:
+        if self.wait >= self.patience and self.epoch + 1 < self.n_epoch:
             say(f"no better validation NLL for {self.wait} epochs: stopping early")
             raise CancelFitException("patience is used up")
 
@@ -133,7 +133,7 @@ def last_row(learn):
 class Progress(Callback):
     "A bar over batches in a terminal, lines in a log; one line with an estimate for each epoch."
 
-    order = 62  # after History and BestWeights
+    order = 60  # after History, before BestWeights may end the fit
 
     def __init__(self, live, total):
         self.bar, self.total, self.done, self.start = live, total, 0, time.monotonic()
