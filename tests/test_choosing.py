@@ -202,4 +202,4 @@ def test_where_a_fit_earned_nothing_the_last_lines_name_what_would(toy, tmp_path
     assert run.facts.model in ("probe", "warm start")
     told = " ".join(capsys.readouterr().out.split())
     assert "earned nothing over the" in told
-    assert "--recipe strong" in told.split("earned nothing")[1]
+    assert f"python train.py --data {toy} --recipe strong" in told.split("earned nothing")[1]

@@ -139,6 +139,27 @@ def test_features_of_test_photos_are_computed_once(probed, tmp_path, monkeypatch
         run_prediction(probed, tmp_path / "s.csv", cache="off")
 
 
+def test_a_first_prediction_puts_each_test_photo_through_the_net_once(
+    probed, toy, tmp_path, monkeypatch
+):
+    seen, rows = [], FeatureExtractor._rows
+
+    def counted(self, x):
+        seen.append(len(x))
+        return rows(self, x)
+
+    monkeypatch.setattr(FeatureExtractor, "_rows", counted)
+    run = run_training(toy_config(toy, tmp_path, epochs=0, cache=tmp_path / "c", **PRETRAINED))
+    labelled = sum(seen)
+    run_prediction(run, tmp_path / "s.csv", cache=tmp_path / "c")
+    assert labelled == 42
+    assert sum(seen) == labelled + 9
+    interpret(
+        InterpretConfig(page=True, device="cpu", precision="fp32", cache=tmp_path / "c"), [run]
+    )
+    assert sum(seen) == labelled + 9
+
+
 def test_interpret_takes_decoded_photos_from_the_cache(toy, tmp_path, monkeypatch):
     cache = tmp_path / "cache"
     run = run_training(toy_config(toy, tmp_path / "runs", cache=cache))

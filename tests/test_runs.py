@@ -86,6 +86,17 @@ def test_no_number_is_written_as_null(tmp_path):
     assert json.loads((tmp_path / "x.json").read_text()) == {"a": None, "b": [1.0, 2]}
 
 
+def test_what_a_killed_writer_left_is_swept_and_what_another_writes_now_is_not(tmp_path):
+    import os
+
+    old, new = (tmp_path / f".x.{pid}.part.json" for pid in (1, 2))
+    for left in (old, new):
+        left.write_text("{")
+    os.utime(old, (0, 0))
+    write_json(tmp_path / "x.json", {})
+    assert sorted(path.name for path in tmp_path.iterdir()) == [new.name, "x.json"]
+
+
 def test_a_damaged_facts_file_is_named(tmp_path, capsys):
     run = made(tmp_path, "a")
     (run.path / "facts.json").write_text("{")

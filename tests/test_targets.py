@@ -9,7 +9,7 @@ from safetensors.torch import load_file
 
 from vlg_fastai.model import backbone
 from vlg_fastai.model.sources import choose
-from vlg_fastai.recipes import RECIPES
+from vlg_fastai.recipes import NOT_MEASURED, RECIPES
 from vlg_fastai.train import learner, targets
 
 REAL = {"arch": "tf_efficientnet_lite0", "pretrained": True, "size": 64}
@@ -185,3 +185,19 @@ def test_the_last_epoch_is_kept_where_held_out_photos_have_no_say(toy, tmp_path,
     kept = load_file(run.path / "model.safetensors")["1.0.weight"]
     assert torch.equal(kept, states[-1])
     assert run.facts.best_epoch is None
+
+
+def test_the_strong_recipe_runs_with_nets_of_other_families_and_says_not_measured(
+    toy, tmp_path, capsys
+):
+    import timm
+    from safetensors.torch import save_file
+
+    save_file(timm.create_model("convnext_atto").state_dict(), tmp_path / "net.safetensors")
+    options = {**RECIPES["strong"], **NOT_MEASURED, "epochs": 2, "recipe": "strong"}
+    weights = {"arch": "convnext_atto", "weights": tmp_path / "net.safetensors"}
+    options |= {**weights, "pretrained": True, "size": 32}
+    run = run_training(toy_config(toy, tmp_path / "runs", **options))
+    assert "its values for convnext_atto are not measured" in capsys.readouterr().out
+    assert len(run.facts.candidates) == 9
+    assert run.facts.arch == "convnext_atto"

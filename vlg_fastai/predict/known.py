@@ -1,6 +1,9 @@
 """Runs and photos in, calibrated probabilities of the classes that were trained on out."""
 
+from contextlib import suppress
+
 import numpy as np
+import torch
 
 from vlg_fastai.config import UserError
 from vlg_fastai.console import say
@@ -8,6 +11,8 @@ from vlg_fastai.data import folder, listing, loaders
 from vlg_fastai.data.images import problem
 from vlg_fastai.model import bundle, inference, scores
 from vlg_fastai.model.features import FeatureExtractor
+from vlg_fastai.unseen.features import started_from
+from vlg_fastai.unseen.folds import UnavailableError
 
 NO_NUMBERS = "the model makes no finite numbers of it"
 
@@ -42,13 +47,27 @@ def logits(run, loaded, photos, cfg, means):
     if not run.facts.is_probe:
         dl = loaders.plain(photos["path"], spec.view, cfg.bs, machine, pixels)
         return inference.logits(model, dl, machine, cfg.tta, f"predicting with {run.path.name}")
-    extractor = FeatureExtractor(model[0].net, spec.view, machine, store)
+    extractor = probed(run, loaded, cfg, means)
     seen = extractor.look(photos, pixels, mirrored=cfg.tta)
     z = np.full((1 + cfg.tta, len(photos), len(spec.classes)), np.nan, np.float32)
     for flip in range(1 + cfg.tta):
         x = extractor.features(photos[seen], pixels, flip)
         z[flip, seen] = inference.through(model[1], x, machine)
     return z if cfg.tta else z[0]
+
+
+def probed(run, loaded, cfg, means):
+    """The FeatureExtractor of a probe's backbone: the net it was fitted on, with its classifier,
+    where a forecast will ask for both, since one pass over the photos gives both."""
+    (model, spec), (machine, store) = loaded, means
+    own = model[0].net
+    if cfg.forecast:
+        with suppress(UnavailableError):
+            start = started_from(run, spec, machine, store)
+            kept, there = own.state_dict(), start.net.state_dict()
+            if all(torch.equal(tensor, there[key]) for key, tensor in kept.items()):
+                return start
+    return FeatureExtractor(own, spec.view, machine, store)
 
 
 def told(figure):

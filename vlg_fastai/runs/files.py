@@ -1,16 +1,19 @@
 """Tables and JSON of a run in and out of files; each takes its place only when it is whole."""
 
 import csv
+import glob
 import json
 import math
 import os
 import shutil
 import tempfile
+import time
 from collections import defaultdict
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 
 from vlg_fastai.config import UserError
 
+STALE = 3600  # seconds after which an unfinished file has lost its writer
 TEXT = ("file", "label", "folder", "content", "split", "problem", "Id", "category", "closed_set")
 
 
@@ -48,6 +51,15 @@ def replacing(path):
         raise
     finally:
         beside.unlink(missing_ok=True)
+        _sweep(path)
+
+
+def _sweep(path):
+    "Remove what a writer of `path` left that was killed: nobody else takes it for a file."
+    for left in path.parent.glob(f".{glob.escape(path.stem)}.*.part{path.suffix}"):
+        with suppress(OSError):
+            if time.time() - left.stat().st_mtime > STALE:
+                left.unlink()
 
 
 def check_room(folder, needed, option):

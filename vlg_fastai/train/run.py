@@ -147,10 +147,13 @@ def in_words(figures):
 
 def say_next(run, facts):
     "Say what to do now: where fine-tuning earned nothing, what would."
-    recipe = run.config["recipe"]
     if facts.epochs and facts.model in (PROBE, WARM):
-        better = f": --recipe {STRONG} starts from it and keeps near" if recipe != STRONG else ""
-        say(f"the {facts.epochs} epochs earned nothing over the {facts.model}{better}")
+        say(f"the {facts.epochs} epochs earned nothing over the {facts.model}, which is kept")
+        if run.config["recipe"] != STRONG:
+            say(
+                "what fine-tunes from a probe and keeps what that knows: python train.py --data"
+                f" {run.config['data']} --recipe {STRONG}"
+            )
     say(f"next: python predict.py --run {run.number}")
 
 

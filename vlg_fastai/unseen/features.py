@@ -35,7 +35,7 @@ class RunFeatures:
         "The RunFeatures of `run`, or UnavailableError with the reason."
         store = store or Store.asked_for(cfg)
         spec = ModelSpec.of_run(run)
-        extractor = _frozen(_source(run, spec), spec.view, machine, store)
+        extractor = started_from(run, spec, machine, store)
         data = folder.of_run(cfg, run)
         shown = _replayed(listing.of_run(run, data), decided(run, cfg))
         lost = extractor.lost(shown) or int((~_seen(extractor, spec, shown, now=False)).sum())
@@ -115,10 +115,14 @@ def _seen(extractor, spec, photos, now=True):
     return extractor.look(photos, spec.view.pixels(photos, extractor.store, now))
 
 
-def _frozen(source, view, machine, store):
-    "The frozen backbone; what its weights have against it is a reason here, no mistake."
+def started_from(run, spec, machine, store):
+    """The frozen backbone that `run` began with, its own classifier included.
+
+    UnavailableError where it is not there: what its weights have against it is no mistake here.
+    """
+    source = _source(run, spec)
     try:
-        return FeatureExtractor.load(source, view, machine, store)
+        return FeatureExtractor.load(source, spec.view, machine, store)
     except UserError as error:
         raise UnavailableError(str(error)) from None
 
