@@ -10,6 +10,8 @@ from conftest import run_prediction, run_training, toy_config
 
 from vlg_fastai.config import UserError
 from vlg_fastai.predict import submission
+from vlg_fastai.runs.find import twins_among
+from vlg_fastai.runs.run import Run
 
 
 @pytest.fixture
@@ -318,3 +320,14 @@ def test_a_carriage_return_in_a_name_is_quoted_and_read_back(finished_run, test_
         table = list(csv.DictReader(file))
     assert "a\rb.png" in [row["Id"] for row in table]
     assert len(table) == 9
+
+
+def test_two_runs_that_kept_the_same_model_count_once(finished_run, tmp_path, capsys):
+    import shutil
+
+    same = [Run(tmp_path / f"000{number}-copy") for number in (1, 2)]
+    for run in same:
+        shutil.copytree(finished_run.path, run.path)
+    run_prediction(same, tmp_path / "s.csv", forecast=False)
+    assert "0002-copy and 0001-copy hold the same model: it counts once" in capsys.readouterr().out
+    assert twins_among([*same, finished_run]) == {1: 0, 2: 0}

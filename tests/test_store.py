@@ -136,16 +136,26 @@ def test_a_damaged_segment_is_computed_again(tmp_path, damage):
 
 
 def test_what_was_used_longest_ago_makes_room(tmp_path):
-    store = Store(tmp_path, limit=5000)
     for kind in ("old", "used", "new"):
+        store = Store(tmp_path, limit=50_000)  # of an earlier process
         store.shelf(kind).fill(pairs(keys(1), 900))
         for path in (tmp_path / store.shelf(kind).folder.name).iterdir():
             os.utime(path, (time.time() - 1000, time.time() - 1000))
+    store = Store(tmp_path, limit=5000)
     store.shelf("used").missing(keys(1))  # asking for it counts
     store.shelf("last").fill(pairs(keys(1), 900))
     there = {kind for kind in ("old", "used", "new", "last") if keys(1)[0] in store.shelf(kind)}
     assert {"used", "last"} <= there
     assert len(there) == 2
+
+
+def test_what_this_process_reads_from_another_shelf_makes_no_room(tmp_path):
+    store = Store(tmp_path, limit=5000)
+    store.shelf("pixels").fill(pairs(keys(1), 900))
+    for path in tmp_path.rglob("*.npy"):
+        os.utime(path, (time.time() - 1000, time.time() - 1000))
+    store.shelf("features").fill(pairs(keys(1), 900))
+    assert not Store(tmp_path).shelf("pixels").missing(keys(1))
 
 
 def test_files_of_a_killed_writer_are_swept_a_day_later(tmp_path):
@@ -201,13 +211,13 @@ def test_a_full_disk_leaves_no_half_written_files(tmp_path, monkeypatch, capsys)
 
 
 def test_photos_of_another_folder_make_room_on_the_same_shelf(tmp_path):
+    Store(tmp_path).shelf("pixels").fill(pairs(keys(1), 900))
     store = Store(tmp_path, limit=4000)
-    store.shelf("pixels").fill(pairs(keys(1), 900))
     (old,) = [path for path in tmp_path.rglob("*.npy") if ".index" not in path.name]
     os.utime(old, (time.time() - 1000, time.time() - 1000))
     later = store.shelf("pixels")
     later.missing(keys(2, 5))
-    assert store.room(later) > 3000
+    assert store.room() > 3000
     later.fill(pairs(keys(2, 5), 900))
     assert not old.exists()
     assert not Store(tmp_path).shelf("pixels").missing(keys(2, 5))

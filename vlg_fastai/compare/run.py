@@ -10,6 +10,7 @@ from vlg_fastai.config import UserError
 from vlg_fastai.console import clock, console, drawable, say, show
 from vlg_fastai.pages import page
 from vlg_fastai.pages.charts import FIRST, INK, SECOND, SOFT, axis, chart
+from vlg_fastai.runs.find import twins_among
 
 COLUMNS = {  # name -> the width of a terminal from which it has room
     "run": 0, "accuracy": 0, "95 %": 110, "verdict": 0, "to the best": 0, " 95 %": 160, "p": 160,
@@ -45,9 +46,20 @@ def part(cfg, place, reference):
     return {
         "title": f"{len(made)} runs on the same {photos} held-out photos",
         "rows": ordered(cfg, made),
-        "lines": [choosing(cfg.by, made, paired.of_choosing(scores, place.groups))],
+        "lines": [
+            choosing(cfg.by, made, paired.of_choosing(scores, place.groups)),
+            *alike(place.runs),
+        ],
         "other": reference.path.name if inside else "the best",
     }
+
+
+def alike(runs):
+    "A line for each run that holds the same model as another: a difference of none says nothing."
+    return [
+        f"{runs[i].path.name} holds the same model as {runs[k].path.name}"
+        for i, k in twins_among(runs).items()
+    ]
 
 
 def lonely(cfg, places):

@@ -75,7 +75,7 @@ class Pixels:
         if not missing:
             return
         needed = len(missing) * self.side**2 * 3 * 4 / 3  # most photos are 4 to 3
-        if needed > store.room(self.shelf):
+        if needed > store.room():
             say(
                 f"the pixels of {len(missing)} photos would take {needed / GIGABYTE:.1f} GB: more"
                 " than --cache-gb or the disk allows, so photos are decoded each time"

@@ -37,10 +37,15 @@ class Shelf:
 
     def __init__(self, folder, store):
         self.folder, self.store, self.places = folder, store, {}
-        self.used, self.refused = set(), False  # segments asked for; True once the disk said no
+        self.refused = False  # True once the disk said no
         self.damaged = set()  # segments that were removed
         if folder is not None and folder.is_dir():
             self._open()
+
+    @property
+    def used(self):
+        "Segments that this process asked for, on whatever shelf: none makes room for another."
+        return self.store.used
 
     def __contains__(self, key):
         return key in self.places
@@ -95,7 +100,7 @@ class Shelf:
                 written = beside.submit(self._write, waiting)
             written.result()
         if self.folder is not None:
-            self.store.trim(self.used)
+            self.store.trim()
 
     def _write(self, arrays):
         if not arrays:

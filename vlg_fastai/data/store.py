@@ -6,7 +6,7 @@ A shelf holds arrays of one kind: the features of one backbone, the pixels of on
 import hashlib
 import os
 import shutil
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from platformdirs import user_cache_path
@@ -23,6 +23,7 @@ class Store:
 
     folder: Path | None = None
     limit: float = 10 * GIGABYTE  # bytes; what was used longest ago goes first
+    used: set = field(default_factory=set, compare=False)  # segments that this process asked for
 
     @classmethod
     def asked_for(cls, cfg):
@@ -50,23 +51,23 @@ class Store:
             shutil.rmtree(folder, ignore_errors=True)
         say(f"{self.folder}: emptied, {size / GIGABYTE:.2f} GB")
 
-    def trim(self, used):
-        "Remove the segments used longest ago until the rest fits; those in the set `used` stay."
+    def trim(self):
+        "Remove the segments used longest ago until the rest fits; those in use stay."
         found = sorted((used_at(data), data) for data in self._segments())
         size = sum(size_of(data) for _, data in found)
         for _, data in found:
-            if size > self.limit and data not in used:
+            if size > self.limit and data not in self.used:
                 size -= size_of(data)
                 remove(data)
 
-    def room(self, shelf):
-        "Bytes that may be added to `shelf`: below the limit, and no more than half the free disk."
+    def room(self):
+        "Bytes that may be added: below the limit, and no more than half the free disk."
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
             free = shutil.disk_usage(self.folder).free / 2
         except OSError:
             return 0
-        return min(self.limit - sum(map(size_of, shelf.used)), free)
+        return min(self.limit - sum(map(size_of, self.used)), free)
 
     def _segments(self):
         found = (data_of(index) for index in self.folder.glob(f"*-*/{INDEXES}"))

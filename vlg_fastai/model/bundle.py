@@ -15,8 +15,8 @@ from vlg_fastai.model.head import HEADS, assemble
 from vlg_fastai.model.sources import Source
 from vlg_fastai.runs.facts import FACTS
 from vlg_fastai.runs.files import replacing
+from vlg_fastai.runs.run import WEIGHTS
 
-WEIGHTS = "model.safetensors"
 CHANNELS = 3
 
 

@@ -10,6 +10,7 @@ from vlg_fastai.machine import device
 from vlg_fastai.predict import known, naming, rejecting, submission
 from vlg_fastai.predict.answer import Answer, write, written
 from vlg_fastai.runs.files import check_room
+from vlg_fastai.runs.find import twins_among
 from vlg_fastai.unseen import outlook
 from vlg_fastai.unseen.features import decided
 
@@ -19,6 +20,7 @@ def predict(cfg, chosen, test):
 
     Writes the submission and, beside it, probabilities and forecast; returns the path of the first.
     """
+    chosen = distinct(chosen)
     check_room(cfg.out.absolute().parent, 0, f"--out {cfg.out}")
     names, made = naming.read(cfg, chosen[0]), decided(chosen[0], cfg)
     machine, store = device.prepare(cfg), Store.asked_for(cfg)
@@ -42,6 +44,15 @@ def predict(cfg, chosen, test):
     if (test.parent / folder.DEMO_MARK).exists():
         say(f"score it: python -m vlg_fastai.score {cfg.out} {test.parent / 'truth/test.csv'}")
     return cfg.out
+
+
+def distinct(chosen):
+    "The runs `chosen`, each model once: two that kept the same probe are one vote."
+    same = twins_among(chosen)
+    for i, k in same.items():
+        told = f"{chosen[i].path.name} and {chosen[k].path.name}"
+        say(f"{told} hold the same model: it counts once")
+    return [run for i, run in enumerate(chosen) if i not in same]
 
 
 def questions(cfg, run, test, names):

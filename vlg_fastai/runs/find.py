@@ -1,11 +1,12 @@
 """Numbers, names or paths in, run folders out."""
 
+import filecmp
 from pathlib import Path
 
 from vlg_fastai.config import UserError
 from vlg_fastai.console import say
 from vlg_fastai.runs.facts import FACTS
-from vlg_fastai.runs.run import CANDIDATES, Run, number_of, safe_name
+from vlg_fastai.runs.run import CANDIDATES, WEIGHTS, Run, number_of, safe_name
 
 
 def find(root, names):
@@ -29,6 +30,23 @@ def finished(root, names, against=None):
         if run.path.resolve() == reference.path.resolve():
             return chosen, run
     return [*chosen, reference], reference
+
+
+def twins_among(runs):
+    "{place of a run that holds the same weights as an earlier one of `runs`: place of that one}."
+    paths, found = [run.path / WEIGHTS for run in runs], {}
+    for i, path in enumerate(paths):
+        first = (k for k in range(i) if k not in found and _same(paths[k], path))
+        if (k := next(first, None)) is not None:
+            found[i] = k
+    return found
+
+
+def _same(one, other):
+    try:
+        return filecmp.cmp(one, other, shallow=False)  # of other sizes nothing is read
+    except OSError:
+        return False
 
 
 def newest(root):

@@ -14,6 +14,7 @@ from vlg_fastai.runs.files import read_json
 CONFIG, HISTORY, SPLIT, VALID = "config.json", "history.csv", "split.csv", "valid.csv"
 TEST = "test.csv"  # what predict.py said last of the test photos with this run alone
 CANDIDATES = "candidates"  # folder of what was not kept, a run folder each
+WEIGHTS = "model.safetensors"
 OOF = "oof.csv"  # out-of-fold predictions of the probe, of every labelled photo
 
 
