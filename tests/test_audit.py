@@ -4,6 +4,7 @@ import csv
 import json
 import re
 import shutil
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -11,7 +12,7 @@ import pytest
 from conftest import draw_folder, gone_after_the_scan, opened, run_training, toy_config
 from PIL import Image, ImageFilter, ImageOps
 
-from vlg_fastai.audit import issues
+from vlg_fastai.audit import issues, oddities
 from vlg_fastai.audit.run import audit
 from vlg_fastai.config import AuditConfig
 from vlg_fastai.data import decisions, neighbours
@@ -305,3 +306,19 @@ def test_a_photo_that_goes_while_the_audit_looks_is_listed_and_ends_nothing(tmp_
     gone_after_the_scan(monkeypatch, data / "train/frog/03.png")
     table = pd.read_csv(looked(data, tmp_path / "out", cache="off"), keep_default_na=False)
     assert list(of(table, "broken")["file"]) == ["frog/03.png"]
+
+
+def test_what_most_photos_share_is_said_once_about_the_set(capsys):
+    photos = pd.DataFrame(
+        {
+            "name": [f"a/{i}.png" for i in range(10)], "label": "a",
+            "path": [Path(f"{i}.png") for i in range(10)],
+            "width": [32] * 9 + [640], "height": [32] * 9 + [90],
+            "grey": [bytes(np.arange(256, dtype=np.uint8))] * 9 + [bytes(256)], "dhash": 0,
+        }
+    )  # fmt: skip
+    noise = np.random.default_rng(0).integers(0, 255, (32, 32, 3), np.uint8)
+    table = oddities.odd(photos, lambda path: Image.fromarray(noise))
+    assert list(table["file"]) == ["a/9.png"]
+    assert table["suggested"].iloc[0] == "7.1 to 1, nearly one colour, dark"
+    assert "90% of all photos are small: none is listed for that" in capsys.readouterr().out

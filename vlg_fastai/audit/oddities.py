@@ -9,7 +9,7 @@ from sklearn.metrics import balanced_accuracy_score
 from sklearn.model_selection import StratifiedGroupKFold, cross_val_predict
 
 from vlg_fastai.audit import issues
-from vlg_fastai.console import track
+from vlg_fastai.console import say, track
 from vlg_fastai.data.images import BrokenImageError
 from vlg_fastai.data.twins import fingerprints
 from vlg_fastai.model.probe import drawn
@@ -18,6 +18,7 @@ TINY = 48  # pixels of the short side
 LONG = 4.0  # long side over short side
 FLAT, DARK, BRIGHT = 6.0, 25.0, 235.0  # deviation and mean of the small grey copy, of 255
 BLURRED = 2.5  # robust deviations below the median of the log sharpness
+SHARED = 0.5  # of all photos: what more than these are is not odd, but the set
 GIVEN_AWAY = 0.25  # of the way from chance to certainty
 MOST = 10_000  # photos that forests are grown on
 SHOWN = 12  # photos named for each thing that gives a label away
@@ -37,12 +38,18 @@ def odd(table, pixels):
     pixels: the decoded photos, by path, to measure sharpness on.
     """
     facts = measured(table).assign(sharpness=_sharpness(table["path"], pixels))
+    odd_by = _reasons(facts)
+    for reason in odd_by.columns[odd_by.mean() > SHARED]:
+        say(f"{odd_by[reason].mean():.0%} of all photos are {reason}: none is listed for that")
+        odd_by = odd_by.drop(columns=reason)
     rows = []
-    for row, measures in zip(_named(table), facts.itertuples(), strict=True):
-        reasons = _reasons(measures)
-        if reasons:
-            told = {"suggested": ", ".join(reasons), "score": len(reasons)}
-            rows.append({"file": row.name_, "label": row.label, **told})
+    for row, measures, flags in zip(
+        _named(table), facts.itertuples(), odd_by.to_numpy(), strict=True
+    ):
+        if flags.any():
+            told = [_told(reason, measures) for reason in odd_by.columns[flags]]
+            found = {"suggested": ", ".join(told), "score": len(told)}
+            rows.append({"file": row.name_, "label": row.label, **found})
     return issues.table("odd", rows)
 
 
@@ -86,16 +93,23 @@ def _edges(path, pixels):
 
 
 def _reasons(facts):
-    "What is odd about a photo."
-    checks = {
-        f"{facts.short:.0f} px": facts.short < TINY,
-        f"{facts.aspect:.1f} to 1": facts.aspect > LONG,
-        "nearly one colour": facts.deviation < FLAT,
-        "dark": facts.mean < DARK,
-        "bright": facts.mean > BRIGHT,
-        "blurred": facts.sharpness < -BLURRED,
-    }
-    return [name for name, holds in checks.items() if holds]
+    "A column for each thing that can be odd about a photo: whether it is."
+    return pd.DataFrame(
+        {
+            "small": facts["short"] < TINY,
+            "long": facts["aspect"] > LONG,
+            "nearly one colour": facts["deviation"] < FLAT,
+            "dark": facts["mean"] < DARK,
+            "bright": facts["mean"] > BRIGHT,
+            "blurred": facts["sharpness"] < -BLURRED,
+        }
+    )
+
+
+def _told(reason, facts):
+    "The reason in figures, where it has some."
+    figures = {"small": f"{facts.short:.0f} px", "long": f"{facts.aspect:.1f} to 1"}
+    return figures.get(reason, reason)
 
 
 def nuisance(table, groups):

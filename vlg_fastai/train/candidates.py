@@ -13,7 +13,6 @@ from torch import nn
 
 from vlg_fastai.console import say
 from vlg_fastai.data import loaders
-from vlg_fastai.data.degrade import JUDGING, DegradedPixels
 from vlg_fastai.machine.precision import release
 from vlg_fastai.model import bundle, inference, probe
 from vlg_fastai.model.blend import Blend
@@ -73,27 +72,12 @@ def fit_probe(prepared, run):
     say(probe.in_words(figures))
     model = nn.Sequential(extractor.backbone, head)
     worse = None
-    if degrades(prepared):
-        asked, rows = degraded_features(prepared), np.flatnonzero(prepared.held)
+    if prepared.copies:
+        asked, rows = prepared.copy_features, np.flatnonzero(prepared.held)
         shown = x, y, groups, classes
         worse = probe.elsewhere(asked, rows, fold.strength, shown, cfg.seed)
     logits = fold.logits[prepared.held]
     return Candidate(PROBE, "linear", model, logits, worse, temperature, CHEAP), figures
-
-
-def degrades(prepared):
-    "Whether the candidates of the run are judged by degraded copies too: not without a choice."
-    return bool(prepared.cfg.epochs and prepared.cfg.choose == "robust" and prepared.held.any())
-
-
-def degraded(prepared):
-    "How the held-out photos look in the copies that candidates are judged by."
-    return DegradedPixels(prepared.pixels, JUDGING)
-
-
-def degraded_features(prepared):
-    "(held-out photos, d) of the frozen backbone, of degraded copies; kept nowhere."
-    return prepared.extractor.of_copies(prepared.table[prepared.held], degraded(prepared))
 
 
 def warm_start(prepared, learn):
@@ -107,7 +91,7 @@ def warm_start(prepared, learn):
     head = learn.model[1]
     warm.STARTS[cfg.head](head, prepared)
     held = extractor.features(prepared.table[prepared.held], prepared.pixels)
-    shown = [held, *([degraded_features(prepared)] if degrades(prepared) else [])]
+    shown = [held, *([prepared.copy_features] if prepared.copies else [])]
     z = [inference.through(head, x, prepared.machine) for x in shown]
     return Candidate(WARM, cfg.head, deepcopy(learn.model), *z)
 
@@ -166,7 +150,7 @@ def blends(prepared, start, last):
 
 def held_out_logits(model, prepared):
     "[(held-out photos, classes)], and of their degraded copies where these are asked for."
-    shown = [prepared.pixels, *([degraded(prepared)] if degrades(prepared) else [])]
+    shown = [prepared.pixels, *([prepared.copies] if prepared.copies else [])]
     return [_answers(model, prepared, pixels) for pixels in shown]
 
 

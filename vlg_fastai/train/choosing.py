@@ -103,7 +103,10 @@ def _beats(judged, rival, kept):
 
 def nested(candidates, judged):
     """Figures of answers in which each photo's model and temperature were chosen on others alone;
-    None where the held-out photos are too few groups to part."""
+    None where the held-out photos are too few groups to part.
+
+    Of a blend this is its share; the two temperatures inside it are those of all held-out photos.
+    """
     parts = min(FOLDS, len(np.unique(judged.groups)))
     if parts < 2:
         return None
@@ -112,7 +115,7 @@ def nested(candidates, judged):
     for others, part in GroupKFold(parts).split(y, y, judged.groups):
         asked = [one.among(others) for one in candidates]
         one = candidates[_chosen(asked, Losses.of(asked, y[others], judged.groups[others]))]
-        warmth = one.temperature or fit_temperature(one.logits[others], y[others])
+        warmth = fit_temperature(one.logits[others], y[others])
         probs[part] = inference.probabilities(one.logits[part], warmth)
     right = probs.argmax(1) == y
     return {

@@ -10,6 +10,7 @@ import pandas as pd
 from vlg_fastai.config import TrainConfig, size_of
 from vlg_fastai.console import say
 from vlg_fastai.data import decisions, scan, split
+from vlg_fastai.data.degrade import JUDGING, DegradedPixels
 from vlg_fastai.data.pixels import Pixels
 from vlg_fastai.data.store import Store
 from vlg_fastai.demo import challenge
@@ -49,6 +50,17 @@ class Prepared:
     def held(self):
         "(photos,) True where a photo is held out."
         return (self.table["split"] == "valid").to_numpy()
+
+    @cached_property
+    def copies(self):
+        "How degraded copies of held-out photos look that candidates are judged by; None without."
+        chosen = self.cfg.epochs and self.cfg.choose == "robust" and self.held.any()
+        return DegradedPixels(self.pixels, JUDGING) if chosen else None
+
+    @cached_property
+    def copy_features(self):
+        "(held-out photos, d) of the frozen backbone, of these copies; kept on no shelf."
+        return self.extractor.of_copies(self.table[self.held], self.copies)
 
     @cached_property
     def training_side(self):
