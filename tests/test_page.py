@@ -209,6 +209,8 @@ def test_class_names_do_no_harm_to_the_page(tmp_path, browser):
     assert page.locator("#each tbody tr").count() == 3
     told = page.eval_on_selector_all("#truth option", "all => all.map(one => one.textContent)")
     assert sorted(told) == sorted(names)
+    ticks = page.eval_on_selector_all("#matrix .xtick text", "all => all.map(t => t.textContent)")
+    assert sorted(ticks) == sorted(names)
     number = sorted(names).index("007")
     cell = next(key for key in embedded(text, "CELLS") if key.startswith(f"{number}/"))
     page.evaluate("show(2, 2)")
@@ -243,7 +245,7 @@ def cell_place(page, truth, answer):
         return [box.x + place(layout.xaxis, answer),
                 box.y + place(layout.yaxis, truth)];
     }""",
-        [truth, answer],
+        [charts.literal(truth), charts.literal(answer)],
     )
 
 

@@ -60,13 +60,18 @@ def _mark(epoch):
     }  # fmt: skip
 
 
+def literal(name):
+    "`name` as a chart shows it to the letter: Plotly takes `<b>` for bold."
+    return name.replace("&", "&amp;").replace("<", "&lt;")
+
+
 def confusion(counts, classes):
     """The matrix as two heat maps, right answers and mistakes, each with its own colours.
 
     counts: (n, n), rows are the truth. Of more than `MOST_CLASSES` those with the most mistakes.
     """
     kept = drawn(counts)
-    names = [classes[i] for i in kept]
+    names = [literal(classes[i]) for i in kept]
     part = counts[np.ix_(kept, kept)]
     right = np.eye(len(kept), dtype=bool)
     data = [
@@ -105,7 +110,7 @@ def drawn(counts):
 
 
 def orders(counts, classes):
-    "{words: class names in that order}, for both sides of the matrix."
+    "{words: class names in that order}, for both sides of the matrix, written as there."
     kept = drawn(counts)  # all of 1,000 classes would take minutes to put in order
     counts, classes = counts[np.ix_(kept, kept)], [classes[i] for i in kept]
     recall = np.diag(counts) / np.maximum(counts.sum(1), 1)
@@ -114,7 +119,7 @@ def orders(counts, classes):
         "by similarity": similar(counts),
         "worst first": np.argsort(recall, kind="stable"),
     }
-    return {words: [classes[i] for i in order] for words, order in found.items()}
+    return {words: [literal(classes[i]) for i in order] for words, order in found.items()}
 
 
 def similar(counts):
