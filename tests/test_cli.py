@@ -158,7 +158,7 @@ def test_several_runs_are_named_one_after_the_other():
 def test_an_interrupted_run_does_not_let_a_shell_go_on(capsys, tmp_path):
     from vlg_fastai.runs.run import Run
 
-    (tmp_path / "facts.json").write_text('{"status": "interrupted"}')
+    (tmp_path / "facts.json").write_text('{"status": "interrupted", "classes": ["a", "b"]}')
     with pytest.raises(SystemExit) as stop, cli.plain_errors():
         Run(tmp_path).check_finished()
     assert stop.value.code == 130

@@ -96,7 +96,9 @@ def test_class_names_that_are_columns_of_ours_do_no_harm(tmp_path):
 
     from vlg_fastai.runs.run import Run
 
-    (tmp_path / "facts.json").write_text(json.dumps({"classes": ["file", "label", "nan"]}))
+    (tmp_path / "facts.json").write_text(
+        json.dumps({"status": "finished", "classes": ["file", "label", "nan"]})
+    )
     (tmp_path / "valid.csv").write_text("file,label,file,label,nan\nx.jpg,nan,0.1,0.2,0.7\n")
     held = held_out(Run(tmp_path))
     assert held.y.tolist() == [2]
@@ -108,7 +110,7 @@ def test_a_run_without_held_out_photos_has_nothing_to_report(tmp_path):
 
     from vlg_fastai.runs.run import Run
 
-    (tmp_path / "facts.json").write_text(json.dumps({"classes": ["a", "b"]}))
+    (tmp_path / "facts.json").write_text(json.dumps({"status": "finished", "classes": ["a", "b"]}))
     (tmp_path / "valid.csv").write_text("file,label,a,b\n")
     with pytest.raises(UserError, match="held out no photos"):
         held_out(Run(tmp_path))

@@ -21,6 +21,7 @@ from conftest import (
 )
 from PIL import Image
 from plotly.graph_objects import Figure
+from safetensors.torch import load_file, save_file
 
 from vlg_fastai import console
 from vlg_fastai.config import InterpretConfig, UserError
@@ -430,7 +431,11 @@ def test_what_one_run_says_of_the_test_is_kept_with_it_and_shown(run, page_text,
     assert len(said) == 24
     assert page_text.count("test photos called so, surest of") == said["category"].nunique()
     assert set(COLOURS) >= set(said["category"])
-    run_prediction([run, run], tmp_path / "both.csv", forecast=False)
+    other = Run(shutil.copytree(run.path, tmp_path / "0002-other"))
+    weights = load_file(other.path / "model.safetensors")
+    save_file({key: value + 1e-3 * ("1." in key) for key, value in weights.items()},
+              other.path / "model.safetensors")  # fmt: skip
+    run_prediction([run, other], tmp_path / "both.csv", forecast=False)
     assert pd.read_csv(run.path / "test.csv").equals(said)
 
 
