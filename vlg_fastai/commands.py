@@ -5,6 +5,7 @@ from functools import partial
 
 from vlg_fastai.cli import parse, plain_errors
 from vlg_fastai.config import (
+    ARCH,
     AuditConfig,
     CompareConfig,
     InterpretConfig,
@@ -28,11 +29,11 @@ def train(argv=None):
 def with_source(read):
     """(config, `Source` of its weights) of what `read(adapt=...)` makes of what was given.
 
-    It is read again where the net was not named: a recipe's values depend on which one is there.
+    It is read again where a net steps in for the default: a recipe's values depend on which it is.
     """
     cfg = read(adapt=defaults_for)
     source = choose(cfg.arch, cfg.weights, cfg.pretrained)
-    if cfg.arch is None:
+    if cfg.arch is None and source.arch != ARCH:  # what its values were read for at first
         cfg = read(adapt=lambda first: {**defaults_for(first), "arch": source.arch})
     return cfg, source
 

@@ -63,6 +63,7 @@ def about_the_classes(inputs):
     return {
         "orders": charts.orders(counts, names),
         "classes": names,
+        "written": list(map(charts.literal, names)),
         "matrix": len(charts.drawn(counts)),
         "pairs": confusion.confused_pairs(counts, names).head(PAIRS).to_dict("records"),
         "per_class": per_class(inputs, counts),

@@ -1,12 +1,17 @@
 """Numbers, names or paths in, run folders out."""
 
 import filecmp
+import os
+from collections import defaultdict
+from contextlib import suppress
 from pathlib import Path
 
 from vlg_fastai.config import UserError
 from vlg_fastai.console import say
 from vlg_fastai.runs.facts import FACTS
 from vlg_fastai.runs.run import CANDIDATES, WEIGHTS, Run, number_of, safe_name
+
+TAIL = 4096  # bytes of a file of weights by which others are told from it without reading it all
 
 
 def find(root, names):
@@ -34,19 +39,24 @@ def finished(root, names, against=None):
 
 def twins_among(runs):
     "{place of a run that holds the same weights as an earlier one of `runs`: place of that one}."
-    paths, found = [run.path / WEIGHTS for run in runs], {}
-    for i, path in enumerate(paths):
-        first = (k for k in range(i) if k not in found and _same(paths[k], path))
-        if (k := next(first, None)) is not None:
-            found[i] = k
+    alike, found = defaultdict(list), {}
+    for i, path in enumerate(run.path / WEIGHTS for run in runs):
+        with suppress(OSError):
+            first = alike[_tail(path)]
+            same = (k for k in first if filecmp.cmp(runs[k].path / WEIGHTS, path, shallow=False))
+            if (k := next(same, None)) is None:
+                first.append(i)
+            else:
+                found[i] = k
     return found
 
 
-def _same(one, other):
-    try:
-        return filecmp.cmp(one, other, shallow=False)  # of other sizes nothing is read
-    except OSError:
-        return False
+def _tail(path):
+    "Size and last bytes of a file: probes on one backbone differ there alone, in the head."
+    with path.open("rb") as file:
+        size = file.seek(0, os.SEEK_END)
+        file.seek(max(size - TAIL, 0))
+        return size, file.read()
 
 
 def newest(root):

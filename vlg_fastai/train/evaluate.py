@@ -1,13 +1,24 @@
-"""Candidate in, its calibrated answers on the held-out photos and their figures out."""
+"""Candidate in, its calibrated answers and their figures out, and a run folder that holds it."""
 
 import dataclasses
 
 import pandas as pd
 
-from vlg_fastai.model import inference, scores
+from vlg_fastai.model import bundle, inference, scores
 from vlg_fastai.model.intervals import interval
+from vlg_fastai.runs.facts import FACTS, Facts
 from vlg_fastai.runs.files import write_csv
 from vlg_fastai.runs.run import VALID
+
+
+def finish(run, prepared, kept, known):
+    "Have the folder of `run` hold the candidate `kept`; its Facts, with `known` among them."
+    (run.path / FACTS).unlink(missing_ok=True)  # they would be those of other weights
+    bundle.save(run, kept.model)
+    spec, figures = evaluate(run, prepared, kept)
+    facts = Facts(**known, model=kept.name, **spec.facts(), **figures)
+    facts.write(run.path)
+    return facts
 
 
 def evaluate(run, prepared, kept):

@@ -3,11 +3,10 @@
 import shutil
 
 from vlg_fastai.model import bundle
-from vlg_fastai.runs.facts import Facts
 from vlg_fastai.runs.run import CANDIDATES, CONFIG, SPLIT, Run, safe_name
 from vlg_fastai.train import choosing
 from vlg_fastai.train.candidates import AVERAGE
-from vlg_fastai.train.evaluate import evaluate
+from vlg_fastai.train.evaluate import finish
 
 
 def keep(run, prepared, known, found):
@@ -31,6 +30,4 @@ def written(run, prepared, known, one):
     beside.path.mkdir(parents=True)
     for name in (CONFIG, SPLIT):
         shutil.copy(run.path / name, beside.path / name)
-    bundle.save(beside, one.model)
-    spec, figures = evaluate(beside, prepared, one)
-    Facts(**known, model=one.name, **spec.facts(), **figures).write(beside.path)
+    finish(beside, prepared, one, known)

@@ -10,11 +10,11 @@ from vlg_fastai.machine import device
 from vlg_fastai.machine.versions import circumstances
 from vlg_fastai.model import bundle, scores, sources
 from vlg_fastai.recipes import STRONG, measured
-from vlg_fastai.runs.facts import FACTS, PROBE, UNFINISHED, WARM, Facts
+from vlg_fastai.runs.facts import PROBE, UNFINISHED, WARM
 from vlg_fastai.runs.files import check_room, write_json
 from vlg_fastai.runs.run import CONFIG, SPLIT, create
 from vlg_fastai.train import candidates, choosing, others
-from vlg_fastai.train.evaluate import evaluate
+from vlg_fastai.train.evaluate import finish
 from vlg_fastai.train.finetune import FitResult, fine_tune
 from vlg_fastai.train.learner import learner_for
 from vlg_fastai.train.prepare import prepare, settle_and_scan
@@ -61,16 +61,6 @@ def room_for(prepared, learn):
     net = learn.model if learn else prepared.extractor.net
     lean = prepared.cfg.lean or not learn
     return bundle.size_of(net) * (2 if lean else COPIES)
-
-
-def finish(run, prepared, kept, known):
-    "Have the folder of `run` hold the candidate `kept`; its Facts, with `known` among them."
-    (run.path / FACTS).unlink(missing_ok=True)  # they would be those of other weights
-    bundle.save(run, kept.model)
-    spec, figures = evaluate(run, prepared, kept)
-    facts = Facts(**known, model=kept.name, **spec.facts(), **figures)
-    facts.write(run.path)
-    return facts
 
 
 def open_run(prepared, source):
