@@ -66,7 +66,7 @@ def test_a_run_that_breaks_off_is_no_finished_one_there(toy, tmp_path, monkeypat
 
     monkeypatch.setattr(wandb.Run, "finish", remember)
     run_training(toy_config(toy, tmp_path, wandb="toy"))
-    monkeypatch.setattr("vlg_fastai.train.run.evaluate", broken)
+    monkeypatch.setattr("vlg_fastai.train.run.finish", broken)
     with pytest.raises(RuntimeError, match="full disk"):
         run_training(toy_config(toy, tmp_path, wandb="toy"))
     assert codes == [0, 1]
