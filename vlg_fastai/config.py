@@ -156,6 +156,9 @@ class PredictConfig(Cache, Compute, Decided, Chosen):
     bs: Positive = 64  # photos a batch
     # how many photos look like no class that was trained on, and the score to expect
     forecast: bool = True
+    # answer photos that are taken otherwise without what they all have in common: auto where tests
+    # of such figures gained by it
+    adapt: Literal["auto", "on", "off"] = "auto"
     # names of classes that were not trained on, one a line: label, or label: prompt | synonym
     unseen: File | None = None
     classes: File | None = None  # the same with the names of all classes, known ones included

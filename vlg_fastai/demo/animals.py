@@ -3,7 +3,7 @@
 import math
 from dataclasses import dataclass
 
-from PIL import Image, ImageChops, ImageDraw, ImageEnhance, ImageFilter
+from PIL import Image, ImageChops, ImageDraw, ImageEnhance, ImageFilter, ImageOps
 
 SIDE = 160  # pixels of a finished picture
 BIG = 2 * SIDE  # drawn twice as large and reduced, which smooths the edges
@@ -14,6 +14,8 @@ COLOURS = {
     "rust": (192, 96, 48), "cream": (236, 226, 204), "ink": (66, 62, 70),
 }  # fmt: skip
 SKIES = ((198, 220, 236), (240, 214, 180), (210, 216, 220), (176, 206, 228))
+INKS = ((20, 20, 30), (50, 34, 24), (24, 30, 80))
+PAPERS = ((250, 250, 248), (244, 234, 212), (232, 232, 236))
 GROUNDS = ((146, 178, 110), (214, 196, 146), (176, 160, 138), (236, 238, 240), (120, 150, 104))
 # body -> half length and half height of the trunk, how high the head is over its back
 BODIES = {"slim": (76, 36, 34), "stout": (82, 52, 26), "long": (98, 32, 22), "tall": (68, 38, 96)}
@@ -34,7 +36,23 @@ class Species:
 
 def picture(species, rng):
     "One picture (RGB, `SIDE` pixels) of an animal of `species`."
-    run_features = background(rng)
+    scenery = background(rng)
+    _paste(species, scenery, rng)
+    return light(scenery.resize((SIDE, SIDE), Image.Resampling.LANCZOS), rng)
+
+
+def drawing(species, rng):
+    "The same animals in ink on paper: no colour, no scenery, no shading."
+    sheet = Image.new("RGB", (BIG, BIG), (255, 255, 255))
+    _paste(species, sheet, rng)
+    lines = sheet.convert("L").filter(ImageFilter.GaussianBlur(1.5)).filter(ImageFilter.FIND_EDGES)
+    ink = ImageOps.invert(ImageOps.autocontrast(lines, cutoff=(0, 2)))
+    ink = ink.resize((SIDE, SIDE), Image.Resampling.LANCZOS)
+    return ImageOps.colorize(ink, rng.choice(INKS), rng.choice(PAPERS))
+
+
+def _paste(species, scenery, rng):
+    "Draw an animal of `species` somewhere into `scenery`, large enough to be seen."
     animal = figure(species, rng)
     if rng.random() < 0.5:
         animal = animal.transpose(Image.Transpose.FLIP_LEFT_RIGHT)
@@ -43,15 +61,14 @@ def picture(species, rng):
     animal = animal.resize((size, size), Image.Resampling.BICUBIC)
     spare = BIG - size
     at = tuple(rng.randint(min(0, spare), max(0, spare)) for _ in range(2))
-    run_features.paste(animal, at, animal)
-    return light(run_features.resize((SIDE, SIDE), Image.Resampling.LANCZOS), rng)
+    scenery.paste(animal, at, animal)
 
 
 def background(rng):
     "Sky over ground, hills and trees between them, soft as what is out of focus."
     sky, ground = rng.choice(SKIES), rng.choice(GROUNDS)
-    run_features = Image.new("RGB", (BIG, BIG), sky)
-    pen = ImageDraw.Draw(run_features)
+    scenery = Image.new("RGB", (BIG, BIG), sky)
+    pen = ImageDraw.Draw(scenery)
     horizon = rng.randint(BIG * 3 // 10, BIG * 6 // 10)
     for _ in range(rng.randint(1, 3)):
         x, r = rng.randint(0, BIG), rng.randint(60, 150)
@@ -63,15 +80,15 @@ def background(rng):
         pen.ellipse(
             (x - r, y - 1.6 * r, x + r, y + 4), fill=shade((104, 138, 88), rng.uniform(0.8, 1.2))
         )
-    return run_features.filter(ImageFilter.GaussianBlur(rng.uniform(2, 5)))
+    return scenery.filter(ImageFilter.GaussianBlur(rng.uniform(2, 5)))
 
 
-def light(run_features, rng):
+def light(image, rng):
     "Brightness, contrast and the warm or cold colour of the hour."
-    run_features = ImageEnhance.Brightness(run_features).enhance(rng.uniform(0.78, 1.14))
-    run_features = ImageEnhance.Contrast(run_features).enhance(rng.uniform(0.85, 1.15))
+    image = ImageEnhance.Brightness(image).enhance(rng.uniform(0.78, 1.14))
+    image = ImageEnhance.Contrast(image).enhance(rng.uniform(0.85, 1.15))
     warmth = rng.uniform(-0.07, 0.07)
-    red, green, blue = run_features.split()
+    red, green, blue = image.split()
     red = red.point(lambda v: min(255, int(v * (1 + warmth))))
     return Image.merge("RGB", (red, green, blue.point(lambda v: min(255, int(v * (1 - warmth))))))
 

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
+from scipy.special import softmax
 
 from vlg_fastai.config import UserError
 from vlg_fastai.console import say
@@ -13,6 +14,7 @@ from vlg_fastai.runs.files import write_csv, write_json
 from vlg_fastai.runs.run import TEST
 
 PROBABILITIES, FORECAST = "probabilities.csv", "forecast.json"  # beside the submission
+LEAST = 1e-12  # probability that no answer undercuts
 GONE = "answered, but gone before it was compared with other photos"
 
 
@@ -25,6 +27,7 @@ def written(cfg):
 class Answer:
     """Probabilities (n, labels) of every file, the category that is submitted, the best of the
     known classes, and how likely it is (n,) that it shows none of them; NaN where nobody can say.
+    `adapted`: the best known class without what the test photos have in common, where that counts.
     """
 
     photos: pd.DataFrame
@@ -33,6 +36,7 @@ class Answer:
     category: np.ndarray
     closed_set: np.ndarray
     p_unseen: np.ndarray
+    adapted: np.ndarray | None = None
 
     @classmethod
     def closed(cls, photos, probs, classes):
@@ -50,6 +54,15 @@ class Answer:
         gone = self.good & ~self.photos["file"].isin(files).to_numpy()
         photos = self.photos.assign(problem=self.photos["problem"].mask(gone, GONE))
         return dataclasses.replace(self, photos=photos)
+
+    def corrected(self, columns, change):
+        "With `change` (readable photos, columns) added to the log probabilities of these columns."
+        logs = np.log(self.probs[self.good] + LEAST)
+        logs[:, columns] += change
+        probs = self.probs.copy()
+        probs[self.good] = softmax(logs, axis=1)
+        best = np.array(self.labels, dtype=object)[probs.argmax(1)]
+        return dataclasses.replace(self, probs=probs, category=best, adapted=best)
 
     def judged(self, p_unseen):
         "With how likely it is (readable photos,) that each is of no known class."
@@ -93,6 +106,7 @@ class Answer:
             "p": self.probs[at].max(1),
             "p_unseen": self.p_unseen[at],
             "closed_set": self.closed_set[at],
+            **({} if self.adapted is None else {"adapted": self.adapted[at]}),
             "problem": self.photos["problem"].to_numpy()[at],
         }
         probs = pd.DataFrame(self.probs[at], columns=self.labels)

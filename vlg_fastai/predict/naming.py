@@ -7,6 +7,7 @@ import numpy as np
 from vlg_fastai.console import say, show, track
 from vlg_fastai.model import probe
 from vlg_fastai.unseen import experts, fusion, names, selftraining
+from vlg_fastai.unseen.regression import Foretold
 
 DRAWS = 400  # of share and folds, for an interval
 FURTHER = (0.0, 1.0, 2.0)  # added to gamma for self-training, which wins photos back
@@ -30,7 +31,7 @@ def read(cfg, run):
 def name(cfg, answer, view, given):
     "(answer over all names of `given`, facts); says who told the names, how well, and the counts."
     run_features, count = view.run_features, len(given.unseen)
-    expert = experts.find(cfg, run_features, given.every)
+    expert = experts.find(cfg, run_features, given.every, view.seen)
     share = expected_share(cfg, view, given)
     tried = fusion.trials(run_features.evidence, run_features.labelled.y, len(given.known), count)
     setting = fusion.choose(tried, run_features.labelled.y, expert, share)
@@ -40,9 +41,7 @@ def name(cfg, answer, view, given):
     facts = {"expert": expert.words, "plain": setting.facts()}
     if cfg.transductive:
         plain = counts(scores, given)
-        scores, setting = self_trained(
-            run_features, expert, tried, setting, known, len(given.every)
-        )
+        scores, setting = self_trained(view, expert, tried, setting, known, len(given.every))
         say(f"self-training: {setting.in_words()}")
         facts["transductive"] = setting.facts()
         say_counts(given, scores, plain)
@@ -64,15 +63,16 @@ def fused(expert, setting, known, columns):
 
 def expected_share(cfg, view, given):
     """Share of unseen photos that gamma is chosen for: the user's, or half-way between what the
-    names say (all classes equally frequent) and what the photos do (which counts shifted ones)."""
+    names say (all classes equally frequent) and what the photos do."""
     if cfg.unseen_frac is not None:
         return cfg.unseen_frac
     by_names = len(given.unseen) / len(given.every)
-    return by_names if view.forecast is None else (by_names + view.forecast[0].share) / 2
+    return by_names if view.forecast is None else (by_names + view.forecast.share) / 2
 
 
-def self_trained(run_features, expert, tried, setting, known, columns):
+def self_trained(view, expert, tried, setting, known, columns):
     "(scores, setting) of self-training, with the gamma that does best on held-out classes."
+    run_features = view.run_features
     temperature, labelled = run_features.evidence.temperature, run_features.labelled
     options = [dataclasses.replace(setting, gamma=setting.gamma + more) for more in FURTHER]
     jobs = [(option, trial) for option in options for trial in tried]
@@ -89,7 +89,7 @@ def self_trained(run_features, expert, tried, setting, known, columns):
         scores = fused(expert, best, known, columns)
         fit = labelled.fold.strength, temperature, labelled.factor
         return selftraining.transduced(
-            scores, known.shape[1], run_features.known, run_features.test, fit
+            scores, known.shape[1], run_features.known, view.seen, fit
         ), best
 
 
@@ -123,27 +123,44 @@ def say_counts(given, scores, plain=None):
 def expected(cfg, view, setting):
     """{"accuracy", "interval"} to expect with names, from held-out classes, or None.
 
-    The share is the user's or the forecast's; held-out classes are resampled fold by fold. tau and
-    gamma were chosen on the same folds, and photos taken in another way are in none: it flatters.
+    The share is the user's or the forecast's; held-out classes are resampled fold by fold. Where
+    known classes are taken otherwise, both sides are foretold to lose the share of right answers
+    that known ones lose. tau and gamma were chosen on the same folds: it flatters a little.
     """
     if view.forecast is None and cfg.unseen_frac is None:
         return None
     rng, rates = np.random.default_rng(0), np.array(setting.rates)
-    middle, (low, high) = cfg.unseen_frac, [cfg.unseen_frac] * 2
-    if middle is None:
-        middle, (low, high) = view.forecast[0].share, view.forecast[0].share_interval
-    shares = np.clip(rng.normal(middle, (high - low) / 3.92, DRAWS), 0, 1)
+    share, kept = _share(cfg, view), _kept(view)
+    shares, keeps = (_drawn(figure, rng) for figure in (share, kept))
     means = rates[rng.integers(0, len(rates), (DRAWS, len(rates)))].mean(1)
-    found = (1 - shares) * means[:, 0] + shares * means[:, 1]
-    accuracy = (1 - middle) * setting.known + middle * setting.unseen
+    found = ((1 - shares) * means[:, 0] + shares * means[:, 1]) * keeps
+    accuracy = ((1 - share.value) * setting.known + share.value * setting.unseen) * kept.value
     return {"accuracy": accuracy, "interval": np.quantile(found, (0.025, 0.975)).tolist()}
+
+
+def _share(cfg, view):
+    "The share of unseen classes: the user's, which is sure, or the forecast's."
+    if cfg.unseen_frac is not None:
+        return Foretold(*[cfg.unseen_frac] * 3)
+    return Foretold(view.forecast.share, *view.forecast.share_interval)
+
+
+def _kept(view):
+    "What is left of the right answers on known classes, taken as those of the test are."
+    if view.forecast is None:
+        return Foretold(1.0, 1.0, 1.0)
+    return view.forecast.known_here.times(1 / max(view.forecast.known_accuracy, 1e-9))
+
+
+def _drawn(figure, rng):
+    return np.clip(rng.normal(figure.value, (figure.high - figure.low) / 3.92, DRAWS), 0, 1)
 
 
 def say_expected(found):
     low, high = found["interval"]
     say(
         f"with names {found['accuracy']:.2f} is expected ({low:.2f} to {high:.2f}), by classes held"
-        " out in turn; less where photos are shifted"
+        " out in turn and by the forecast"
     )
 
 
@@ -152,10 +169,10 @@ def warn_of_length(given, view, scores):
     found = counts(scores, given)[len(given.known) :]
     empty = int((found <= max(1, len(scores) / len(given.every) / 8)).sum())
     by_names = len(given.unseen) / len(given.every)
-    if view.forecast and by_names > LONG * view.forecast[0].share_interval[1]:
+    if view.forecast and by_names > LONG * view.forecast.share_interval[1]:
         say(
             f"{len(given.unseen)} names are many: they are {by_names:.0%} of all classes, but only"
-            f" about {view.forecast[0].share:.0%} of the photos look unlike the known ones"
+            f" about {view.forecast.share:.0%} of the photos seem to be of other classes than known ones"
         )
     elif empty:
         rare = [given.unseen[i].label for i in np.argsort(found, kind="stable")[:empty]]

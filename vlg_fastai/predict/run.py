@@ -7,7 +7,7 @@ from vlg_fastai.console import say
 from vlg_fastai.data import folder, scan
 from vlg_fastai.data.store import Store
 from vlg_fastai.machine import device
-from vlg_fastai.predict import known, naming, rejecting, submission
+from vlg_fastai.predict import adapting, known, naming, rejecting, submission
 from vlg_fastai.predict.answer import Answer, write, written
 from vlg_fastai.runs.files import check_room
 from vlg_fastai.runs.find import twins_among
@@ -36,6 +36,7 @@ def predict(cfg, chosen, test):
     if view:
         answer = answer.of_files(view.run_features.asked["file"])
         answer, facts = outlook.told(cfg, chosen, view, answer)
+        answer = adapting.adapt(cfg, answer, view)
     if names:
         answer, facts["names"] = naming.name(cfg, answer, view, names)
     if cfg.reject:

@@ -7,7 +7,7 @@ from vlg_fastai.model.bundle import WEIGHTS
 from vlg_fastai.model.intervals import interval
 from vlg_fastai.unseen import gap
 from vlg_fastai.unseen.folds import UnavailableError
-from vlg_fastai.unseen.outlook import Outlook, judge
+from vlg_fastai.unseen.outlook import ODD, Outlook, judge
 
 
 @dataclass(frozen=True)
@@ -34,11 +34,11 @@ def expected(inputs):
         return Expected([f"No forecast of a test score: {reason}."])
     if found is None:
         return Expected(["No forecast of a test score: too few test photos."])
-    forecast, steps = found[0], view.judged[0].steps()
-    low, high = forecast.accuracy_interval
+    steps = view.judged[0].steps()
+    low, high = found.accuracy_interval
+    lines = [found.in_words(*steps[0]), found.causes_in_words(), *([ODD] if found.odd else [])]
     return Expected(
-        [forecast.in_words(*steps[0]), forecast.doubt_in_words()],
-        f"{forecast.accuracy:.2f}", f"{low:.2f} to {high:.2f}, {forecast.photos} photos",
+        lines, f"{found.accuracy:.2f}", f"{low:.2f} to {high:.2f}, {found.photos} photos",
         [row.told() for row in gap.rows(view, steps)],
     )  # fmt: skip
 

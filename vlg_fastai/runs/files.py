@@ -14,7 +14,10 @@ from contextlib import contextmanager, suppress
 from vlg_fastai.config import UserError
 
 STALE = 3600  # seconds after which an unfinished file has lost its writer
-TEXT = ("file", "label", "folder", "content", "split", "problem", "Id", "category", "closed_set")
+TEXT = (
+    "file", "label", "folder", "content", "split", "problem", "Id", "category", "closed_set",
+    "adapted",
+)  # fmt: skip
 
 
 def flush(path):

@@ -29,11 +29,14 @@ def check(cfg, names):
         clip.check(cfg.clip)
 
 
-def find(cfg, run_features, names):
-    "CLIP, the table of attributes, or ImageNet's names; what an option asks for goes first."
+def find(cfg, run_features, names, seen=None):
+    """CLIP, the table of attributes, or ImageNet's names; what an option asks for goes first.
+
+    seen: (m, d) features of the test photos, where they are not those of `run_features`.
+    """
     makers = {
         "clip": lambda: clip.expert(run_features, names, cfg.clip),
-        "attributes": lambda: _by_attributes(cfg, run_features, names),
+        "attributes": lambda: _by_attributes(cfg, run_features, names, seen),
         "text_encoder": lambda: imagenet.expert(run_features, names, cfg.text_encoder),
     }
     asked = [name for name in makers if getattr(cfg, name)]
@@ -51,9 +54,10 @@ def find(cfg, run_features, names):
     raise UserError(f"--unseen: nothing here knows names ({'; '.join(reasons)}). Ways: {WAYS}")
 
 
-def _by_attributes(cfg, run_features, names):
+def _by_attributes(cfg, run_features, names, seen):
     if cfg.attributes is None:
         raise UnavailableError("no --attributes")
+    seen = run_features.test if seen is None else seen
     return AttributesExpert.of(
-        run_features.labelled, run_features.test, run_features.evidence, names, cfg.attributes
+        run_features.labelled, seen, run_features.evidence, names, cfg.attributes
     )

@@ -1,9 +1,11 @@
 """A run and a folder of test photos in, what its frozen backbone makes of both sides out."""
 
+import dataclasses
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 
 from vlg_fastai.config import UserError
@@ -13,6 +15,7 @@ from vlg_fastai.data.store import Store
 from vlg_fastai.model import probe, sources
 from vlg_fastai.model.bundle import ModelSpec
 from vlg_fastai.model.features import FeatureExtractor
+from vlg_fastai.unseen.adapt import Model
 from vlg_fastai.unseen.folds import Labelled, UnavailableError, gather
 
 
@@ -66,11 +69,39 @@ class RunFeatures:
         return self.extractor.features(self.asked, pixels)
 
     @cached_property
-    def evidence(self):
-        "What folds say of known, pseudo-unseen and test photos; an error for too few photos."
+    def model(self):
+        "The `Model` of all labelled photos, with the temperatures of one that did not see all."
+        labelled = self.labelled
+        if not labelled.enough:
+            raise UnavailableError("too few photos or classes to tell by")
+        cuts = probe.folds(labelled.y, labelled.groups, labelled.seed)
+        if not cuts:
+            raise UnavailableError("no class has two photos that are no copies of each other")
+        first = Model.fit(labelled, *cuts[0])
+        return Model.fit(labelled, np.arange(len(labelled.y))).at(first.temperatures)
+
+    @cached_property
+    def moved(self):
+        "(m, d) features of the test photos without what they have in common and should not."
+        return self.model.moved(self.test.astype(np.float32))
+
+    @cached_property
+    def _evidences(self):
         if not len(self.asked):
             raise UnavailableError("no test photo can be read")
-        return gather(self.labelled, self.test)
+        both = gather(self.labelled, np.concatenate([self.test.astype(np.float32), self.moved]))
+        sides = both.tests[:, : len(self.test)], both.tests[:, len(self.test) :]
+        return [dataclasses.replace(both, tests=tests) for tests in sides]
+
+    @property
+    def evidence(self):
+        "What folds say of known, pseudo-unseen and test photos; an error for too few photos."
+        return self._evidences[0]
+
+    @property
+    def moved_evidence(self):
+        "The same, of the test photos as they were `moved`."
+        return self._evidences[1]
 
     @cached_property
     def kin(self):

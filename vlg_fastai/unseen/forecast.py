@@ -1,48 +1,75 @@
-"""Scores of known, left-out and test photos in, the score to expect on the test out."""
+"""What made-up tests with such figures scored in, the score to expect on this test out."""
 
 from dataclasses import asdict, dataclass
 
 import numpy as np
 
-from vlg_fastai.unseen.folds import SCORES
+from vlg_fastai.unseen.regression import Foretold, shipped
 
-BINS = 16  # of equal numbers of reference photos
-ROUNDS = 300  # of expectation and maximisation: the share moves by less than 1e-4 after 100
-RESAMPLES = 200
-INTERVAL = (0.025, 0.975)
 FEW = 20  # test photos below which nothing is forecast
+FEWEST = 50  # below them nothing is adapted: their common offset is chance
+GAIN = 0.01  # of known classes that adapting must promise
+APART = 0.3  # width of the interval of the share from which on causes cannot be told apart
+VAGUE = 0.9  # width of an interval that says nothing
 
 
 @dataclass(frozen=True)
 class Forecast:
-    """Share of test photos that look like no known class, and the accuracy to expect, with 95 %
-    intervals; `shares` by each score alone. The accuracy holds if the unlike photos are of other
-    classes; `if_known` is what it would be if they were of known ones, photographed differently."""
+    """The accuracy to expect of what is submitted, in the test's own photos and classes, with 95 %
+    intervals.
+
+    accuracy: of the answers that are submitted without names: `adapted` ones or `plain` ones.
+    share: of photos of classes without a training photo; known_here: accuracy on the others, and
+    plain_known without adapting;
+    known_accuracy: on photos taken like those of training. unlike: share that looks like no known
+    class, whatever the reason; if_known: the accuracy if all of these were of known classes.
+    odd: no made-up test is like this one, and the intervals are twice as wide.
+    """
 
     photos: int
-    share: float
-    share_interval: tuple[float, float]
-    shares: dict[str, float]
-    known_accuracy: float
     accuracy: float
     accuracy_interval: tuple[float, float]
+    share: float
+    share_interval: tuple[float, float]
+    known_accuracy: float
+    known_here: Foretold
+    plain_known: Foretold
+    plain: Foretold
+    adapted: Foretold
+    gain: float
+    is_adapted: bool
+    unlike: float
     if_known: float
+    odd: bool
 
     def in_words(self, source, before):
         "The forecast beside the accuracy `before` on known classes, which `source` says."
         low, high = self.accuracy_interval
+        if high - low > VAGUE:
+            told = f"{self.accuracy:.2f}, but it cannot be foretold ({low:.2f} to {high:.2f})"
+        else:
+            told = f"{self.accuracy:.2f} expected ({low:.2f} to {high:.2f})"
+        return f"{source.split(',')[0]} {before:.2f}; this test set: {told}"
+
+    def causes_in_words(self):
+        "Why it is not the accuracy on known classes, as far as the photos tell."
+        low, high = self.share_interval
+        if self.told_apart:
+            return (
+                f"{part(self.share)} of its photos are of classes that were not trained on"
+                f" ({low:.0%} to {high:.0%}); of the others {self.known_here.value:.2f} are expected"
+                f" to be right ({self.known_here.low:.2f} to {self.known_here.high:.2f})"
+            )
         return (
-            f"{source.split(',')[0]} {before:.2f}; this test set: {self.accuracy:.2f} expected"
-            f" ({low:.2f} to {high:.2f}): {part(self.share)} of its photos are unlike every class"
-            " that was trained on, or shifted"
+            f"other classes ({low:.0%} to {high:.0%} of the photos) and known ones that are taken"
+            f" otherwise ({self.known_here.low:.2f} to {self.known_here.high:.2f} of them right)"
+            " cannot be told apart here"
         )
 
-    def doubt_in_words(self):
-        return (
-            f"nothing in the photos tells these two apart: {self.accuracy:.2f} if the unlike ones"
-            f" are of other classes, up to {self.if_known:.2f} if of known ones, photographed"
-            " differently"
-        )
+    @property
+    def told_apart(self):
+        "Whether the interval of the share of other classes says something."
+        return self.share_interval[1] - self.share_interval[0] <= APART
 
     def facts(self):
         return asdict(self)
@@ -60,94 +87,37 @@ def part(share):
     return f"about {words[near]}" if abs(near - share) <= 0.05 else f"about {share:.0%}"
 
 
-@dataclass(frozen=True)
-class Histograms:
-    "Which of `BINS` bins each known, pseudo-unseen and test photo falls into, by one score."
+def forecast(found, mixed, evidence, accuracy, photos, adapt="auto"):
+    """The `Forecast` of a model that has `accuracy` on known classes, known from `photos` of them.
 
-    known: np.ndarray
-    pseudo: list[np.ndarray]  # one array a held-out class
-    test: np.ndarray  # (folds, photos): by each of the models that scored the known ones
-
-    @classmethod
-    def of(cls, evidence, score, kinds):
-        i = SCORES.index(score)
-        known, test = evidence.known[:, i], evidence.tests[:, :, i]
-        pseudo = [scores[:, i] for scores in kinds]
-        reference = np.concatenate([known, *pseudo])
-        edges = np.quantile(reference, np.linspace(0, 1, BINS + 1)[1:-1])
-
-        def place(values):
-            return np.searchsorted(edges, values)
-
-        return cls(place(known), [place(values) for values in pseudo], place(test))
-
-    def unlike(self, known=slice(None), kinds=None, test=slice(None)):
-        """(share of unlike photos, probability (m,) of each test photo to be one), or of resamples.
-
-        Expectation-maximisation of the share of a mixture of two known histograms.
-        """
-        kinds = range(len(self.pseudo)) if kinds is None else kinds
-        like = _density(self.known[known])
-        odd = _density(np.concatenate([self.pseudo[kind] for kind in kinds]))
-        places = self.test[:, test]
-        counts = np.bincount(places.ravel(), minlength=BINS)
-        share = 0.3
-        for _ in range(ROUNDS):
-            of_bin = share * odd / (share * odd + (1 - share) * like)
-            share = float((counts * of_bin).sum() / counts.sum())
-        return share, of_bin[places].mean(0)
-
-
-def _density(places):
-    counts = np.bincount(places, minlength=BINS) + 1.0  # no bin is impossible
-    return counts / counts.sum()
-
-
-def forecast(evidence, y_of_rows, accuracy, photos, seed=0):
-    """(`Forecast`, probability (m,) of each test photo to be unlike) from `evidence`.
-
-    y_of_rows: labels of the labelled photos, by row. accuracy: of the model on sound photos of
-    known classes, known from `photos` of them. It is right about none of the unlike photos.
-
-    The interval holds what resampling moves: test photos, known photos, and held-out classes as
-    wholes, since those of the test are others. It does not hold what no label can tell: whether a
-    photo is unlike because of its class or because of how it was taken.
+    found: (targets, odd) as the `Regression` foretells them for the probe of the frozen backbone
+    that `evidence` is of; mixed: the `Mixture`. Another model's figures are the probe's, times what
+    it is better or worse where labels tell, and less sure by the chance in that.
     """
-    kinds = _by_class(evidence, y_of_rows)
-    both = {score: Histograms.of(evidence, score, kinds) for score in SCORES}
-    found = {score: one.unlike() for score, one in both.items()}
-    share = float(np.mean([value for value, _ in found.values()]))
-    unlike = np.mean([probs for _, probs in found.values()], axis=0)
-    rng = np.random.default_rng(seed)
-    again = np.array([_resampled(both.values(), rng) for _ in range(RESAMPLES)])
-    right = rng.binomial(photos, accuracy, RESAMPLES) / max(photos, 1)
+    targets, odd = found
+    beside = evidence.right.mean()
+    factor = accuracy / max(beside, 1e-9)
+    chance = 0 if factor == 1 else 1.96 * np.sqrt(2 * beside * (1 - beside) / max(photos, 1))
+    told = {
+        name: value if name == "unseen" else _widened(value.times(factor), chance)
+        for name, value in targets.items()
+    }
+    gain = targets["known adapted"].value - targets["known"].value
     count = evidence.tests.shape[1]
-    scored = rng.binomial(count, (1 - again) * right) / count  # chance moves the test's own score
-    result = Forecast(
-        count, share, _interval(again), {score: value for score, (value, _) in found.items()},
-        float(accuracy), float((1 - share) * accuracy), _interval(scored),
-        float((1 - share) * accuracy + (unlike * evidence.test[:, 1]).mean()),
+    is_adapted = adapt == "on" or (adapt == "auto" and gain >= GAIN and count >= FEWEST)
+    now = told["adapted" if is_adapted else "plain"]
+    return Forecast(
+        count, now.value, now.interval, told["unseen"].value, told["unseen"].interval,
+        float(accuracy), told["known adapted" if is_adapted else "known"], told["known"],
+        told["plain"], told["adapted"], float(gain),
+        bool(is_adapted), mixed.share, mixed.if_known, odd,
     )  # fmt: skip
-    return result, unlike
 
 
-def _by_class(evidence, y):
-    "Scores (n, 2) of each held-out class."
-    kinds = []
-    for fold in evidence.folds:
-        labels = y[fold.rows[fold.new]]
-        kinds += [fold.scores[fold.new][labels == label] for label in np.unique(labels)]
-    return kinds
+def _widened(value, by):
+    return Foretold(value.value, max(value.low - by, 0.0), min(value.high + by, 1.0))
 
 
-def _resampled(histograms, rng):
-    "The share that a resample of photos and of held-out classes gives."
-    first = next(iter(histograms))
-    sizes = len(first.known), len(first.pseudo), first.test.shape[1]
-    rows, kinds, test = (rng.integers(0, size, size) for size in sizes)
-    return np.mean([one.unlike(rows, kinds, test)[0] for one in histograms])
-
-
-def _interval(values):
-    low, high = np.quantile(values, INTERVAL)
-    return float(low), float(high)
+def foretold(figures):
+    "What the shipped table says of a test with such `figures`."
+    return shipped()(figures)

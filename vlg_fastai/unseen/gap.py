@@ -34,7 +34,7 @@ def rows(view, steps):
 
     The rows up to the forecast add up to it; what follows is told beside, not added.
     """
-    expected, unlike = view.forecast
+    expected = view.forecast
     doubtful = int(view.run_features.labelled.doubtful.sum())
     sources = {
         "repeated photos in it": "the same without near-duplicates of training photos",
@@ -48,15 +48,30 @@ def rows(view, steps):
     return [
         Cause(steps[0][0], steps[0][1], "held-out photos", total=True),
         *(Cause(words, after - before, sources[words]) for (words, after), (_, before) in pairs),
-        Cause("photos unlike every class, or shifted", expected.accuracy - view.accuracy,
-            f"{expected.share:.0%} of the test, all counted as wrong"),
+        *_of_this_test(expected, view.accuracy),
         Cause("expected on this test", expected.accuracy,
             "95 %: {:.3f} to {:.3f}".format(*expected.accuracy_interval), total=True),
         Cause("kept out: repeated photos", _twins(view.run_features),
             "what a split through near-duplicates would add to the probe out of fold"),
-        Cause("told apart: shift of known classes", _doubt(view, unlike),
-            "how much less sure of test photos that look known; part of the row on unlike photos"),
     ]  # fmt: skip
+
+
+def _of_this_test(expected, before):
+    "The causes that lie in the test, as far as the photos tell them apart."
+    change, low, high = expected.plain.value - before, *expected.share_interval
+    source = f"{low:.0%} to {high:.0%} of the test, by made-up tests with such figures"
+    if expected.told_apart:
+        new = expected.share * before
+        otherwise = max((1 - expected.share) * (before - expected.plain_known.value), 0)
+        part = new / max(new + otherwise, 1e-9)
+        yield Cause("photos of other classes", change * part, source)
+        yield Cause("known classes, taken otherwise", change * (1 - part),
+                    "the rest of the change that such tests show")  # fmt: skip
+    else:
+        yield Cause("other classes, or taken otherwise", change, source)
+    if expected.is_adapted:
+        yield Cause("adapted to these photos", expected.accuracy - expected.plain.value,
+                    "what that changed in such tests")  # fmt: skip
 
 
 def _twins(run_features):
@@ -72,12 +87,3 @@ def _twins(run_features):
 
 def _right(fold, y):
     return fold.logits.argmax(1) == y
-
-
-def _doubt(view, unlike):
-    "Difference of confidences (Guillory et al., 2021) over test photos weighted by looking known."
-    evidence, weight = view.run_features.evidence, 1 - unlike
-    if weight.sum() <= 0:
-        return None
-    sure = float((evidence.test[:, 1] * weight).sum() / weight.sum())
-    return sure - float(evidence.known[:, 1].mean())

@@ -43,8 +43,15 @@ class Likeness:
 
     def distances(self, x):
         "(n, classes) squared Mahalanobis distances to the means of the classes."
+        return _squares(_white(self.within, x), _white(self.within, self.means))
+
+    def renewed(self, x, called, weight):
+        """(n, classes) the same to means that photos `x` have moved: those which are `called`
+        (n,) so, each, beside `weight` photos at the mean of training."""
         white, means = _white(self.within, x), _white(self.within, self.means)
-        return (white**2).sum(1)[:, None] - 2 * white @ means.T + (means**2).sum(1)
+        sums = np.stack([white[called == i].sum(0) for i in range(len(means))])
+        counts = np.bincount(called, minlength=len(means))[:, None]
+        return _squares(white, (weight * means + sums) / (weight + counts))
 
 
 def _shrunk(covariance, share):
@@ -55,6 +62,10 @@ def _shrunk(covariance, share):
 
 def _white(root, x):
     return solve_triangular(root, x.T, lower=True).T
+
+
+def _squares(white, means):
+    return (white**2).sum(1)[:, None] - 2 * white @ means.T + (means**2).sum(1)
 
 
 def _square(root, x):

@@ -9,11 +9,14 @@ from vlg_fastai.config import UserError
 from vlg_fastai.console import say, show
 from vlg_fastai.runs.files import read_csv
 from vlg_fastai.runs.run import VALID
-from vlg_fastai.unseen import gap, shift
+from vlg_fastai.unseen import figures, gap, mixture, shift
 from vlg_fastai.unseen.features import RunFeatures, UnavailableError
-from vlg_fastai.unseen.forecast import FEW, forecast
+from vlg_fastai.unseen.forecast import FEW, forecast, foretold
 
 NAMED = 5  # most shifted photos that are named
+ODD = (
+    "this test is unlike any that was made to learn forecasting by: the intervals are twice as wide"
+)
 
 
 @dataclass(frozen=True)
@@ -22,6 +25,7 @@ class Outlook:
 
     run_features: RunFeatures
     judged: list["Judged"]  # one a run
+    adapt: str = "auto"
 
     @property
     def accuracy(self):
@@ -34,12 +38,37 @@ class Outlook:
         return min(len(judged.final) for judged in self.judged)
 
     @cached_property
+    def mixture(self):
+        "The `Mixture` of photos that look known and photos that do not."
+        return mixture.mixture(self.run_features.evidence, self.run_features.evidence.right.mean())
+
+    @cached_property
     def forecast(self):
-        "(Forecast, probability (m,) of each test photo to be unlike), or None for too few photos."
-        evidence, labelled = self.run_features.evidence, self.run_features.labelled
-        if len(evidence.test) < FEW:
+        "The `Forecast`, or None for too few photos."
+        view = self.run_features
+        if len(view.evidence.test) < FEW:
             return None
-        return forecast(evidence, labelled.y, self.accuracy, self.photos, labelled.seed)
+        found = foretold(
+            figures.of(view.labelled, view.evidence, self.mixture, view.test, view.own_logits)
+        )
+        return forecast(found, self.mixture, view.evidence, self.accuracy, self.photos, self.adapt)
+
+    @cached_property
+    def unlike(self):
+        """(m,) how likely each test photo is to be of no known class: as unlike as it is without
+        what all have in common, in the share that is foretold."""
+        evidence = self.run_features.moved_evidence
+        plain = mixture.mixture(evidence, evidence.right.mean()).unlike
+        return mixture.matched(plain, self.forecast.share) if self.forecast else plain
+
+    @property
+    def is_adapted(self):
+        return self.forecast is not None and self.forecast.is_adapted
+
+    @property
+    def seen(self):
+        "(m, d) features of the test photos as they are answered: moved, where that is foretold to gain."
+        return self.run_features.moved if self.is_adapted else self.run_features.test
 
     @cached_property
     def shift(self):
@@ -104,7 +133,7 @@ def of(cfg, chosen, photos, means, required):
             raise UserError(f"--run {chosen[0].path}: unseen classes need it: {reason}") from None
         say(f"no forecast of the score: {reason}")
         return None
-    return Outlook(run_features, [judge(run, run_features) for run in chosen])
+    return Outlook(run_features, [judge(run, run_features) for run in chosen], cfg.adapt)
 
 
 def judge(run, run_features):
@@ -135,17 +164,19 @@ def told(cfg, chosen, view, answer):
     if view.forecast is None:
         say(f"no forecast of the score: only {len(evidence.test)} test photos")
         return answer, facts
-    expected, unlike = view.forecast
+    expected = view.forecast
     if not cfg.forecast:
-        return answer.judged(unlike), {**facts, "forecast": expected.facts()}
+        return answer.judged(view.unlike), {**facts, "forecast": expected.facts()}
     steps = view.judged[0].steps()
     say(expected.in_words(*steps[0]))
-    say(expected.doubt_in_words())
+    say(expected.causes_in_words())
+    if expected.odd:
+        say(ODD)
     rows = gap.rows(view, steps)
     show("from validation to this test", gap.COLUMNS, [row.told() for row in rows])
     say(_quality(evidence))
     say(_shifted(view))
-    return answer.judged(unlike), {
+    return answer.judged(view.unlike), {
         **facts, "forecast": expected.facts(), "gap": [vars(row) for row in rows],
         "shift": {"auc": view.shift.auc, "most": _most_shifted(view)},
     }  # fmt: skip

@@ -1,0 +1,294 @@
+"""Tests made of labelled photos, and what they teach about forecasts: unseen/foretold.json.
+
+    python benchmarks/foretelling.py features SHARED KINDS WORK   features of every picture and style
+    python benchmarks/foretelling.py tests WORK [CHALLENGE ...]   made-up tests: figures and truth
+    python benchmarks/foretelling.py fit WORK                     left-out figures, and the table
+
+SHARED holds animals/train, objects/train, paintings/train, KINDS what kinds.py wrote; the drawn
+challenge is drawn. Truth of a real test is never read. The lists below were committed before anything
+was fitted; a family is a style or a way of cutting, the same in training as in the test.
+"""
+
+import sys
+import zlib
+from functools import cache
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+sys.path.insert(0, str(Path(__file__).parents[1]))
+
+from sklearn.cluster import KMeans  # noqa: E402
+from sklearn.decomposition import PCA  # noqa: E402
+from threadpoolctl import threadpool_limits  # noqa: E402
+
+from vlg_fastai.config import BUNDLED_ARCH, TrainConfig, size_of  # noqa: E402
+from vlg_fastai.data import degrade, scan, twins  # noqa: E402
+from vlg_fastai.data.folder import layout  # noqa: E402
+from vlg_fastai.data.store import Store  # noqa: E402
+from vlg_fastai.demo import animals, challenge  # noqa: E402
+from vlg_fastai.machine import device  # noqa: E402
+from vlg_fastai.model import backbone, probe, sources  # noqa: E402
+from vlg_fastai.model.features import FeatureExtractor  # noqa: E402
+from vlg_fastai.unseen import figures, folds, mixture, styles  # noqa: E402
+from vlg_fastai.unseen.adapt import Model  # noqa: E402
+
+ROUNDS = 4  # made-up tests of each family and challenge, each with a seed of its own
+STRENGTHS = (0.3, 1.0)
+TAUGHT = ("grey", "lines", "painted", "cartoon", "night", "edges")  # training photos in a style
+DEGRADED = {"degraded": degrade.TRAINING, "degraded otherwise": degrade.JUDGING}
+DRAWN = 28  # pictures of a kind in each hand
+# challenge: (most pictures, domains the first of which is styled, domains trained on > asked about)
+CHALLENGES = {
+    "paintings": (700, ["train"], []),
+    "objects": (700, ["train"], []),
+    "animals": (700, ["train"], []),
+    "animals, all": (1600, ["train"], []),
+    "drawn": (700, ["drawn", "ink"], ["drawn>ink", "ink>drawn"]),
+    "emoji": (700, ["apple", "google", "twitter", "facebook"], [
+        "apple>google", "apple>twitter", "apple>facebook", "twitter>google", "google>facebook",
+        "facebook>apple"]),
+    "clips": (700, ["clipart", "stamps"], ["clipart>stamps", "stamps>clipart"]),
+    "glyphs": (700, ["upright", "slanted", "heavy", "script"], [
+        "upright>slanted", "upright>heavy", "upright>script", "slanted>heavy", "heavy>script",
+        "heavy>upright"]),
+}  # fmt: skip
+WRONG = {"animals": 0.05, "animals, all": 0.05}  # share of wrong labels, known of these photos
+
+
+def families(name):
+    "What is asked about photos of the challenge `name`, in turn."
+    cut = ["plain", "plain", "plain", "clusters", "clusters"]
+    degraded = [f"degraded:{kind}" for kind in DEGRADED]
+    styled = [f"style:{style}" for style in styles.STYLES]
+    taught = [f"taught:{style}" for style in TAUGHT]
+    return [*cut, *degraded, *styled, *taught, *(f"other:{pair}" for pair in CHALLENGES[name][2])]
+
+
+class Styled:
+    "`pixels`, every photo in one style at one strength."
+
+    def __init__(self, pixels, style, strength):
+        self.pixels, self.keys = pixels, pixels.keys
+        self.style, self.strength = styles.STYLES[style], strength
+
+    def __call__(self, path):
+        return self.style(self.pixels(path), self.strength)
+
+
+def write_features(shared, kinds, work):
+    "One file a challenge: features, labels, groups and halves of its pictures, and of styled ones."
+    draw(work / "drawn")
+    machine, cfg = device.prepare(TrainConfig()), TrainConfig()
+    roots = {"drawn": work / "drawn", "animals, all": shared / "animals"}
+    for name, (most, domains, _) in CHALLENGES.items():
+        root = roots.get(name, (shared if (shared / name).exists() else kinds) / name)
+        size = 128 if name == "drawn" else size_of(cfg, BUNDLED_ARCH)
+        view = backbone.view(BUNDLED_ARCH, size, cfg.crop_pct)
+        extractor = FeatureExtractor.load(
+            sources.choose(BUNDLED_ARCH, None, True), view, machine, Store()
+        )
+        made = {}
+        for domain in domains:
+            table = listed(root / domain, domain, most)
+            made |= of_domain(extractor, table, domain, first=domain == domains[0])
+        np.savez(work / f"{name}.npz", **made)
+    classifier = extractor.net.get_classifier()
+    weight, bias = classifier.weight.detach().numpy(), classifier.bias.detach().numpy()
+    np.savez(work / "classifier.npz", weight=weight, bias=bias)
+
+
+def draw(folder):
+    import random
+
+    for domain, hand in (("drawn", animals.picture), ("ink", animals.drawing)):
+        for kind, species in challenge.SEEN.items():
+            (folder / domain / kind).mkdir(parents=True, exist_ok=True)
+            for i in range(DRAWN):
+                image = hand(species, random.Random(f"{domain}{kind}{i}"))
+                image.save(folder / domain / kind / f"{domain}{i}.png")
+
+
+def listed(folder, domain, most):
+    "The table of pictures; `half`: 0 is trained on, 1 is asked about, near-duplicates together."
+    table = scan.scan_classes(layout(folder))
+    table = table[table["problem"].isna()].reset_index(drop=True)
+    named = domain in {hand for name in ("emoji", "glyphs") for hand in CHALLENGES[name][1]}
+    alone = [f"{domain}{group}" for group in twins.groups_of(table)]
+    table["group"] = [path.stem for path in table["path"]] if named else alone
+    some = np.sort(np.random.default_rng(0).permutation(len(table))[:most])
+    table = table.iloc[some].reset_index(drop=True)
+    return table.assign(half=[zlib.crc32(group.encode()) % 2 for group in table["group"]])
+
+
+def of_domain(extractor, table, domain, first):
+    pixels = extractor.view.pixels(table)
+    columns = {"y": "label", "g": "group"}
+    made = {f"{domain}|{key}": table[name].to_numpy(str) for key, name in columns.items()}
+    made[f"{domain}|h"] = table["half"].to_numpy()
+    made[f"{domain}|x"] = extractor.features(table, pixels)
+    if not first:
+        return made
+    sides = {half: table[table["half"] == half].reset_index(drop=True) for half in (0, 1)}
+    for style in styles.STYLES:
+        for strength in STRENGTHS:
+            styled = Styled(pixels, style, strength)
+            made[f"style:{style}|{strength}"] = extractor.of_copies(sides[1], styled)
+    for kind, family in DEGRADED.items():
+        copies = degrade.DegradedPixels(pixels, family)
+        made[f"degraded:{kind}|"] = extractor.of_copies(sides[1], copies)
+    for style in TAUGHT:
+        made[f"taught:{style}|"] = extractor.of_copies(sides[0], Styled(pixels, style, 1.0))
+    return made
+
+
+@cache
+def kept(work, name):
+    with np.load(work / f"{name}.npz") as file:
+        return {key: file[key] for key in file.files}
+
+
+@cache
+def classifier(work):
+    with np.load(work / "classifier.npz") as file:
+        return file["weight"], file["bias"]
+
+
+def write_tests(work, names):
+    for name in names or CHALLENGES:
+        rows = [
+            {"challenge": name.split(",")[0], "family": family, **row}
+            for turn in range(ROUNDS)
+            for family in families(name)
+            for row in made_up(work, name, family, turn)
+        ]
+        pd.DataFrame(rows).to_csv(work / f"tests-{name}.csv", index=False)
+
+
+def made_up(work, name, family, turn):
+    "Yield the figures and the truth of one made-up test, unless its photos are too few."
+    rng = np.random.default_rng([zlib.crc32(f"{name}{family}".encode()), turn])
+    shown, asked = cut(kept(work, name), CHALLENGES[name][1][0], family, rng)
+    if len(shown[0]) >= 45 and len(asked[0]) >= 60:
+        try:
+            yield judged(shown, asked, WRONG.get(name, 0.0), classifier(work))
+        except folds.UnavailableError:
+            return
+
+
+def cut(made, main, family, rng):
+    "((features, labels, groups) to train on, (features, labels or -1) to ask about)."
+    kind, _, what = family.partition(":")
+    one, other = what.split(">") if kind == "other" else (main, main)
+    shown, asked = side(made, one, 0), side(made, other, 1)
+    if kind == "taught":
+        shown = (made[f"{family}|"], *shown[1:])
+    if kind in ("style", "degraded"):
+        key = f"{family}|{rng.choice(STRENGTHS)}" if kind == "style" else f"{family}|"
+        changed = rng.random(len(asked[0])) < rng.choice([1.0, 0.5, 0.33])
+        asked = (np.where(changed[:, None], made[key], asked[0]), *asked[1:])
+    shown, asked, known = of_classes(shown, asked, rng)
+    if kind == "clusters":
+        shown, asked = by_clusters(shown, asked, known, rng)
+    asked = of_shares(asked, rng)
+    shown = fewer(shown, rng)
+    asked = of_rows(asked, ~np.isin(asked[2], shown[2]))
+    kinds, y = np.unique(shown[1], return_inverse=True)
+    number = {label: i for i, label in enumerate(kinds)}
+    groups = np.unique(shown[2], return_inverse=True)[1]
+    truth = np.array([number.get(label, -1) for label in asked[1]])
+    return (shown[0], y, groups), (asked[0], truth)
+
+
+def side(made, domain, half):
+    rows = made[f"{domain}|h"] == half
+    return tuple(made[f"{domain}|{key}"][rows] for key in "xyg")
+
+
+def of_rows(photos, rows):
+    return tuple(part[rows] for part in photos)
+
+
+def of_classes(shown, asked, rng):
+    "Some of the classes, and up to 40 % of them in the test alone; the labels of the others."
+    kinds, counts = np.unique(shown[1], return_counts=True)
+    kinds = np.intersect1d(kinds[counts >= 5], asked[1])
+    few = rng.integers(max(4, len(kinds) // 2), len(kinds) + 1) if len(kinds) > 5 else len(kinds)
+    kinds = rng.permutation(kinds)[:few]
+    held = min(round(rng.choice([0, 0, 0.1, 0.2, 0.3, 0.4]) * few), few - 3)
+    known = kinds[held:]
+    shown = of_rows(shown, np.isin(shown[1], known))
+    return shown, of_rows(asked, np.isin(asked[1], kinds)), known
+
+
+def by_clusters(shown, asked, known, rng):
+    "One of two clusters of each class is asked about; at most a few of it are trained on."
+    x, y, g = (np.concatenate(pair) for pair in zip(shown, asked, strict=True))
+    out, leak = ~np.isin(y, known), rng.choice([0.0, 0.1, 0.3])
+    for kind in known:
+        rows = np.flatnonzero(y == kind)
+        if len(rows) >= 8:
+            flat = PCA(min(8, len(rows) - 1), random_state=0).fit_transform(x[rows])
+            found = KMeans(2, n_init=2, random_state=int(rng.integers(99))).fit_predict(flat)
+            out[rows[(found == rng.integers(2)) & (rng.random(len(rows)) >= leak)]] = True
+    rest = ~out & ~np.isin(g, g[out])
+    return (x[rest], y[rest], g[rest]), (x[out], y[out], g[out])
+
+
+def of_shares(asked, rng):
+    "Classes in other shares than in training, in a third of the tests."
+    if rng.random() >= 0.35:
+        return asked
+    kinds, at = np.unique(asked[1], return_inverse=True)
+    weights = rng.gamma(0.8, size=len(kinds))
+    rows = rng.random(len(at)) < np.clip(1.5 * weights[at] / weights.max(), 0.05, 1)
+    return of_rows(asked, rows) if rows.sum() >= 60 else asked
+
+
+def fewer(shown, rng):
+    "Fewer photos to train on in some of the tests, but five of each class."
+    if rng.random() >= 0.4:
+        return shown
+    turn = pd.Series(shown[1]).groupby(shown[1]).cumcount().to_numpy()
+    return of_rows(shown, (rng.random(len(turn)) < rng.uniform(0.4, 0.9)) | (turn < 5))
+
+
+def judged(shown, asked, wrong, classifier):
+    "The figures of one made-up test and what came true, corrected for the share of `wrong` labels."
+    (x, y, groups), (test, truth) = shown, asked
+    weight, bias = classifier
+    fold = probe.out_of_fold(x, y, groups, y.max() + 1, Store(), 0)
+    labelled = folds.Labelled(x, y, groups, fold)
+    evidence = folds.gather(labelled, test)
+    mixed = mixture.mixture(evidence, evidence.right.mean())
+    own = [(side.astype(np.float32) @ weight.T + bias) for side in (x, test)]
+    found = figures.of(labelled, evidence, mixed, test, own)
+    model = Model.fit(labelled, np.arange(len(y)))
+    model = model.at(Model.fit(labelled, *probe.folds(y, groups, 0)[0]).temperatures)
+    test = test.astype(np.float32)
+    answers = model.plain(test), model.adapted(model.moved(test))
+    right = [model.kinds[answer.argmax(1)] == truth for answer in answers]
+    known, kept = truth >= 0, 1 - wrong
+    return found | {
+        "photos asked": len(truth),
+        "true plain": min(1, right[0].mean() / kept),
+        "true adapted": min(1, right[1].mean() / kept),
+        "true known": min(1, right[0][known].mean() / kept),
+        "true known adapted": min(1, right[1][known].mean() / kept),
+        "true unseen": 1 - known.mean(),
+    }
+
+
+if __name__ == "__main__":
+    command, *rest = sys.argv[1:]
+    places = [Path(part) for part in rest]
+    if command == "features":
+        write_features(*places)
+    elif command == "tests":
+        with threadpool_limits(1):
+            write_tests(places[0], rest[1:])
+    else:
+        from foretelling_fit import fit
+
+        fit(places[0])

@@ -1,0 +1,100 @@
+"""Answers to test photos that are taken otherwise: what they have in common is taken off.
+
+No label is needed. An offset that all photos of a test share cannot come from their classes, and
+photos that are called alike say where the middle of their class lies now.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+from scipy.special import log_softmax, softmax
+
+from vlg_fastai.data.neighbours import unit
+from vlg_fastai.model import probe
+from vlg_fastai.model.inference import fit_temperature
+from vlg_fastai.unseen.likeness import Likeness
+
+ROUNDS = 3  # of asking for the classes' shares and moving by what they leave over
+PRIOR = 0.5  # weight of the training photos' shares beside those
+WEIGHT = 10  # photos that a class mean of training counts for, beside those of the test
+TOLERANCE = 1e-2  # of the probe: its last digits do not matter here
+
+
+@dataclass(frozen=True)
+class Model:
+    """A probe and class means of the same photos, each with a temperature for its logits.
+
+    kinds (k,): numbers of the classes that they know, in the order of their columns; middles (k, d)
+    and shares (k,) of these classes' training photos.
+    """
+
+    tell: Callable
+    like: Likeness
+    kinds: np.ndarray
+    middles: np.ndarray
+    shares: np.ndarray
+    temperatures: tuple[float, float] = (1.0, 1.0)
+
+    @classmethod
+    def fit(cls, labelled, train, held=None):
+        "Of the rows `train` of `labelled`; temperatures of the rows `held`, none of them in there."
+        x, y = labelled.x[train], labelled.y[train]
+        with probe.solver():
+            tell = probe.teller(
+                x, y, labelled.fold.strength, labelled.classes, labelled.factor, TOLERANCE
+            )
+        kinds, counts = np.unique(y, return_counts=True)
+        middles = np.stack([x[y == kind].mean(0, dtype=np.float32) for kind in kinds])
+        made = cls(tell, Likeness.fit(unit(x), y), kinds, middles, counts / len(y))
+        return made if held is None else made.calibrated(labelled.x[held], labelled.y[held])
+
+    def calibrated(self, x, y):
+        "With the temperatures at which it is as sure of photos `x` as it is right (labels `y`)."
+        known = np.isin(y, self.kinds)
+        places = np.searchsorted(self.kinds, y[known])
+        sides = self.logits(x[known]), -self.like.distances(unit(x[known]))
+        return self.at(tuple(fit_temperature(z, places) for z in sides))
+
+    def at(self, temperatures):
+        parts = {name: getattr(self, name) for name in self.__dataclass_fields__}
+        return Model(**{**parts, "temperatures": temperatures})
+
+    def logits(self, x):
+        "(n, k) of the probe."
+        return self.tell(x)[:, self.kinds]
+
+    def plain(self, x):
+        "Log probabilities (n, k) of the probe."
+        return log_softmax(self.logits(x) / self.temperatures[0], axis=1)
+
+    def nearest(self, x):
+        "(n,) column of the nearest class mean."
+        return self.like.distances(unit(x)).argmin(1)
+
+    def moved(self, test):
+        """`test` (m, d) without the offset that the shares of its classes do not explain.
+
+        Class means of training, weighted by the shares that moved photos are given, say where the
+        middle should be: a test of other shares is not moved by them. The shares are those of
+        training at first, and half of them always: shifted photos are called the same too often, which is why the
+        probe's logits are not sharpened here either.
+        """
+        middle = test.mean(0, dtype=np.float32)
+        shares = self.shares
+        for _ in range(ROUNDS):
+            there = test - (middle - shares @ self.middles)
+            told = softmax(self.logits(there), axis=1).mean(0)
+            shares = PRIOR * self.shares + (1 - PRIOR) * told
+        return test - (middle - shares @ self.middles)
+
+    def adapted(self, x):
+        """Log probabilities (m, k) of `x` (m, d), features of a test as they were `moved`.
+
+        The mean, in logs, of two opinions: the probe's, and that of the nearest class mean in the
+        whitened space once the photos that the probe calls so have moved the means.
+        """
+        told = self.plain(x)
+        near = self.like.renewed(unit(x), told.argmax(1), WEIGHT)
+        both = told + log_softmax(-near / self.temperatures[1], axis=1)
+        return both - np.log(np.exp(both).sum(1, keepdims=True))

@@ -1,0 +1,238 @@
+"""Labelled and test features in, figures out that need no label of the test: what a forecast reads.
+
+Each figure is small where the test is taken like the training photos and shows known classes alone.
+Sources: difference of confidences (Guillory et al., 2021), average thresholded confidence (Garg et
+al., 2022), disagreement (Jiang et al., 2022; Baek et al., 2022), distance of two sets (Deng & Zheng,
+2021), relative Mahalanobis likeness (Ren et al., 2021), dispersion of classes (Xie et al., 2023),
+nuclear norm (Deng et al., 2023).
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+from scipy.special import log_softmax
+from sklearn.decomposition import PCA
+
+from vlg_fastai.data.neighbours import unit
+from vlg_fastai.model import probe
+from vlg_fastai.unseen.adapt import TOLERANCE, Model
+
+AXES = 40  # principal components in which an offset is measured
+NEAREST = 5  # neighbours that are asked whether they are called alike
+TAIL = 0.1  # share of known photos below the likeness that counts as unlike
+MOST, DRAWS = 1_000, 4  # photos of each side that neighbours are looked for among, how often
+
+
+def of(labelled, evidence, mixed, test, own):
+    """{name: figure} of `test` features (m, d) beside the `Labelled` photos.
+
+    evidence, mixed: what folds say of both, and the `Mixture` in it. own: the backbone's own logits
+    of (labelled, test), or two arrays without a column where it has no classifier.
+    """
+    sound = labelled.sound
+    train, held = probe.folds(labelled.y[sound], labelled.groups[sound], labelled.seed)[0]
+    sides = Sides.of(labelled, sound[train], sound[held], test)
+    found = {
+        **_size(labelled, evidence, test),
+        **_confidence(evidence),
+        **_mixture(evidence, mixed),
+        **_answers(sides),
+        **_halves(labelled, sound[train], sides),
+        **_sureness(sides),
+        **_likeness(sides),
+        **_structure(sides, labelled.seed),
+        **_offset(labelled.x[sound], test),
+        **_own(own[0][sound], own[1]),
+    }
+    return {name: float(value) for name, value in found.items()}
+
+
+@dataclass(frozen=True)
+class Sides:
+    """A `Model`, and features of known photos that it never saw and of the test: as they are, and
+    moved by what the test photos have in common."""
+
+    model: Model
+    known: np.ndarray
+    test: np.ndarray
+    moved: np.ndarray
+
+    @classmethod
+    def of(cls, labelled, train, held, test):
+        model = Model.fit(labelled, train, held)
+        x, test = labelled.x[held].astype(np.float32), test.astype(np.float32)
+        return cls(model, x, test, model.moved(test))
+
+    def called(self, x):
+        "(n,) column of the class that the probe names."
+        return self.model.plain(x).argmax(1)
+
+
+def _size(labelled, evidence, test):
+    return {
+        "classes": np.log(len(np.unique(labelled.y))),
+        "photos": np.log(len(labelled.sound)),
+        "tests": np.log(len(test)),
+        "known accuracy": evidence.right.mean(),
+        "known certainty": evidence.known[:, 1].mean(),
+    }
+
+
+def _confidence(evidence):
+    known, test = evidence.known[:, 1], evidence.test[:, 1]
+    line = np.quantile(known, 1 - evidence.right.mean())  # as many known photos are above as right
+    return {"certainty": test.mean() - known.mean(), "above": (test >= line).mean()}
+
+
+def _mixture(evidence, mixed):
+    return {
+        "share": mixed.share,
+        "share by likeness": mixed.shares["likeness"],
+        "share by certainty": mixed.shares["certainty"],
+        "mixture": mixed.accuracy,
+        "mixture if known": mixed.if_known,
+        "held-out auroc": np.mean(evidence.auroc("likeness")),
+    }
+
+
+def _answers(sides):
+    "Whether answers stay what they are when the common offset goes, and how they are spread."
+    model, plain, moved = sides.model, sides.called(sides.test), sides.called(sides.moved)
+    adapted = model.adapted(sides.moved).argmax(1)
+    return {
+        "moved agree": (plain == moved).mean(),
+        "adapted agree": (plain == adapted).mean(),
+        "moved adapted agree": (moved == adapted).mean(),
+        "other shares": _other_shares(plain, model.shares),
+        "other shares adapted": _other_shares(adapted, model.shares),
+        "means agree": (plain == model.nearest(sides.test)).mean(),
+        "means agree moved": (moved == model.nearest(sides.moved)).mean(),
+        "means agree known": (sides.called(sides.known) == model.nearest(sides.known)).mean(),
+    }
+
+
+def _other_shares(called, shares):
+    "Total variation between the classes' shares in the answers and in training."
+    found = np.bincount(called, minlength=len(shares)) / len(called)
+    return np.abs(found - shares).sum() / 2
+
+
+def _halves(labelled, train, sides):
+    "Agreement of two probes that each see half of the features."
+    order = np.random.default_rng(0).permutation(labelled.x.shape[1])
+    halves = np.array_split(order, 2)
+    with probe.solver():
+        tells = [
+            probe.teller(labelled.x[train][:, half], labelled.y[train], labelled.fold.strength,
+                         labelled.classes, labelled.factor, TOLERANCE)
+            for half in halves
+        ]  # fmt: skip
+
+    def agree(x):
+        one, other = (tell(x[:, h]).argmax(1) for tell, h in zip(tells, halves, strict=True))
+        return (one == other).mean()
+
+    known = agree(sides.known)
+    return {
+        "halves agree known": known,
+        "halves agree": agree(sides.test) - known,
+        "halves agree moved": agree(sides.moved) - known,
+    }
+
+
+def _sureness(sides):
+    "Certainty of moved photos, and once they are adapted to."
+    known = np.exp(sides.model.plain(sides.known)).max(1).mean()
+    moved, adapted = sides.model.plain(sides.moved), sides.model.adapted(sides.moved)
+    return {
+        "certainty moved": np.exp(moved).max(1).mean() - known,
+        "certainty adapted": np.exp(adapted).max(1).mean() - known,
+    }
+
+
+def _likeness(sides):
+    "How many photos are less like any class than nearly all known ones, and how far off they lie."
+    like = sides.model.like
+    known = like(unit(sides.known))
+    line, spread = np.quantile(known, TAIL), max(known.std(), 1e-9)
+    found = {}
+    for name, x in (("unlike", sides.test), ("unlike moved", sides.moved)):
+        values = like(unit(x))
+        found[name] = (values < line).mean()
+        found[f"{name} by"] = np.clip((np.median(values) - np.median(known)) / spread, -10, 10)
+    return found
+
+
+def _structure(sides, seed):
+    """What needs as many photos of either side, since it depends on how densely they lie: the mean
+    over `DRAWS` draws of so many."""
+    count = min(MOST, len(sides.known), len(sides.test))
+    found = {}
+    for name, measure in STRUCTURE.items():
+        known, plain, moved = (
+            np.mean([measure(sides, some) for some in _draws(x, count, seed)])
+            for x in (sides.known, sides.test, sides.moved)
+        )
+        found |= {f"{name} known": known, name: plain - known, f"{name} moved": moved - known}
+    return found
+
+
+def _draws(x, count, seed):
+    rng = np.random.default_rng(seed)
+    return [
+        x[np.sort(rng.permutation(len(x))[:count])] for _ in range(DRAWS if len(x) > count else 1)
+    ]
+
+
+def _neighbours(sides, x):
+    "Share of the photos beside each photo that are called as it is."
+    called, near = sides.called(x), unit(x)
+    alike = near @ near.T
+    np.fill_diagonal(alike, -1)
+    few = np.argsort(-alike, axis=1)[:, :NEAREST]
+    return (called[few] == called[:, None]).mean()
+
+
+def _dispersion(sides, x):
+    "Log of how far apart photos lie that are called otherwise, beside those called alike."
+    called, flat = sides.called(x), unit(x)
+    kinds, at = np.unique(called, return_inverse=True)
+    middles = np.stack([flat[at == i].mean(0) for i in range(len(kinds))])
+    between = ((middles - flat.mean(0)) ** 2).sum(1)[at].mean()
+    return np.log((between + 1e-4) / (((flat - middles[at]) ** 2).sum(1).mean() + 1e-4))
+
+
+def _norm(sides, x):
+    "Nuclear norm of the probabilities: 1 where they are sure and every class is there as often."
+    probs = np.exp(sides.model.plain(x))
+    return np.linalg.norm(probs, "nuc") / np.sqrt(len(probs) * min(probs.shape))
+
+
+STRUCTURE = {"neighbours": _neighbours, "dispersion": _dispersion, "norm": _norm}
+
+
+def _offset(x, test):
+    "How far apart the middles of both sides are, in deviations of the training photos."
+    middle = x.mean(0, dtype=np.float32)
+    axes = PCA(min(AXES, len(x) - 1, x.shape[1]), whiten=True, random_state=0)
+    axes.fit(x.astype(np.float32) - middle)
+    there = axes.transform(test.astype(np.float32) - middle)
+    lengths = [np.log(np.linalg.norm(side.astype(np.float32), axis=1).mean()) for side in (x, test)]
+    return {
+        "offset": np.log(np.linalg.norm(there.mean(0)) + 0.05),
+        "spread": np.log(there.std(0).mean() + 0.05),
+        "length": lengths[1] - lengths[0],
+    }
+
+
+def _own(known, test):
+    "How sure the backbone's own classifier is of both sides: of what kind of picture they are."
+    if not known.shape[1]:
+        return {"own certainty": np.nan, "own entropy": np.nan, "own known": np.nan}
+    (sure, mixed), (there, spread) = (_sure(side) for side in (known, test))
+    return {"own certainty": there - sure, "own entropy": spread - mixed, "own known": mixed}
+
+
+def _sure(logits):
+    logs = log_softmax(logits.astype(np.float64), axis=1)
+    return np.exp(logs.max(1)).mean(), -(np.exp(logs) * logs).sum(1).mean()
