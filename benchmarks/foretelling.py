@@ -1,12 +1,12 @@
 """Tests made of labelled photos, and what they teach about forecasts: unseen/foretold.json.
 
-    python benchmarks/foretelling.py features SHARED KINDS WORK   features of every picture and style
-    python benchmarks/foretelling.py tests WORK [CHALLENGE ...]   made-up tests: figures and truth
-    python benchmarks/foretelling.py fit WORK                     left-out figures, and the table
+    python benchmarks/foretelling.py features SHARED KINDS WORK  of every picture, in every style
+    python benchmarks/foretelling.py tests WORK [CHALLENGE ...]  made-up tests: figures and truth
+    python benchmarks/foretelling.py fit WORK                    left-out figures, and the table
 
 SHARED holds animals/train, objects/train, paintings/train, KINDS what kinds.py wrote; the drawn
-challenge is drawn. Truth of a real test is never read. The lists below were committed before anything
-was fitted; a family is a style or a way of cutting, the same in training as in the test.
+challenge is drawn. Truth of a real test is never read. The lists below were committed before the
+table was fitted; a family is a style or a way of cutting, the same in training as in the test.
 """
 
 import sys
@@ -19,6 +19,7 @@ import pandas as pd
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
+import styles  # noqa: E402
 from sklearn.cluster import KMeans  # noqa: E402
 from sklearn.decomposition import PCA  # noqa: E402
 from threadpoolctl import threadpool_limits  # noqa: E402
@@ -31,7 +32,7 @@ from vlg_fastai.demo import animals, challenge  # noqa: E402
 from vlg_fastai.machine import device  # noqa: E402
 from vlg_fastai.model import backbone, probe, sources  # noqa: E402
 from vlg_fastai.model.features import FeatureExtractor  # noqa: E402
-from vlg_fastai.unseen import figures, folds, mixture, styles  # noqa: E402
+from vlg_fastai.unseen import figures, folds, mixture  # noqa: E402
 from vlg_fastai.unseen.adapt import Model  # noqa: E402
 
 ROUNDS = 4  # made-up tests of each family and challenge, each with a seed of its own

@@ -1,9 +1,10 @@
 """Challenges of other kinds than photos of animals, from what packages bring along.
 
-    python benchmarks/kinds.py FROM TO     FROM: the unpacked packages, TO: TO/<challenge>/<domain>/<class>/*.png
+    python benchmarks/kinds.py FROM TO     FROM: unpacked packages; TO/<challenge>/<domain>/<class>
 
-npm: emoji-datasource-apple, -google, -twitter, -facebook, each unpacked to FROM/em-<vendor>; Debian:
-openclipart-png and tuxpaint-stamps-default, unpacked to FROM/deb; every font that fontconfig lists.
+npm: emoji-datasource-apple, -google, -twitter, -facebook, each unpacked to FROM/em-<vendor>;
+Debian: openclipart-png and tuxpaint-stamps-default, unpacked to FROM/deb; and the fonts that
+fontconfig lists.
 What is drawn by two hands is called alike in both domains, so that no model sees the one before it
 is asked about the other. Only figures come of these pictures: none is part of the product.
 """
@@ -21,8 +22,9 @@ VENDORS = ("apple", "google", "twitter", "facebook")
 EMOJI = {
     "mammal": ["animal-mammal"], "bird": ["animal-bird"], "bug": ["animal-bug"],
     "sea": ["animal-marine"], "plant": ["plant-flower", "plant-other"], "fruit": ["food-fruit"],
-    "vegetable": ["food-vegetable"], "dish": ["food-prepared", "food-asian"], "sweet": ["food-sweet"],
-    "drink": ["drink"], "clothing": ["clothing"], "sport": ["sport", "game"],
+    "vegetable": ["food-vegetable"], "dish": ["food-prepared", "food-asian"],
+    "sweet": ["food-sweet"], "drink": ["drink"], "clothing": ["clothing"],
+    "sport": ["sport", "game"],
     "vehicle": ["transport-ground"], "building": ["place-building"], "weather": ["sky & weather"],
     "clock": ["time"], "tool": ["tool"], "office": ["office", "book-paper"], "heart": ["heart"],
     "face": ["face-smiling", "face-neutral-skeptical", "face-concerned", "face-unwell"],
@@ -33,15 +35,19 @@ CLIPART = {
     "mammal": ["animals/mammals"], "bird": ["animals/birds"], "bug": ["animals/bugs"],
     "fish": ["animals/fish"], "fruit": ["food/fruit"], "vegetable": ["food/vegetables"],
     "dessert": ["food/desserts"], "drink": ["food/beverages"], "flower": ["plants/flowers"],
-    "tree": ["plants/trees"], "vehicle": ["transportation/vehicles"], "roadsign": ["transportation/roadsigns"],
+    "tree": ["plants/trees"], "vehicle": ["transportation/vehicles"],
+    "roadsign": ["transportation/roadsigns"],
     "house": ["buildings/homes"], "tool": ["tools"], "music": ["recreation/music"],
-    "sport": ["recreation/sports"], "flag": ["signs_and_symbols/flags/europe", "signs_and_symbols/flags/asia"],
-    "card": ["recreation/games/cards"], "hat": ["people/clothing/hats"], "computer": ["computer/hardware"],
+    "sport": ["recreation/sports"],
+    "flag": ["signs_and_symbols/flags/europe", "signs_and_symbols/flags/asia"],
+    "card": ["recreation/games/cards"], "hat": ["people/clothing/hats"],
+    "computer": ["computer/hardware"],
     "weapon": ["tools/weapons"], "smiley": ["people/smilies"],
 }  # fmt: skip
 STAMPS = {
     "mammal": ["animals/mammals", "animals/marsupials"], "bird": ["animals/birds"],
-    "bug": ["animals/insects"], "fish": ["animals/fish", "animals/shellfish"], "fruit": ["food/fruit", "food/nuts"],
+    "bug": ["animals/insects"], "fish": ["animals/fish", "animals/shellfish"],
+    "fruit": ["food/fruit", "food/nuts"],
     "vegetable": ["food/vegetables"], "flower": ["plants/flowers"], "tree": ["plants/trees"],
     "vehicle": ["vehicles", "military/vehicles"], "roadsign": ["town/roadsigns"],
     "house": ["town/houses", "town/monuments"], "tool": ["household/tools", "household/arttools"],

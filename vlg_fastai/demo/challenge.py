@@ -12,11 +12,12 @@ from PIL import Image, ImageEnhance, ImageFilter
 
 from vlg_fastai.console import say, track
 from vlg_fastai.data.folder import DEMO_FOLDER, DEMO_MARK, check_apart, choose, layout, written_by
-from vlg_fastai.demo.animals import Species, picture
+from vlg_fastai.demo.animals import Species, drawing, picture
 
 FEWEST, MOST = 12, 30  # training pictures of a kind: as uneven as real collections are
 TESTS, UNSEEN_SHARE, DEGRADED_SHARE = 160, 0.3, 0.33
 WRONG_SHARE, TWIN_SHARE = 0.05, 0.05  # of the training pictures
+INK = "ink"  # folder of a second test, of the same animals in another style
 BROKEN = {"broken_1.jpg": b"", "broken_2.jpg": b"\xff\xd8\xff\xe0 the camera fell into the river"}
 BROKEN_IN = ("bear", "wolf")
 
@@ -74,7 +75,8 @@ def draw(folder, seed=0):
     shutil.rmtree(beside, ignore_errors=True)
     rng = random.Random(seed)
     _draw_training(beside, rng)
-    _draw_testing(beside, rng)
+    _draw_testing(beside, rng, picture)
+    _draw_testing(beside / INK, random.Random(f"{INK} {seed}"), drawing)
     _write_tables(beside, seed)
     try:
         beside.rename(folder)
@@ -123,18 +125,23 @@ def _twin(image, rng):
     return ImageEnhance.Brightness(image.resize((side, side))).enhance(rng.uniform(0.92, 1.08))
 
 
-def _draw_testing(folder, rng):
-    "Pictures of seen and unseen animals, a third of them degraded, in an order that tells nothing."
-    (folder / "test").mkdir()
+def _draw_testing(folder, rng, hand):
+    """Pictures of seen and unseen animals, a third of them degraded; their order tells nothing.
+
+    hand: who draws them, as `picture` or another way.
+    """
+    (folder / "test").mkdir(parents=True)
     rows = []
     for number in track(range(TESTS), "drawing test", TESTS):
         unseen, degraded = rng.random() < UNSEEN_SHARE, rng.random() < DEGRADED_SHARE
         name = rng.choice(list(UNSEEN if unseen else SEEN))
-        image = picture(EVERY[name], rng)
+        image = hand(EVERY[name], rng)
         path = folder / "test" / f"{number:04d}.jpg"
         (_degrade(image, rng) if degraded else image).save(path, quality=90)
         rows.append([path.name, name, int(unseen), int(degraded)])
     _write(folder / "truth/test.csv", ["Id", "Category", "unseen", "degraded"], rows)
+    first = next(iter(SEEN))
+    _write(folder / "sample_submission.csv", ["Id", "Category"], [[row[0], first] for row in rows])
 
 
 def _degrade(image, rng):
@@ -155,9 +162,6 @@ def _degrade(image, rng):
 
 def _write_tables(folder, seed):
     "What a challenge hands out beside the pictures, and the mark by which we know our own."
-    ids = sorted(path.name for path in (folder / "test").iterdir())
-    first = next(iter(SEEN))
-    _write(folder / "sample_submission.csv", ["Id", "Category"], [[i, first] for i in ids])
     columns = [field.name for field in fields(Species)]
     rows = [[name, *asdict(species).values()] for name, species in EVERY.items()]
     _write(folder / "attributes.csv", ["class", *columns], rows)

@@ -32,7 +32,10 @@ def adapt(cfg, answer, view):
 
 def _why_not(expected):
     if expected.photos < FEWEST:
-        return f"not adapted: {expected.photos} test photos, and it takes {FEWEST} to see what they share"
+        return (
+            f"not adapted: {expected.photos} test photos, and it takes {FEWEST} to see what they"
+            " have in common"
+        )
     return (
         f"not adapted: {expected.gain:+.3f} of the known classes is what it gained in such tests"
         " (--adapt on: do it all the same)"

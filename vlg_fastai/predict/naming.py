@@ -172,7 +172,7 @@ def warn_of_length(given, view, scores):
     if view.forecast and by_names > LONG * view.forecast.share_interval[1]:
         say(
             f"{len(given.unseen)} names are many: they are {by_names:.0%} of all classes, but only"
-            f" about {view.forecast.share:.0%} of the photos seem to be of other classes than known ones"
+            f" about {view.forecast.share:.0%} of the photos seem to be of other classes"
         )
     elif empty:
         rare = [given.unseen[i].label for i in np.argsort(found, kind="stable")[:empty]]

@@ -29,7 +29,7 @@ def predict(cfg, chosen, test):
         [known.answers(run, photos, cfg, (machine, store)) for run in chosen]
     )
     answer = Answer.closed(*known.settled(chosen, photos, probs, classes), classes)
-    view = outlook.of(cfg, chosen, answer.photos, (machine, store), required=names or cfg.reject)
+    view = outlook.of(cfg, chosen, answer.photos, (machine, store), required=needs(cfg, names))
     facts = {}
     if not view:
         say(f"decisions: {len(made)} in {made.path}; without a forecast they play no part")
@@ -42,9 +42,18 @@ def predict(cfg, chosen, test):
     if cfg.reject:
         answer, facts["reject"] = rejecting.reject(cfg, answer, view)
     write(cfg, chosen, (sample, order, spelled), answer, facts)
-    if (test.parent / folder.DEMO_MARK).exists():
+    if any((place / folder.DEMO_MARK).exists() for place in (test.parent, test.parent.parent)):
         say(f"score it: python -m vlg_fastai.score {cfg.out} {test.parent / 'truth/test.csv'}")
     return cfg.out
+
+
+def needs(cfg, names):
+    "The option that cannot do without comparing the test photos with the labelled ones, or None."
+    if names:
+        return "--unseen" if cfg.unseen else "--classes"
+    if cfg.reject:
+        return "--reject"
+    return "--adapt on" if cfg.adapt == "on" else None
 
 
 def distinct(chosen):

@@ -77,8 +77,8 @@ class Model:
 
         Class means of training, weighted by the shares that moved photos are given, say where the
         middle should be: a test of other shares is not moved by them. The shares are those of
-        training at first, and half of them always: shifted photos are called the same too often, which is why the
-        probe's logits are not sharpened here either.
+        training at first, and half of them always: shifted photos are called the same too often,
+        which is why the probe's logits are not sharpened here either.
         """
         middle = test.mean(0, dtype=np.float32)
         shares = self.shares

@@ -2,9 +2,9 @@
 
 Each figure is small where the test is taken like the training photos and shows known classes alone.
 Sources: difference of confidences (Guillory et al., 2021), average thresholded confidence (Garg et
-al., 2022), disagreement (Jiang et al., 2022; Baek et al., 2022), distance of two sets (Deng & Zheng,
-2021), relative Mahalanobis likeness (Ren et al., 2021), dispersion of classes (Xie et al., 2023),
-nuclear norm (Deng et al., 2023).
+al., 2022), disagreement (Jiang et al., 2022; Baek et al., 2022), distance of two sets (Deng &
+Zheng, 2021), relative Mahalanobis likeness (Ren et al., 2021), dispersion of classes (Xie et al.,
+2023), nuclear norm (Deng et al., 2023).
 """
 
 from dataclasses import dataclass

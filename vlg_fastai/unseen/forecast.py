@@ -57,8 +57,8 @@ class Forecast:
         if self.told_apart:
             return (
                 f"{part(self.share)} of its photos are of classes that were not trained on"
-                f" ({low:.0%} to {high:.0%}); of the others {self.known_here.value:.2f} are expected"
-                f" to be right ({self.known_here.low:.2f} to {self.known_here.high:.2f})"
+                f" ({low:.0%} to {high:.0%}); of the others {self.known_here.value:.2f} should be"
+                f" answered right ({self.known_here.low:.2f} to {self.known_here.high:.2f})"
             )
         return (
             f"other classes ({low:.0%} to {high:.0%} of the photos) and known ones that are taken"
@@ -99,7 +99,7 @@ def forecast(found, mixed, evidence, accuracy, photos, adapt="auto"):
     factor = accuracy / max(beside, 1e-9)
     chance = 0 if factor == 1 else 1.96 * np.sqrt(2 * beside * (1 - beside) / max(photos, 1))
     told = {
-        name: value if name == "unseen" else _widened(value.times(factor), chance)
+        name: value if name == "unseen" else value.times(factor).widened(chance)
         for name, value in targets.items()
     }
     gain = targets["known adapted"].value - targets["known"].value
@@ -112,10 +112,6 @@ def forecast(found, mixed, evidence, accuracy, photos, adapt="auto"):
         told["plain"], told["adapted"], float(gain),
         bool(is_adapted), mixed.share, mixed.if_known, odd,
     )  # fmt: skip
-
-
-def _widened(value, by):
-    return Foretold(value.value, max(value.low - by, 0.0), min(value.high + by, 1.0))
 
 
 def foretold(figures):

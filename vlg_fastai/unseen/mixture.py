@@ -1,4 +1,4 @@
-"""Scores of known, left-out and test photos in, how many test photos look like no known class out."""
+"""Scores of known, left-out and test photos in, how many of the test look like no class out."""
 
 from dataclasses import dataclass
 
@@ -15,8 +15,8 @@ ROUNDS = 300  # of expectation and maximisation: the share moves by less than 1e
 @dataclass(frozen=True)
 class Mixture:
     """The share of test photos that look like no known class, the mean over scores, and by each of
-    them alone; `unlike` (m,) how likely each photo is to be one. `accuracy` is what to expect if they
-    all are of other classes, `if_known` if they are of known ones, photographed differently."""
+    them alone; `unlike` (m,) how likely each photo is to be one. `accuracy`: what to expect if they
+    all are of other classes; `if_known`: if they are of known ones, photographed differently."""
 
     share: float
     shares: dict[str, float]

@@ -67,7 +67,7 @@ class Outlook:
 
     @property
     def seen(self):
-        "(m, d) features of the test photos as they are answered: moved, where that is foretold to gain."
+        "(m, d) features of the test photos as they are answered: moved, where that gains."
         return self.run_features.moved if self.is_adapted else self.run_features.test
 
     @cached_property
@@ -119,7 +119,7 @@ class Judged:
 def of(cfg, chosen, photos, means, required):
     """The Outlook of the table `photos`, by the first of the runs `chosen`; None with a word why.
 
-    UserError instead where an option needs it (`required`).
+    UserError instead where an option needs it (`required`: how it was given).
     """
     if not (cfg.forecast or required):
         return None
@@ -130,7 +130,7 @@ def of(cfg, chosen, photos, means, required):
         run_features.evidence  # noqa: B018  it may turn out that there are too few photos
     except UnavailableError as reason:
         if required:
-            raise UserError(f"--run {chosen[0].path}: unseen classes need it: {reason}") from None
+            raise UserError(f"{required}: not with --run {chosen[0].path}: {reason}") from None
         say(f"no forecast of the score: {reason}")
         return None
     return Outlook(run_features, [judge(run, run_features) for run in chosen], cfg.adapt)

@@ -2,7 +2,7 @@
 
 `foretold.json` holds tests that were made of labelled photos (`benchmarks/foretelling.py`): their
 figures, what came true, and what was foretold for each by trees that had seen neither its challenge
-nor its family. Photos, models and pickled trees are not in it: the trees are grown when asked.
+nor its family. No photo, no model and no pickled tree is in it: the trees are grown when asked.
 """
 
 import json
@@ -14,7 +14,9 @@ import numpy as np
 from sklearn.ensemble import ExtraTreesRegressor
 
 TABLE = Path(__file__).with_name("foretold.json")
-TREES = {"n_estimators": 300, "min_samples_leaf": 4, "max_features": 0.5, "random_state": 0}
+# extremely randomised trees (Geurts et al., 2006); those of the spread see larger neighbourhoods
+MIDDLE = {"n_estimators": 300, "min_samples_leaf": 4, "max_features": 0.5, "random_state": 0}
+SPREAD = {"n_estimators": 300, "min_samples_leaf": 15, "max_features": 0.3, "random_state": 0}
 NEAREST = 5  # made-up tests that tell whether a test is like any of them
 LEAST = 0.01  # deviation that is never undercut
 
@@ -27,51 +29,63 @@ class Foretold:
     low: float
     high: float
 
-    def shifted(self, by):
-        return Foretold(*np.clip([self.value + by, self.low + by, self.high + by], 0, 1).tolist())
+    @classmethod
+    def within(cls, value, low, high):
+        "Of a share: between 0 and 1."
+        return cls(*np.clip([value, low, high], 0, 1).tolist())
 
     def times(self, factor):
-        return Foretold(
-            *np.clip(np.multiply([self.value, self.low, self.high], factor), 0, 1).tolist()
-        )
+        return Foretold.within(self.value * factor, self.low * factor, self.high * factor)
+
+    def widened(self, by):
+        return Foretold.within(self.value, self.low - by, self.high + by)
 
     @property
     def interval(self):
         return self.low, self.high
 
 
+def grow_middle(x, truth):
+    "A function from figures (m, d) to what is foretold (m, targets), learned from made-up tests."
+    return ExtraTreesRegressor(**MIDDLE).fit(x, truth).predict
+
+
+def grow_spread(x, missed):
+    "The same for how far off that will be: `missed` (n, targets) by trees that had not seen them."
+    return ExtraTreesRegressor(**SPREAD).fit(x, missed).predict
+
+
+def distances(x, row, scale):
+    "How far the `NEAREST` of the tests `x` (n, d) are from `row` (d,), in deviations of a figure."
+    apart = np.sqrt((((x - row) / np.maximum(scale, 1e-6)) ** 2).mean(1))
+    return np.sort(apart)[:NEAREST].mean()
+
+
 class Regression:
-    "Extremely randomised trees (Geurts et al., 2006) on the made-up tests of `table`."
+    "What the made-up tests of `table`, the content of `foretold.json`, say of another."
 
     def __init__(self, table):
-        self.names, self.targets, self.factors = (
-            table["figures"],
-            table["targets"],
-            table["factors"],
-        )
-        self.x = np.array(table["rows"], float)
-        truth, apart = np.array(table["truth"], float), np.array(table["foretold"], float)
-        self.middle = ExtraTreesRegressor(**TREES).fit(self.x, truth)
-        self.spread = ExtraTreesRegressor(**TREES).fit(self.x, np.abs(truth - apart))
-        self.beyond, self.scale = table["beyond"], np.maximum(self.x.std(0), 1e-6)
+        self.names, self.targets = table["figures"], table["targets"]
+        self.factors, self.beyond = table["factors"], table["beyond"]
+        self.x, truth = np.array(table["rows"]), np.array(table["truth"])
+        self.middle = grow_middle(self.x, truth)
+        self.spread = grow_spread(self.x, np.abs(truth - np.array(table["foretold"])))
 
     def __call__(self, figures):
-        "({target: `Foretold`}, True where no made-up test is like this one); NaN counts as usual."
-        row = np.array([[figures[name] for name in self.names]], float)
-        row = np.where(np.isfinite(row), row, np.median(self.x, axis=0))
-        middle, spread = self.middle.predict(row)[0], self.spread.predict(row)[0]
-        odd = self.distance(row) > self.beyond
-        found = {}
-        for i, target in enumerate(self.targets):
-            below, above = np.multiply(self.factors[target], max(spread[i], LEAST) * (1 + odd))
-            bounds = middle[i], middle[i] - below, middle[i] + above
-            found[target] = Foretold(*np.clip(bounds, 0, 1).tolist())
-        return found, bool(odd)
+        """({target: `Foretold`}, True where no made-up test is like this one).
 
-    def distance(self, row):
-        "How far the `NEAREST` made-up tests are, in deviations of a figure."
-        apart = np.sqrt((((self.x - row) / self.scale) ** 2).mean(1))
-        return float(np.sort(apart)[:NEAREST].mean())
+        A figure that is not at hand (NaN: a backbone without a classifier) is taken to be the
+        median. A test unlike all others has intervals of twice the width.
+        """
+        row = np.array([figures[name] for name in self.names], float)
+        row = np.where(np.isfinite(row), row, np.median(self.x, axis=0))
+        odd = bool(distances(self.x, row, self.x.std(0)) > self.beyond)
+        middle, spread = self.middle(row[None])[0], self.spread(row[None])[0]
+        found = {}
+        for target, value, wide in zip(self.targets, middle, spread, strict=True):
+            below, above = np.multiply(self.factors[target], max(wide, LEAST) * (1 + odd))
+            found[target] = Foretold.within(value, value - below, value + above)
+        return found, odd
 
 
 @cache

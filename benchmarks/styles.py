@@ -1,7 +1,7 @@
 """Photo in, the same subject as if taken or drawn otherwise out: styles for made-up tests.
 
-They stand for what a test can differ in as a whole: a medium (line, paint, print), a light, a camera.
-Degradations of single photos are in `data.degrade`.
+They stand for what a test can differ in as a whole: a medium (line, paint, print), a light, a
+camera. Degradations of single photos are in `data.degrade`.
 """
 
 import numpy as np

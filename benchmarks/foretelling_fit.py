@@ -1,0 +1,149 @@
+"""Made-up tests in, what is foretold of them by tests of other challenges and families, and the
+table that is shipped out (see foretelling.py).
+
+Every forecast that is judged here comes from trees that saw neither the challenge nor the family of
+the test, spreads and quantiles from other challenges. A family is the style of a test or of its
+training photos, the kind of degradation, of cut, or "other": asked about another hand's pictures.
+"""
+
+import json
+
+import numpy as np
+import pandas as pd
+
+from vlg_fastai.unseen import regression
+from vlg_fastai.unseen.regression import LEAST, TABLE, distances, grow_middle, grow_spread
+
+TARGETS = ("plain", "adapted", "known", "known adapted", "unseen")
+TAIL = 0.025  # on each side of an interval
+BEYOND = 0.99  # quantile of the distance to other tests beyond which one is unlike them
+
+
+def fit(work):
+    tests = pd.concat(map(pd.read_csv, sorted(work.glob("tests-*.csv"))), ignore_index=True)
+    tests["kind"] = tests["family"].str.split(":").str[0]
+    styled = tests["kind"].isin(["style", "taught"])
+    tests["family"] = tests["family"].str.split(":").str[-1].where(styled, tests["kind"])
+    truth = tests[[f"true {target}" for target in TARGETS]].to_numpy()
+    names = list(tests.columns[tests.columns.get_loc("classes") :])
+    names = [n for n in names if not n.startswith("true ") and n not in ("photos asked", "kind")]
+    x = tests[names].to_numpy()
+    apart = foretold_apart(tests, x, truth)
+    spread = spread_apart(tests, x, np.abs(truth - apart))
+    report(tests, truth, apart, spread)
+    factors = quantiles(truth, apart, spread, groups(tests))
+    far = [distances(x[others(tests, i)], row, x.std(0)) for i, row in enumerate(x)]
+    write(names, x, truth, apart, factors, float(np.quantile(far, BEYOND)))
+
+
+def others(tests, i):
+    "(n,) True for tests of neither the challenge nor the family of test `i`."
+    one = tests.iloc[i]
+    return (
+        (tests["challenge"] != one["challenge"]) & (tests["family"] != one["family"])
+    ).to_numpy()
+
+
+def groups(tests):
+    return (tests["challenge"] + " " + tests["family"]).to_numpy()
+
+
+def foretold_apart(tests, x, truth):
+    "(n, targets) by trees that saw neither the challenge nor the family."
+    found = np.zeros(truth.shape)
+    for group in np.unique(groups(tests)):
+        rows = groups(tests) == group
+        rest = others(tests, np.flatnonzero(rows)[0])
+        found[rows] = grow_middle(x[rest], truth[rest])(x[rows])
+    return found
+
+
+def spread_apart(tests, x, missed):
+    "(n, targets) deviations to expect, by trees that did not see the challenge."
+    found = np.zeros(missed.shape)
+    for challenge in tests["challenge"].unique():
+        rows = (tests["challenge"] == challenge).to_numpy()
+        found[rows] = grow_spread(x[~rows], missed[~rows])(x[rows])
+    return found
+
+
+def quantiles(truth, apart, spread, group):
+    "{target: (below, above)} in deviations, every group (challenge and family) of the same weight."
+    weight = 1 / pd.Series(group).groupby(group).transform("size").to_numpy()
+    found = {}
+    for i, target in enumerate(TARGETS):
+        scaled = (truth - apart)[:, i] / np.maximum(spread[:, i], LEAST)
+        found[target] = [_quantile(side, weight) for side in (-scaled, scaled)]
+    return found
+
+
+def _quantile(values, weight):
+    order = np.argsort(values)
+    reached = np.cumsum(weight[order]) / weight.sum()
+    return float(values[order][np.searchsorted(reached, 1 - TAIL)])
+
+
+def report(tests, truth, apart, spread):
+    "Print how left-out tests were foretold: coverage, width, interval score, error."
+    told = []
+    for challenge in tests["challenge"].unique():
+        rows = (tests["challenge"] == challenge).to_numpy()
+        factors = quantiles(truth[~rows], apart[~rows], spread[~rows], groups(tests)[~rows])
+        for i, target in enumerate(TARGETS):
+            below, above = factors[target]
+            wide = np.maximum(spread[rows, i], LEAST)
+            low = np.clip(apart[rows, i] - below * wide, 0, 1)
+            high = np.clip(apart[rows, i] + above * wide, 0, 1)
+            told.append(judged(tests[rows], target, truth[rows, i], apart[rows, i], low, high))
+    told = pd.concat(told)
+    columns = ["covered", "width", "score", "constant", "missed"]
+    for key in ("target", "challenge", "kind", "like validation"):
+        rows = told if key == "target" else told[told["target"] == "plain"]
+        print(rows.groupby(key)[columns].mean().round(3).to_string(), "\n")
+    adapting(tests, apart)
+
+
+def judged(tests, target, truth, middle, low, high):
+    everyday = np.quantile(truth, [TAIL, 1 - TAIL])
+    return pd.DataFrame({
+        "target": target, "challenge": tests["challenge"], "kind": tests["kind"],
+        "like validation": (tests["true known"] - tests["known accuracy"]).abs() <= 0.05,
+        "covered": (truth >= low - 1e-9) & (truth <= high + 1e-9), "width": high - low,
+        "score": score(truth, low, high), "constant": score(truth, *everyday),
+        "missed": np.abs(middle - truth),
+    })  # fmt: skip
+
+
+def score(truth, low, high):
+    "The interval score (Gneiting & Raftery, 2007): width, and 40 times what lies outside."
+    outside = np.maximum(low - truth, 0) + np.maximum(truth - high, 0)
+    return high - low + outside / TAIL
+
+
+def adapting(tests, apart):
+    "Print what adapting gains of the known classes where it is foretold to, by least gain."
+    from vlg_fastai.unseen.forecast import GAIN
+
+    gain = tests["true known adapted"] - tests["true known"]
+    foretold = apart[:, TARGETS.index("known adapted")] - apart[:, TARGETS.index("known")]
+    large = tests["photos asked"] >= 300
+    for least in (-1.0, 0.0, GAIN, 0.02, 0.03):
+        done = gain * (foretold >= least)
+        by_kind = done.groupby(tests["kind"]).mean().round(3).to_dict()
+        print(
+            f"least {least}: all {done.mean():.3f}, >= 300 photos {done[large].mean():.3f}", by_kind
+        )
+
+
+def write(names, x, truth, apart, factors, beyond):
+    def rows(values):
+        return [[round(float(value), 3) for value in row] for row in values]
+
+    table = {
+        "made by": "benchmarks/foretelling.py", "figures": names, "targets": TARGETS,
+        "factors": {key: np.round(pair, 3).tolist() for key, pair in factors.items()},
+        "beyond": round(beyond, 3), "rows": rows(x), "truth": rows(truth), "foretold": rows(apart),
+    }  # fmt: skip
+    TABLE.write_text(json.dumps(table, separators=(",", ":")), encoding="utf-8")
+    regression.shipped.cache_clear()
+    print(f"{len(x)} made-up tests, {TABLE.stat().st_size / 1e3:.0f} kB, {factors}")
