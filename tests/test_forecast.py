@@ -113,7 +113,7 @@ def test_the_backbones_own_classifier_is_asked_where_there_is_one(labelled):
     assert found["own entropy"] > 1.5
 
 
-def table(n=200, noise=0.05):
+def table(n=600, noise=0.05):
     "Made-up tests of one telling figure, and one that tells nothing."
     rng = np.random.default_rng(0)
     x = rng.uniform(size=(n, 2))
@@ -129,7 +129,7 @@ def test_what_is_foretold_follows_the_figure_that_tells():
     found = Regression(table())
     for telling in (0.2, 0.5, 0.8):
         told, odd = found({"telling": telling, "idle": 0.5})
-        assert told["plain"].value == pytest.approx(telling, abs=0.07)
+        assert told["plain"].value == pytest.approx(telling, abs=0.1)
         assert told["plain"].low < telling < told["plain"].high
         assert not odd
 

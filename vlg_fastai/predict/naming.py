@@ -67,7 +67,7 @@ def expected_share(cfg, view, given):
     if cfg.unseen_frac is not None:
         return cfg.unseen_frac
     by_names = len(given.unseen) / len(given.every)
-    return by_names if view.forecast is None else (by_names + view.forecast.share) / 2
+    return by_names if view.forecast is None else (by_names + view.share.value) / 2
 
 
 def self_trained(view, expert, tried, setting, known, columns):
@@ -142,7 +142,7 @@ def _share(cfg, view):
     "The share of unseen classes: the user's, which is sure, or the forecast's."
     if cfg.unseen_frac is not None:
         return Foretold(*[cfg.unseen_frac] * 3)
-    return Foretold(view.forecast.share, *view.forecast.share_interval)
+    return view.share
 
 
 def _kept(view):
@@ -169,10 +169,10 @@ def warn_of_length(given, view, scores):
     found = counts(scores, given)[len(given.known) :]
     empty = int((found <= max(1, len(scores) / len(given.every) / 8)).sum())
     by_names = len(given.unseen) / len(given.every)
-    if view.forecast and by_names > LONG * view.forecast.share_interval[1]:
+    if view.forecast and by_names > LONG * view.share.high:
         say(
             f"{len(given.unseen)} names are many: they are {by_names:.0%} of all classes, but only"
-            f" about {view.forecast.share:.0%} of the photos seem to be of other classes"
+            f" about {view.share.value:.0%} of the photos seem to be of other classes"
         )
     elif empty:
         rare = [given.unseen[i].label for i in np.argsort(found, kind="stable")[:empty]]

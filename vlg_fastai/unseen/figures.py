@@ -1,6 +1,6 @@
 """Labelled and test features in, figures out that need no label of the test: what a forecast reads.
 
-Each figure is small where the test is taken like the training photos and shows known classes alone.
+Differences and agreements, no counts: what is asked about may be larger than any test was made.
 Sources: difference of confidences (Guillory et al., 2021), average thresholded confidence (Garg et
 al., 2022), disagreement (Jiang et al., 2022; Baek et al., 2022), distance of two sets (Deng &
 Zheng, 2021), relative Mahalanobis likeness (Ren et al., 2021), dispersion of classes (Xie et al.,
@@ -33,9 +33,10 @@ def of(labelled, evidence, mixed, test, own):
     train, held = probe.folds(labelled.y[sound], labelled.groups[sound], labelled.seed)[0]
     sides = Sides.of(labelled, sound[train], sound[held], test)
     found = {
-        **_size(labelled, evidence, test),
+        "known accuracy": evidence.right.mean(),
+        "known certainty": evidence.known[:, 1].mean(),
         **_confidence(evidence),
-        **_mixture(evidence, mixed),
+        **_mixture(mixed),
         **_answers(sides),
         **_halves(labelled, sound[train], sides),
         **_sureness(sides),
@@ -68,30 +69,19 @@ class Sides:
         return self.model.plain(x).argmax(1)
 
 
-def _size(labelled, evidence, test):
-    return {
-        "classes": np.log(len(np.unique(labelled.y))),
-        "photos": np.log(len(labelled.sound)),
-        "tests": np.log(len(test)),
-        "known accuracy": evidence.right.mean(),
-        "known certainty": evidence.known[:, 1].mean(),
-    }
-
-
 def _confidence(evidence):
     known, test = evidence.known[:, 1], evidence.test[:, 1]
     line = np.quantile(known, 1 - evidence.right.mean())  # as many known photos are above as right
     return {"certainty": test.mean() - known.mean(), "above": (test >= line).mean()}
 
 
-def _mixture(evidence, mixed):
+def _mixture(mixed):
     return {
         "share": mixed.share,
         "share by likeness": mixed.shares["likeness"],
         "share by certainty": mixed.shares["certainty"],
         "mixture": mixed.accuracy,
         "mixture if known": mixed.if_known,
-        "held-out auroc": np.mean(evidence.auroc("likeness")),
     }
 
 
@@ -134,7 +124,6 @@ def _halves(labelled, train, sides):
 
     known = agree(sides.known)
     return {
-        "halves agree known": known,
         "halves agree": agree(sides.test) - known,
         "halves agree moved": agree(sides.moved) - known,
     }
@@ -173,7 +162,7 @@ def _structure(sides, seed):
             np.mean([measure(sides, some) for some in _draws(x, count, seed)])
             for x in (sides.known, sides.test, sides.moved)
         )
-        found |= {f"{name} known": known, name: plain - known, f"{name} moved": moved - known}
+        found |= {name: plain - known, f"{name} moved": moved - known}
     return found
 
 
@@ -228,9 +217,9 @@ def _offset(x, test):
 def _own(known, test):
     "How sure the backbone's own classifier is of both sides: of what kind of picture they are."
     if not known.shape[1]:
-        return {"own certainty": np.nan, "own entropy": np.nan, "own known": np.nan}
+        return {"own certainty": np.nan, "own entropy": np.nan}
     (sure, mixed), (there, spread) = (_sure(side) for side in (known, test))
-    return {"own certainty": there - sure, "own entropy": spread - mixed, "own known": mixed}
+    return {"own certainty": there - sure, "own entropy": spread - mixed}
 
 
 def _sure(logits):

@@ -4,7 +4,7 @@ from dataclasses import asdict, dataclass
 
 import numpy as np
 
-from vlg_fastai.unseen.regression import Foretold, shipped
+from vlg_fastai.unseen.regression import Foretold
 
 FEW = 20  # test photos below which nothing is forecast
 FEWEST = 50  # below them nothing is adapted: their common offset is chance
@@ -112,8 +112,3 @@ def forecast(found, mixed, evidence, accuracy, photos, adapt="auto"):
         told["plain"], told["adapted"], float(gain),
         bool(is_adapted), mixed.share, mixed.if_known, odd,
     )  # fmt: skip
-
-
-def foretold(figures):
-    "What the shipped table says of a test with such `figures`."
-    return shipped()(figures)

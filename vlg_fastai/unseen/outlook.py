@@ -11,7 +11,8 @@ from vlg_fastai.runs.files import read_csv
 from vlg_fastai.runs.run import VALID
 from vlg_fastai.unseen import figures, gap, mixture, shift
 from vlg_fastai.unseen.features import RunFeatures, UnavailableError
-from vlg_fastai.unseen.forecast import FEW, forecast, foretold
+from vlg_fastai.unseen.forecast import FEW, forecast
+from vlg_fastai.unseen.regression import shipped
 
 NAMED = 5  # most shifted photos that are named
 ODD = (
@@ -43,14 +44,23 @@ class Outlook:
         return mixture.mixture(self.run_features.evidence, self.run_features.evidence.right.mean())
 
     @cached_property
+    def figures(self):
+        "What can be told of the test without its labels."
+        view = self.run_features
+        return figures.of(view.labelled, view.evidence, self.mixture, view.test, view.own_logits)
+
+    @cached_property
+    def share(self):
+        "The `Foretold` share of other classes, for a test that is known to show some."
+        return shipped(unseen=True)(self.figures)[0]["unseen"]
+
+    @cached_property
     def forecast(self):
         "The `Forecast`, or None for too few photos."
         view = self.run_features
         if len(view.evidence.test) < FEW:
             return None
-        found = foretold(
-            figures.of(view.labelled, view.evidence, self.mixture, view.test, view.own_logits)
-        )
+        found = shipped()(self.figures)
         return forecast(found, self.mixture, view.evidence, self.accuracy, self.photos, self.adapt)
 
     @cached_property
