@@ -12,6 +12,8 @@ from vlg_fastai.config import UserError
 from vlg_fastai.data.store import Store
 from vlg_fastai.demo import challenge as drawing
 from vlg_fastai.model import probe
+from vlg_fastai.predict import adapting
+from vlg_fastai.predict.answer import Answer
 from vlg_fastai.unseen import figures, folds, forecast, gap, mixture, regression
 from vlg_fastai.unseen.adapt import Model
 from vlg_fastai.unseen.folds import Labelled
@@ -71,6 +73,20 @@ def test_a_test_of_other_shares_is_hardly_moved(model):
     assert right(model, model.adapted(moved), y[rows]) > 0.95
 
 
+def test_a_fold_of_classes_that_were_never_shown_sets_no_temperature(labelled):
+    shown = np.flatnonzero(labelled.y < 3)
+    made = Model.fit(labelled, shown, np.flatnonzero(labelled.y == 4))
+    assert made.temperatures == (1.0, 1.0)
+
+
+def test_a_class_that_both_rule_out_does_not_win_by_adapting():
+    table = pd.DataFrame({"file": ["a"], "problem": [None]})
+    answer = Answer.closed(table, np.array([[1.0, 0.0, 0.0]]), ["x", "y", "z"])
+    plain, adapted = np.array([[0.0, -300.0, -20.0]]), np.array([[-1e-9, -25.0, -20.0]])
+    changed = answer.corrected(np.arange(3), adapting.change_of(adapted, plain))
+    assert changed.category.tolist() == ["x"]
+
+
 def test_adapted_answers_are_probabilities(model):
     x, _ = photos(10, 4, by=1.0)
     assert np.allclose(np.exp(model.adapted(model.moved(x))).sum(1), 1)
@@ -95,7 +111,18 @@ def test_figures_are_small_where_nothing_is_shifted_and_grow_with_the_shift(labe
     assert abs(same["certainty"]) < 0.05
     assert same["offset"] + 1 < moved["offset"]
     assert same["unlike"] < 0.3 < moved["unlike"]
+    assert same["alike moved by"] + 1 < moved["alike moved by"]
     assert moved["unlike moved"] < 0.3, "the offset alone makes no photo unlike"
+
+
+def test_copies_among_few_photos_make_no_offset():
+    x, y = photos(7, 0)
+    x[1:8:7], x[8:15] = x[0], x[7]
+    kin = np.unique(x[:, 0], return_inverse=True)[1]
+    few = Labelled(x, y, kin, probe.out_of_fold(x, y, kin, KINDS, Store()))
+    found, *_ = figures_of(few, photos(7, 1)[0])
+    assert found["offset"] < 1
+    assert found["spread"] < 1
 
 
 def test_a_backbone_without_a_classifier_has_figures_that_are_taken_to_be_usual(labelled):
@@ -150,6 +177,15 @@ def test_a_test_unlike_all_that_were_made_is_said_to_be_and_less_sure():
     assert np.ptp(far["plain"].interval) > np.ptp(near["plain"].interval)
 
 
+def test_a_test_that_is_known_to_show_other_classes_is_compared_with_such_alone():
+    made = table() | {"targets": ["plain", "unseen"]}
+    made["truth"] = [[0.5, 0.4 if i % 2 else 0.0] for i in range(600)]
+    few = regression.with_unseen(made)
+    assert len(few["rows"]) == len(few["truth"]) == len(few["foretold"]) == 300
+    assert {unseen for _, unseen in few["truth"]} == {0.4}
+    assert len(made["rows"]) == 600
+
+
 def told(labelled, test, accuracy=None, adapt="auto", targets=None):
     found, mixed, evidence = figures_of(labelled, test)
     known = evidence.right.mean()
@@ -195,6 +231,15 @@ def test_causes_are_told_apart_only_where_the_share_is_known(labelled):
         effects = [cause.effect for cause in gap._of_this_test(found, found.known_accuracy)]
         assert len(effects) == rows
         assert sum(effects) == pytest.approx(found.accuracy - found.known_accuracy)
+
+
+def test_a_test_that_is_easier_than_training_blames_no_other_classes(labelled):
+    easy = TARGETS | {"plain": Foretold(1.0, 0.9, 1.0), "adapted": Foretold(1.0, 0.9, 1.0)}
+    found = told(labelled, photos(20, 5)[0], accuracy=0.7, adapt="off", targets=easy)
+    rows = list(gap._of_this_test(found, found.plain.value - 0.05))
+    assert [(row.cause, round(row.effect, 3)) for row in rows] == [
+        ("easier than photos of training", 0.05)
+    ]
 
 
 def test_an_interval_that_says_nothing_is_called_so(labelled):
@@ -257,6 +302,26 @@ def test_whether_it_adapts_is_said_with_the_way_to_the_other(probed, tmp_path, c
         assert "(--adapt off: leave them)" in told
     else:
         assert "(--adapt on: do it all the same)" in told
+
+
+def test_without_a_forecast_nothing_is_adapted_unless_that_is_asked_for(
+    probed, tmp_path, monkeypatch
+):
+    monkeypatch.setattr(forecast, "GAIN", -1.0)
+    _, details, _ = predicted(probed, tmp_path / "a/s.csv")
+    assert "adapted" in details
+    run_prediction(probed, tmp_path / "b/s.csv", forecast=False, reject="other")
+    assert "adapted" not in pd.read_csv(tmp_path / "b/probabilities.csv")
+
+
+def test_what_is_rejected_is_judged_as_it_is_answered(probed, tmp_path):
+    ink = Path(probed.config["data"]) / drawing.INK / "test"
+    shares = []
+    for adapt in ("off", "on"):
+        options = {"adapt": adapt, "reject": "other", "test": ink}
+        answer, *_ = predicted(probed, tmp_path / adapt / "s.csv", **options)
+        shares.append((answer["Category"] == "other").mean())
+    assert shares[1] < shares[0]
 
 
 def test_adapting_does_without_a_printed_forecast(probed, tmp_path, capsys):

@@ -1,6 +1,7 @@
 """Predicting with names, with a label for the unlike, and pictures of them: whole commands."""
 
 import json
+from types import SimpleNamespace
 
 import numpy as np
 import pandas as pd
@@ -12,6 +13,7 @@ from vlg_fastai.cli import check
 from vlg_fastai.config import InterpretConfig, PredictConfig, UserError
 from vlg_fastai.demo import challenge as drawing
 from vlg_fastai.demo.score import score
+from vlg_fastai.predict import naming
 from vlg_fastai.report.interpret import interpret
 from vlg_fastai.unseen import fusion
 
@@ -174,6 +176,19 @@ def test_pictures_of_the_unlike_and_the_map(probed, tmp_path):
     }  # fmt: skip
     assert len(pd.read_csv(probed.reports / "unlike.csv")) == 4
     assert list(pd.read_csv(probed.reports / "map.csv")["side"].value_counts()) == [60, 60]
+
+
+def test_a_class_that_self_training_emptied_is_not_blamed_on_its_words(capsys):
+    kinds = [SimpleNamespace(label=name) for name in ("cat", "dog", "okapi", "fox")]
+    given = SimpleNamespace(known=kinds[:2], unseen=kinds[2:], every=kinds)
+    before, after = np.array([20, 20, 30, 10]), np.array([49, 20, 0, 11])
+    emptied = naming.warn_of_emptied(given, before, after)
+    assert emptied.tolist() == [True, False]
+    told = capsys.readouterr().out
+    assert "self-training gave nearly all photos of okapi (30 photos before)" in told
+    scores = np.eye(4)[np.repeat(np.arange(4), after)]
+    naming.warn_of_length(given, SimpleNamespace(forecast=None), scores, emptied)
+    assert "okapi" not in capsys.readouterr().out
 
 
 def test_a_run_of_a_net_without_trained_weights_has_no_forecast(toy, tmp_path, capsys):

@@ -156,8 +156,8 @@ class PredictConfig(Cache, Compute, Decided, Chosen):
     bs: Positive = 64  # photos a batch
     # how many photos look like no class that was trained on, and the score to expect
     forecast: bool = True
-    # answer photos that are taken otherwise without what they all have in common: auto where tests
-    # of such figures gained by it
+    # answer photos that are taken differently without what they all have in common; auto: where
+    # similar made-up tests gained from it, and never with --no-forecast
     adapt: Literal["auto", "on", "off"] = "auto"
     # names of classes that were not trained on, one a line: label, or label: prompt | synonym
     unseen: File | None = None

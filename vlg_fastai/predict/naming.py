@@ -38,9 +38,8 @@ def name(cfg, answer, view, given):
     say(f"naming: {setting.in_words()}")
     known = answer.probs[answer.good]
     scores = fused(expert, setting, known, len(given.every))
-    facts = {"expert": expert.words, "plain": setting.facts()}
+    facts, plain = {"expert": expert.words, "plain": setting.facts()}, counts(scores, given)
     if cfg.transductive:
-        plain = counts(scores, given)
         scores, setting = self_trained(view, expert, tried, setting, known, len(given.every))
         say(f"self-training: {setting.in_words()}")
         facts["transductive"] = setting.facts()
@@ -50,7 +49,8 @@ def name(cfg, answer, view, given):
     facts["expected"] = expected(cfg, view, setting)
     if facts["expected"]:
         say_expected(facts["expected"])
-    warn_of_length(given, view, scores)
+    emptied = warn_of_emptied(given, plain, counts(scores, given))
+    warn_of_length(given, view, scores, emptied)
     probs = np.exp(scores - np.logaddexp.reduce(scores, axis=1, keepdims=True))
     named = answer.named(given.labels, probs)
     return named, {**facts, "share": share, "counts": _by_label(given, counts(scores, given))}
@@ -124,7 +124,7 @@ def expected(cfg, view, setting):
     """{"accuracy", "interval"} to expect with names, from held-out classes, or None.
 
     The share is the user's or the forecast's; held-out classes are resampled fold by fold. Where
-    known classes are taken otherwise, both sides are foretold to lose the share of right answers
+    known classes are taken differently, both sides are foretold to lose the share of right answers
     that known ones lose. tau and gamma were chosen on the same folds: it flatters a little.
     """
     if view.forecast is None and cfg.unseen_frac is None:
@@ -164,10 +164,34 @@ def say_expected(found):
     )
 
 
-def warn_of_length(given, view, scores):
-    "Say so where many names seem to have no photo: each draws some away from those that have."
-    found = counts(scores, given)[len(given.known) :]
-    empty = int((found <= max(1, len(scores) / len(given.every) / 8)).sum())
+def next_to_none(found, given):
+    "(names,) True for an unseen class that next to no photo is called, of the counts `found`."
+    return found[len(given.known) :] <= max(1, found.sum() / len(given.every) / 8)
+
+
+def warn_of_emptied(given, before, after):
+    "(names,) True for unseen classes whose photos self-training gave to others; says which."
+    emptied = next_to_none(after, given) & ~next_to_none(before, given)
+    if emptied.any():
+        first = len(given.known)
+        told = ", ".join(
+            f"{given.unseen[i].label} ({before[first + i]} photos before)"
+            for i in np.flatnonzero(emptied)[:NAMED]
+        )
+        say(
+            f"self-training gave nearly all photos of {told} to other classes: look at some of them"
+        )
+    return emptied
+
+
+def warn_of_length(given, view, scores, emptied):
+    """Say so where many names seem to have no photo: each draws some away from those that have.
+
+    emptied: (names,) True where that is not for want of photos.
+    """
+    every = counts(scores, given)
+    found = np.where(emptied, every.max() + 1, every[len(given.known) :])
+    empty = int((next_to_none(every, given) & ~emptied).sum())
     by_names = len(given.unseen) / len(given.every)
     if view.forecast and by_names > LONG * view.share.high:
         say(

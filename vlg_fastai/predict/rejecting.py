@@ -19,7 +19,7 @@ def reject(cfg, answer, view):
     Writes unknown/unknown-1.png, ... and unknown/unknown.csv beside the submission, so that a
     person can name them for --unseen.
     """
-    evidence = view.run_features.evidence
+    evidence = view.seen_evidence
     odd = evidence.test[:, 0] < evidence.threshold(KEPT)
     say(
         f"{odd.sum()} of {len(odd)} photos are below the threshold and get {cfg.reject!r}; of known"
@@ -28,17 +28,17 @@ def reject(cfg, answer, view):
     folder = cfg.out.with_name("unknown")
     for old in folder.glob("unknown*.*"):
         old.unlink()
-    written = draw(view.run_features, odd, folder) if odd.any() else []
+    written = draw(view, odd, folder) if odd.any() else []
     for path in written:
         say(f"written: {path}")
     facts = {"label": cfg.reject, "photos": int(odd.sum()), "missed": evidence.missed()}
     return answer.rejected(cfg.reject, odd), facts
 
 
-def draw(run_features, odd, folder):
+def draw(view, odd, folder):
     "One sheet a group of look-alikes, those nearest to its middle first; the paths."
-    photos = run_features.asked[odd].reset_index(drop=True)
-    found, distance = groups.alike(unit(run_features.test[odd]))
+    photos = view.run_features.asked[odd].reset_index(drop=True)
+    found, distance = groups.alike(unit(view.seen[odd]))
     table = pd.DataFrame({"file": photos["file"], "group": [f"unknown-{g + 1}" for g in found]})
     write_csv(folder / "unknown.csv", table)
     paths = [folder / "unknown.csv"]

@@ -42,9 +42,15 @@ def predict(cfg, chosen, test):
     if cfg.reject:
         answer, facts["reject"] = rejecting.reject(cfg, answer, view)
     write(cfg, chosen, (sample, order, spelled), answer, facts)
-    if any((place / folder.DEMO_MARK).exists() for place in (test.parent, test.parent.parent)):
-        say(f"score it: python -m vlg_fastai.score {cfg.out} {test.parent / 'truth/test.csv'}")
+    truth = test.parent / "truth/test.csv"
+    if truth.is_file() and _drawn(test.parent):
+        say(f"score it: python -m vlg_fastai.score {cfg.out} {truth}")
     return cfg.out
+
+
+def _drawn(place):
+    "Whether it is the drawn challenge, or a test of it."
+    return any((folder_ / folder.DEMO_MARK).exists() for folder_ in (place, place.parent))
 
 
 def needs(cfg, names):

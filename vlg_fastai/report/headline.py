@@ -21,7 +21,7 @@ class Expected:
 
 
 def expected(inputs):
-    "The `Expected` score of the test photos at hand, as predict.py says it."
+    "The `Expected` score of the test photos at hand, as predict.py says it with --adapt auto."
     if inputs.run_features is None:
         return Expected([f"No forecast of a test score: {inputs.lacking}."])
     if inputs.run_features.asked.empty:
@@ -36,7 +36,11 @@ def expected(inputs):
         return Expected(["No forecast of a test score: too few test photos."])
     steps = view.judged[0].steps()
     low, high = found.accuracy_interval
-    lines = [found.in_words(*steps[0]), found.causes_in_words(), *([ODD] if found.odd else [])]
+    lines = [found.in_words(*steps[0]), found.causes_in_words()]
+    lines += [ODD] * found.odd
+    lines += [f"With answers adapted to these photos; {found.plain.value:.2f} without."] * (
+        found.is_adapted
+    )
     return Expected(
         lines, f"{found.accuracy:.2f}", f"{low:.2f} to {high:.2f}, {found.photos} photos",
         [row.told() for row in gap.rows(view, steps)],

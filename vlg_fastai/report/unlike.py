@@ -18,14 +18,19 @@ WORDS = {
     "likeness": "likeness to the nearest class (relative Mahalanobis)",
     "certainty": "certainty of the probe (calibrated maximum probability)",
 }
-SIDES = (("#0072B2", "-"), ("#D55E00", "--"), ("#222222", "-"))  # known, held-out classes, test
+# known, held-out classes, test, test without what its photos share
+SIDES = (("#0072B2", "-"), ("#D55E00", "--"), ("#222222", "-"), ("#222222", ":"))
+NAMES = (
+    "known classes, out of fold", "classes held out in turn", "test",
+    "test, without what its photos share",
+)  # fmt: skip
 
 
 def write(inputs, count):
     "Write unlike.png (histograms), unlike_photos.png and unlike.csv; their paths."
     run_features, folder = inputs.run_features, inputs.folder
     histograms, pictures = folder / "unlike.png", folder / "unlike_photos.png"
-    draw(run_features.evidence, histograms)
+    draw(run_features.evidence, run_features.moved_evidence, histograms)
     table, nearest = most_unlike(run_features, min(count, LARGEST))
     write_csv(folder / "unlike.csv", table)
     cells = [
@@ -35,15 +40,18 @@ def write(inputs, count):
     return [histograms, pictures, folder / "unlike.csv"]
 
 
-def draw(evidence, path):
-    "Each score of known photos out of fold, of classes held out in turn, and of the test photos."
+def draw(evidence, moved, path):
+    """Each score of known photos out of fold, of classes held out in turn, and of the test photos.
+
+    Where the two lines of the test part, its photos are taken differently from those of
+    training; what stays low in both is of other classes, or different in a way of its own.
+    """
     figure = Figure(figsize=(11, 4.2), dpi=110, layout="constrained")
     for i, (score, axes) in enumerate(zip(SCORES, figure.subplots(1, 2), strict=True)):
-        sides = [evidence.known[:, i], evidence.pseudo[:, i], evidence.test[:, i]]
+        sides = [evidence.known[:, i], evidence.pseudo[:, i], evidence.test[:, i], moved.test[:, i]]
         low, high = np.quantile(np.concatenate(sides), (0.002, 0.998))
         edges = np.linspace(low, high, BINS)
-        names = ("known classes, out of fold", "classes held out in turn", "test")
-        for values, name, (colour, line) in zip(sides, names, SIDES, strict=True):
+        for values, name, (colour, line) in zip(sides, NAMES, SIDES, strict=True):
             inside, label = np.clip(values, low, high), f"{name} ({len(values)})"
             style = {"color": colour, "linestyle": line, "linewidth": 1.6}
             axes.hist(inside, edges, density=True, histtype="step", label=label, **style)
@@ -57,7 +65,7 @@ def draw(evidence, path):
             axes.set_ylim(top=1.12 * axes.get_ylim()[1])
             axes.annotate(" 95 % of known photos", (evidence.threshold(), axes.get_ylim()[1]),
                           va="top", fontsize=8, color="#555555")  # fmt: skip
-    figure.legend(*axes.get_legend_handles_labels(), loc="outside lower center", ncols=3)
+    figure.legend(*axes.get_legend_handles_labels(), loc="outside lower center", ncols=4)
     with replacing(path) as beside:
         figure.savefig(beside)
 
@@ -74,6 +82,7 @@ def most_unlike(run_features, count):
         {
             "file": run_features.asked["file"].to_numpy()[worst],
             "likeness": likeness[worst],
+            "likeness_moved": run_features.moved_evidence.test[worst, 0],
             "certainty": certainty[worst],
             "nearest": [", ".join(row) for row in labels],
             "path": run_features.asked["path"].to_numpy()[worst],
@@ -92,5 +101,6 @@ def different(rows, groups):
 def cell(run_features, row, nearest):
     "The test photo beside its nearest training photos."
     photos = [row.path, *run_features.shown["path"].iloc[nearest]]
-    lines = [row.file, f"likeness {row.likeness:.1f}", f"nearest: {drawable(row.nearest)}"]
+    alike = f"likeness {row.likeness:.1f}, without the shift {row.likeness_moved:.1f}"
+    lines = [row.file, alike, f"nearest: {drawable(row.nearest)}"]
     return sheet.Cell([sheet.thumbnail(path) for path in photos], lines)

@@ -1,11 +1,11 @@
-"""Answers to test photos that are taken otherwise: what they have in common is taken off.
+"""Answers to test photos that are taken differently: what they have in common is taken off.
 
 No label is needed. An offset that all photos of a test share cannot come from their classes, and
 photos that are called alike say where the middle of their class lies now.
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from scipy.special import log_softmax, softmax
@@ -17,6 +17,7 @@ from vlg_fastai.unseen.likeness import Likeness
 
 ROUNDS = 3  # of asking for the classes' shares and moving by what they leave over
 PRIOR = 0.5  # weight of the training photos' shares beside those
+MOST = 10_000  # photos that it is fitted on: memory stays flat beyond
 WEIGHT = 10  # photos that a class mean of training counts for, beside those of the test
 TOLERANCE = 1e-2  # of the probe: its last digits do not matter here
 
@@ -39,6 +40,7 @@ class Model:
     @classmethod
     def fit(cls, labelled, train, held=None):
         "Of the rows `train` of `labelled`; temperatures of the rows `held`, none of them in there."
+        train = train[probe.drawn(labelled.y[train], labelled.seed, MOST)]
         x, y = labelled.x[train], labelled.y[train]
         with probe.solver():
             tell = probe.teller(
@@ -46,19 +48,27 @@ class Model:
             )
         kinds, counts = np.unique(y, return_counts=True)
         middles = np.stack([x[y == kind].mean(0, dtype=np.float32) for kind in kinds])
-        made = cls(tell, Likeness.fit(unit(x), y), kinds, middles, counts / len(y))
+        shares = (counts / len(y)).astype(np.float32)
+        made = cls(tell, Likeness.fit(unit(x), y), kinds, middles, shares)
         return made if held is None else made.calibrated(labelled.x[held], labelled.y[held])
+
+    @classmethod
+    def whole(cls, labelled):
+        "Of all photos of `labelled`, with the temperatures of one that did not see all of them."
+        cuts = probe.folds(labelled.y, labelled.groups, labelled.seed)
+        first = cls.fit(labelled, *cuts[0])
+        return replace(
+            cls.fit(labelled, np.arange(len(labelled.y))), temperatures=first.temperatures
+        )
 
     def calibrated(self, x, y):
         "With the temperatures at which it is as sure of photos `x` as it is right (labels `y`)."
         known = np.isin(y, self.kinds)
+        if not known.any():  # all of them are of classes that it was not shown
+            return self
         places = np.searchsorted(self.kinds, y[known])
         sides = self.logits(x[known]), -self.like.distances(unit(x[known]))
-        return self.at(tuple(fit_temperature(z, places) for z in sides))
-
-    def at(self, temperatures):
-        parts = {name: getattr(self, name) for name in self.__dataclass_fields__}
-        return Model(**{**parts, "temperatures": temperatures})
+        return replace(self, temperatures=tuple(fit_temperature(z, places) for z in sides))
 
     def logits(self, x):
         "(n, k) of the probe."
@@ -84,7 +94,7 @@ class Model:
         shares = self.shares
         for _ in range(ROUNDS):
             there = test - (middle - shares @ self.middles)
-            told = softmax(self.logits(there), axis=1).mean(0)
+            told = softmax(self.logits(there), axis=1).mean(0, dtype=np.float32)
             shares = PRIOR * self.shares + (1 - PRIOR) * told
         return test - (middle - shares @ self.middles)
 

@@ -16,7 +16,7 @@ from vlg_fastai.model import probe, sources
 from vlg_fastai.model.bundle import ModelSpec
 from vlg_fastai.model.features import FeatureExtractor
 from vlg_fastai.unseen.adapt import Model
-from vlg_fastai.unseen.folds import Labelled, UnavailableError, gather
+from vlg_fastai.unseen.folds import Labelled, UnavailableError, check, gather
 
 
 @dataclass(frozen=True)
@@ -70,15 +70,9 @@ class RunFeatures:
 
     @cached_property
     def model(self):
-        "The `Model` of all labelled photos, with the temperatures of one that did not see all."
-        labelled = self.labelled
-        if not labelled.enough:
-            raise UnavailableError("too few photos or classes to tell by")
-        cuts = probe.folds(labelled.y, labelled.groups, labelled.seed)
-        if not cuts:
-            raise UnavailableError("no class has two photos that are no copies of each other")
-        first = Model.fit(labelled, *cuts[0])
-        return Model.fit(labelled, np.arange(len(labelled.y))).at(first.temperatures)
+        "The `Model` of all labelled photos."
+        check(self.labelled)
+        return Model.whole(self.labelled)
 
     @cached_property
     def moved(self):

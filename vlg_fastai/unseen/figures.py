@@ -1,6 +1,6 @@
 """Labelled and test features in, figures out that need no label of the test: what a forecast reads.
 
-Differences and agreements, no counts: what is asked about may be larger than any test was made.
+Agreements, differences and levels, no counts: real tests are larger than made-up ones.
 Sources: difference of confidences (Guillory et al., 2021), average thresholded confidence (Garg et
 al., 2022), disagreement (Jiang et al., 2022; Baek et al., 2022), distance of two sets (Deng &
 Zheng, 2021), relative Mahalanobis likeness (Ren et al., 2021), dispersion of classes (Xie et al.,
@@ -18,7 +18,12 @@ from vlg_fastai.model import probe
 from vlg_fastai.unseen.adapt import TOLERANCE, Model
 
 AXES = 40  # principal components in which an offset is measured
+UPPER = 0.6  # quantile of certainty that photos of other classes hardly move
 NEAREST = 5  # neighbours that are asked whether they are called alike
+QUANTILES = (0.5, 0.75, 0.9)  # of likeness: of all photos, of the more alike ones
+LEAST = 1e-3  # share of a residual that is called an offset
+NARROW = 1e-3  # share of the first axis's variance below which an axis is none: copies make such
+BLOCK = 1_000  # photos at a time
 TAIL = 0.1  # share of known photos below the likeness that counts as unlike
 MOST, DRAWS = 1_000, 4  # photos of each side that neighbours are looked for among, how often
 
@@ -72,7 +77,12 @@ class Sides:
 def _confidence(evidence):
     known, test = evidence.known[:, 1], evidence.test[:, 1]
     line = np.quantile(known, 1 - evidence.right.mean())  # as many known photos are above as right
-    return {"certainty": test.mean() - known.mean(), "above": (test >= line).mean()}
+    surer = np.quantile(test, UPPER) - np.quantile(known, UPPER)
+    return {
+        "certainty": test.mean() - known.mean(),
+        "certainty of the surer": surer,
+        "above": (test >= line).mean(),
+    }
 
 
 def _mixture(mixed):
@@ -140,7 +150,11 @@ def _sureness(sides):
 
 
 def _likeness(sides):
-    "How many photos are less like any class than nearly all known ones, and how far off they lie."
+    """How many photos are less like any class than nearly all known ones, and how far off they lie.
+
+    Photos of other classes leave the most alike ones as they are; another way of taking photos
+    makes these less alike as well, and moves all of them the same way.
+    """
     like = sides.model.like
     known = like(unit(sides.known))
     line, spread = np.quantile(known, TAIL), max(known.std(), 1e-9)
@@ -148,8 +162,19 @@ def _likeness(sides):
     for name, x in (("unlike", sides.test), ("unlike moved", sides.moved)):
         values = like(unit(x))
         found[name] = (values < line).mean()
-        found[f"{name} by"] = np.clip((np.median(values) - np.median(known)) / spread, -10, 10)
+        for share in QUANTILES:
+            behind = (np.quantile(values, share) - np.quantile(known, share)) / spread
+            found[f"{name} by {share}"] = np.clip(behind, -10, 10)
+    alike = like(unit(sides.test))
+    found["alike moved by"] = _common(like.residuals(unit(sides.test[alike >= np.median(alike)])))
     return found
+
+
+def _common(residuals):
+    "Log of the part of the residuals (n, d) that all photos share, chance taken off."
+    whole = (residuals**2).sum(1).mean()
+    part = (residuals.mean(0) ** 2).sum() / max(whole, 1e-9) - 1 / len(residuals)
+    return np.log(max(part, LEAST))
 
 
 def _structure(sides, seed):
@@ -203,9 +228,11 @@ STRUCTURE = {"neighbours": _neighbours, "dispersion": _dispersion, "norm": _norm
 def _offset(x, test):
     "How far apart the middles of both sides are, in deviations of the training photos."
     middle = x.mean(0, dtype=np.float32)
-    axes = PCA(min(AXES, len(x) - 1, x.shape[1]), whiten=True, random_state=0)
+    axes = PCA(min(AXES, len(x) - 1, x.shape[1]), random_state=0)
     axes.fit(x.astype(np.float32) - middle)
-    there = axes.transform(test.astype(np.float32) - middle)
+    wide = axes.explained_variance_ > NARROW * axes.explained_variance_[0]
+    spread = np.sqrt(axes.explained_variance_[wide])
+    there = axes.transform(test.astype(np.float32) - middle)[:, wide] / spread
     lengths = [np.log(np.linalg.norm(side.astype(np.float32), axis=1).mean()) for side in (x, test)]
     return {
         "offset": np.log(np.linalg.norm(there.mean(0)) + 0.05),
@@ -223,5 +250,10 @@ def _own(known, test):
 
 
 def _sure(logits):
-    logs = log_softmax(logits.astype(np.float64), axis=1)
-    return np.exp(logs.max(1)).mean(), -(np.exp(logs) * logs).sum(1).mean()
+    "(mean certainty, mean entropy) of `logits` (n, classes), which may be of 20,000 classes."
+    sure, spread = [], []
+    for part in np.array_split(logits, max(1, len(logits) // BLOCK)):
+        logs = log_softmax(part.astype(np.float32), axis=1)
+        sure.append(np.exp(logs.max(1)))
+        spread.append(-(np.exp(logs) * logs).sum(1))
+    return np.concatenate(sure).mean(), np.concatenate(spread).mean()

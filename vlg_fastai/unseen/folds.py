@@ -140,13 +140,10 @@ class Evidence:
 
 def gather(labelled, test):
     "The `Evidence` of `labelled` photos and `test` features (m, d); UnavailableError for too few."
-    if not labelled.enough:
-        raise UnavailableError("too few photos or classes to tell by")
+    check(labelled)
     photo_folds = probe.folds(labelled.y[labelled.sound], _groups(labelled), labelled.seed)
     class_folds = _held_out_classes(labelled)
     jobs = [*((True, cut) for cut in photo_folds), *((False, held) for held in class_folds)]
-    if not photo_folds:
-        raise UnavailableError("no class has two photos that are no copies of each other")
 
     def work(job):
         over_photos, cut = job
@@ -157,6 +154,14 @@ def gather(labelled, test):
     with probe.solver(), ThreadPoolExecutor(cpus()) as pool:
         made = list(track(pool.map(work, jobs), "known and unlike, fold", len(jobs)))
     return _judged(labelled, made[: len(photo_folds)], made[len(photo_folds) :])
+
+
+def check(labelled):
+    "UnavailableError for photos from which folds can tell nothing."
+    if not labelled.enough:
+        raise UnavailableError("too few photos or classes to tell by")
+    if not probe.folds(labelled.y[labelled.sound], _groups(labelled), labelled.seed):
+        raise UnavailableError("no class has two photos that are no copies of each other")
 
 
 def likeness(labelled):

@@ -61,8 +61,8 @@ class Forecast:
                 f" answered right ({self.known_here.low:.2f} to {self.known_here.high:.2f})"
             )
         return (
-            f"other classes ({low:.0%} to {high:.0%} of the photos) and known ones that are taken"
-            f" otherwise ({self.known_here.low:.2f} to {self.known_here.high:.2f} of them right)"
+            f"other classes ({low:.0%} to {high:.0%} of the photos) and known ones photographed"
+            f" differently ({self.known_here.low:.2f} to {self.known_here.high:.2f} of them right)"
             " cannot be told apart here"
         )
 
@@ -73,6 +73,12 @@ class Forecast:
 
     def facts(self):
         return asdict(self)
+
+
+def _chance(photos, *accuracies):
+    "Half the 95 % interval of the difference of `accuracies` on so many photos (rule of success)."
+    likely = [(photos * accuracy + 1) / (photos + 2) for accuracy in accuracies]
+    return 1.96 * np.sqrt(sum(p * (1 - p) for p in likely) / max(photos, 1))
 
 
 def part(share):
@@ -97,7 +103,7 @@ def forecast(found, mixed, evidence, accuracy, photos, adapt="auto"):
     targets, odd = found
     beside = evidence.right.mean()
     factor = accuracy / max(beside, 1e-9)
-    chance = 0 if factor == 1 else 1.96 * np.sqrt(2 * beside * (1 - beside) / max(photos, 1))
+    chance = 0 if factor == 1 else _chance(photos, beside, accuracy)
     told = {
         name: value if name == "unseen" else value.times(factor).widened(chance)
         for name, value in targets.items()
@@ -110,5 +116,5 @@ def forecast(found, mixed, evidence, accuracy, photos, adapt="auto"):
         count, now.value, now.interval, told["unseen"].value, told["unseen"].interval,
         float(accuracy), told["known adapted" if is_adapted else "known"], told["known"],
         told["plain"], told["adapted"], float(gain),
-        bool(is_adapted), mixed.share, mixed.if_known, odd,
+        bool(is_adapted), mixed.share, float(min(mixed.if_known * factor, 1)), odd,
     )  # fmt: skip

@@ -59,19 +59,21 @@ def rows(view, steps):
 def _of_this_test(expected, before):
     "The causes that lie in the test, as far as the photos tell them apart."
     change, low, high = expected.plain.value - before, *expected.share_interval
-    source = f"{low:.0%} to {high:.0%} of the test, by made-up tests with such figures"
-    if expected.told_apart:
+    similar = "as in made-up tests that resemble this one"
+    source = f"{low:.0%} to {high:.0%} of the test, {similar}"
+    if change >= 0:
+        yield Cause("easier than photos of training", change, similar)
+    elif expected.told_apart:
         new = expected.share * before
         otherwise = max((1 - expected.share) * (before - expected.plain_known.value), 0)
         part = new / max(new + otherwise, 1e-9)
         yield Cause("photos of other classes", change * part, source)
-        yield Cause("known classes, taken otherwise", change * (1 - part),
-                    "the rest of the change that such tests show")  # fmt: skip
+        yield Cause("known ones, photographed differently", change * (1 - part), similar)
     else:
-        yield Cause("other classes, or taken otherwise", change, source)
+        yield Cause("other classes, or another way of taking photos", change, source)
     if expected.is_adapted:
         yield Cause("adapted to these photos", expected.accuracy - expected.plain.value,
-                    "what that changed in such tests")  # fmt: skip
+                    similar)  # fmt: skip
 
 
 def _twins(run_features):

@@ -45,6 +45,11 @@ class Likeness:
         "(n, classes) squared Mahalanobis distances to the means of the classes."
         return _squares(_white(self.within, x), _white(self.within, self.means))
 
+    def residuals(self, x):
+        "(n, d) what is left of `x` in the whitened space behind the mean of the nearest class."
+        white, means = _white(self.within, x), _white(self.within, self.means)
+        return white - means[_squares(white, means).argmin(1)]
+
     def renewed(self, x, called, weight):
         """(n, classes) the same to means that photos `x` have moved: those which are `called`
         (n,) so, each, beside `weight` photos at the mean of training."""

@@ -15,9 +15,7 @@ from vlg_fastai.unseen.forecast import FEW, forecast
 from vlg_fastai.unseen.regression import shipped
 
 NAMED = 5  # most shifted photos that are named
-ODD = (
-    "this test is unlike any that was made to learn forecasting by: the intervals are twice as wide"
-)
+ODD = "no made-up test resembles this one, so the intervals are twice as wide"
 
 
 @dataclass(frozen=True)
@@ -69,7 +67,7 @@ class Outlook:
         what all have in common, in the share that is foretold."""
         evidence = self.run_features.moved_evidence
         plain = mixture.mixture(evidence, evidence.right.mean()).unlike
-        return mixture.matched(plain, self.forecast.share) if self.forecast else plain
+        return mixture.matched(plain, self.forecast.share)
 
     @property
     def is_adapted(self):
@@ -79,6 +77,12 @@ class Outlook:
     def seen(self):
         "(m, d) features of the test photos as they are answered: moved, where that gains."
         return self.run_features.moved if self.is_adapted else self.run_features.test
+
+    @property
+    def seen_evidence(self):
+        "What folds say of the photos as they are answered."
+        features = self.run_features
+        return features.moved_evidence if self.is_adapted else features.evidence
 
     @cached_property
     def shift(self):
@@ -143,7 +147,8 @@ def of(cfg, chosen, photos, means, required):
             raise UserError(f"{required}: not with --run {chosen[0].path}: {reason}") from None
         say(f"no forecast of the score: {reason}")
         return None
-    return Outlook(run_features, [judge(run, run_features) for run in chosen], cfg.adapt)
+    adapt = cfg.adapt if cfg.forecast or cfg.adapt == "on" else "off"
+    return Outlook(run_features, [judge(run, run_features) for run in chosen], adapt)
 
 
 def judge(run, run_features):
