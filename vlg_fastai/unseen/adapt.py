@@ -8,18 +8,15 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 import numpy as np
-from scipy.special import log_softmax, softmax
+from scipy.special import log_softmax
 
 from vlg_fastai.data.neighbours import unit
 from vlg_fastai.model import probe
 from vlg_fastai.model.inference import fit_temperature
 from vlg_fastai.unseen.likeness import Likeness
 
-ROUNDS = 3  # of asking for the classes' shares and moving by what they leave over
-PRIOR = 0.5  # weight of the training photos' shares beside those
 MOST = 10_000  # photos that it is fitted on: memory stays flat beyond
 WEIGHT = 10  # photos that a class mean of training counts for, beside those of the test
-TOLERANCE = 1e-2  # of the probe: its last digits do not matter here
 
 
 @dataclass(frozen=True)
@@ -43,9 +40,7 @@ class Model:
         train = train[probe.drawn(labelled.y[train], labelled.seed, MOST)]
         x, y = labelled.x[train], labelled.y[train]
         with probe.solver():
-            tell = probe.teller(
-                x, y, labelled.fold.strength, labelled.classes, labelled.factor, TOLERANCE
-            )
+            tell = probe.teller(x, y, labelled.fold.strength, labelled.classes, labelled.factor)
         kinds, counts = np.unique(y, return_counts=True)
         middles = np.stack([x[y == kind].mean(0, dtype=np.float32) for kind in kinds])
         shares = (counts / len(y)).astype(np.float32)
@@ -83,20 +78,14 @@ class Model:
         return self.like.distances(unit(x)).argmin(1)
 
     def moved(self, test):
-        """`test` (m, d) without the offset that the shares of its classes do not explain.
+        """`test` (m, d) moved so that its mean is that of the training photos, every class weighted
+        by its share there.
 
-        Class means of training, weighted by the shares that moved photos are given, say where the
-        middle should be: a test of other shares is not moved by them. The shares are those of
-        training at first, and half of them always: shifted photos are called the same too often,
-        which is why the probe's logits are not sharpened here either.
+        A share for each class that the moved photos themselves vote for is no better on made-up
+        tests, and runs away where one class attracts all of them (photos, then paintings).
         """
-        middle = test.mean(0, dtype=np.float32)
-        shares = self.shares
-        for _ in range(ROUNDS):
-            there = test - (middle - shares @ self.middles)
-            told = softmax(self.logits(there), axis=1).mean(0, dtype=np.float32)
-            shares = PRIOR * self.shares + (1 - PRIOR) * told
-        return test - (middle - shares @ self.middles)
+        offset = test.mean(0, dtype=np.float32) - self.shares @ self.middles
+        return test - offset.astype(np.float32)
 
     def adapted(self, x):
         """Log probabilities (m, k) of `x` (m, d), features of a test as they were `moved`.

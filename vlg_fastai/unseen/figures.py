@@ -15,7 +15,7 @@ from sklearn.decomposition import PCA
 
 from vlg_fastai.data.neighbours import unit
 from vlg_fastai.model import probe
-from vlg_fastai.unseen.adapt import TOLERANCE, Model
+from vlg_fastai.unseen.adapt import Model
 
 AXES = 40  # principal components in which an offset is measured
 UPPER = 0.6  # quantile of certainty that photos of other classes hardly move
@@ -124,7 +124,7 @@ def _halves(labelled, train, sides):
     with probe.solver():
         tells = [
             probe.teller(labelled.x[train][:, half], labelled.y[train], labelled.fold.strength,
-                         labelled.classes, labelled.factor, TOLERANCE)
+                         labelled.classes, labelled.factor)
             for half in halves
         ]  # fmt: skip
 
