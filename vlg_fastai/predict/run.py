@@ -42,15 +42,16 @@ def predict(cfg, chosen, test):
     if cfg.reject:
         answer, facts["reject"] = rejecting.reject(cfg, answer, view)
     write(cfg, chosen, (sample, order, spelled), answer, facts)
-    truth = test.parent / "truth/test.csv"
-    if truth.is_file() and _drawn(test.parent):
-        say(f"score it: python -m vlg_fastai.score {cfg.out} {truth}")
+    say_how_to_score(cfg, test)
     return cfg.out
 
 
-def _drawn(place):
-    "Whether it is the drawn challenge, or a test of it."
-    return any((folder_ / folder.DEMO_MARK).exists() for folder_ in (place, place.parent))
+def say_how_to_score(cfg, test):
+    "Name the command, for a test of the drawn challenge: its truth is at hand."
+    marks = (place / folder.DEMO_MARK for place in (test.parent, test.parent.parent))
+    truth = test.parent / "truth/test.csv"
+    if truth.is_file() and any(mark.exists() for mark in marks):
+        say(f"score it: python -m vlg_fastai.score {cfg.out} {truth}")
 
 
 def needs(cfg, names):

@@ -10,20 +10,16 @@ Zheng, 2021), relative Mahalanobis likeness (Ren et al., 2021), dispersion of cl
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.special import log_softmax
-from sklearn.decomposition import PCA
 
 from vlg_fastai.data.neighbours import unit
 from vlg_fastai.model import probe
+from vlg_fastai.unseen import offset
 from vlg_fastai.unseen.adapt import Model
 
-AXES = 40  # principal components in which an offset is measured
 UPPER = 0.6  # quantile of certainty that photos of other classes hardly move
 NEAREST = 5  # neighbours that are asked whether they are called alike
 QUANTILES = (0.5, 0.75, 0.9)  # of likeness: of all photos, of the more alike ones
 LEAST = 1e-3  # share of a residual that is called an offset
-NARROW = 1e-3  # share of the first axis's variance below which an axis is none: copies make such
-BLOCK = 1_000  # photos at a time
 TAIL = 0.1  # share of known photos below the likeness that counts as unlike
 MOST, DRAWS = 1_000, 4  # photos of each side that neighbours are looked for among, how often
 
@@ -47,8 +43,8 @@ def of(labelled, evidence, mixed, test, own):
         **_sureness(sides),
         **_likeness(sides),
         **_structure(sides, labelled.seed),
-        **_offset(labelled.x[sound], test),
-        **_own(own[0][sound], own[1]),
+        **offset.of(labelled.x[sound], test),
+        **offset.of_own(own[0][sound], own[1]),
     }
     return {name: float(value) for name, value in found.items()}
 
@@ -223,37 +219,3 @@ def _norm(sides, x):
 
 
 STRUCTURE = {"neighbours": _neighbours, "dispersion": _dispersion, "norm": _norm}
-
-
-def _offset(x, test):
-    "How far apart the middles of both sides are, in deviations of the training photos."
-    middle = x.mean(0, dtype=np.float32)
-    axes = PCA(min(AXES, len(x) - 1, x.shape[1]), random_state=0)
-    axes.fit(x.astype(np.float32) - middle)
-    wide = axes.explained_variance_ > NARROW * axes.explained_variance_[0]
-    spread = np.sqrt(axes.explained_variance_[wide])
-    there = axes.transform(test.astype(np.float32) - middle)[:, wide] / spread
-    lengths = [np.log(np.linalg.norm(side.astype(np.float32), axis=1).mean()) for side in (x, test)]
-    return {
-        "offset": np.log(np.linalg.norm(there.mean(0)) + 0.05),
-        "spread": np.log(there.std(0).mean() + 0.05),
-        "length": lengths[1] - lengths[0],
-    }
-
-
-def _own(known, test):
-    "How sure the backbone's own classifier is of both sides: of what kind of picture they are."
-    if not known.shape[1]:
-        return {"own certainty": np.nan, "own entropy": np.nan}
-    (sure, mixed), (there, spread) = (_sure(side) for side in (known, test))
-    return {"own certainty": there - sure, "own entropy": spread - mixed}
-
-
-def _sure(logits):
-    "(mean certainty, mean entropy) of `logits` (n, classes), which may be of 20,000 classes."
-    sure, spread = [], []
-    for part in np.array_split(logits, max(1, len(logits) // BLOCK)):
-        logs = log_softmax(part.astype(np.float32), axis=1)
-        sure.append(np.exp(logs.max(1)))
-        spread.append(-(np.exp(logs) * logs).sum(1))
-    return np.concatenate(sure).mean(), np.concatenate(spread).mean()
