@@ -81,8 +81,8 @@ class Model:
         """`test` (m, d) moved so that its mean is that of the training photos, every class weighted
         by its share there.
 
-        A share for each class that the moved photos themselves vote for is no better on made-up
-        tests, and runs away where one class attracts all of them (photos, then paintings).
+        Shares that the moved photos themselves vote for are no better on made-up tests, and were
+        seen to run away to one class for all of them.
         """
         offset = test.mean(0, dtype=np.float32) - self.shares @ self.middles
         return test - offset.astype(np.float32)
