@@ -96,33 +96,47 @@ def told(challenge, size, scratch, left_out):
     probs, classes = known.answers(made, view.run_features.asked, cfg, means)
     label, unseen, degraded = facts_of(challenge, view.run_features.asked["file"])
     right = np.array(classes)[probs.argmax(1)] == label
-    evidence = view.run_features.evidence
-    lines = ["| | |", "| - | - |"]
-    found = ", ".join(
-        f"{name} {roc_auc_score(~unseen, values):.3f}"
-        for name, values in (("likeness", evidence.test[:, 0]), ("certainty", evidence.test[:, 1]),
-                             ("p_unseen", 1 - view.unlike))
-    )  # fmt: skip
-    promised = np.mean(evidence.auroc("likeness"))
-    lines.append(f"| AUROC of unseen | {found} (foretold by class folds {promised:.3f}) |")
+    lines = ["| | |", "| - | - |", ordered(view, unseen)]
     for words, wanted in (("undegraded", ~degraded), ("all photos", degraded | True)):
         if wanted.all() and not degraded.any() and words == "all photos":
             continue
         for share in SHARES:
             lines.append(sweep(view, words, share, wanted & unseen, wanted & ~unseen, right))
+    adapted = np.array(classes)[adapted_to(view.run_features)] == label
     for words, table in (("shipped", {}), ("without this challenge", without(left_out))):
-        expected = foretold(view, slice(None), table)
-        model, features = view.run_features.model, view.run_features
-        adapted = np.array(classes)[model.kinds[model.adapted(features.moved).argmax(1)]] == label
-        lines.append(
-            f"| the whole test, {words} | share {ranged(expected.share, expected.share_interval)},"
-            f" true {unseen.mean():.3f}; accuracy"
-            f" {ranged(expected.plain.value, expected.plain.interval)}, true {right.mean():.3f};"
-            f" adapted {ranged(expected.adapted.value, expected.adapted.interval)}, true"
-            f" {adapted.mean():.3f} (known {right[~unseen].mean():.3f} ->"
-            f" {adapted[~unseen].mean():.3f}, {expected.gain:+.3f} foretold) |"
-        )
+        lines.append(whole(words, foretold(view, slice(None), table), unseen, right, adapted))
     return lines + [named(challenge, scratch, made, *case) for case in cases(challenge, scratch)]
+
+
+def ordered(view, unseen):
+    "How well each score tells photos of unseen classes, beside what class folds promise."
+    evidence = view.run_features.evidence
+    scores = {
+        "likeness": evidence.test[:, 0], "certainty": evidence.test[:, 1],
+        "p_unseen": 1 - view.unlike,
+    }  # fmt: skip
+    found = ", ".join(
+        f"{name} {roc_auc_score(~unseen, values):.3f}" for name, values in scores.items()
+    )
+    promised = np.mean(evidence.auroc("likeness"))
+    return f"| AUROC of unseen | {found} (foretold by class folds {promised:.3f}) |"
+
+
+def adapted_to(features):
+    "(m,) number of the class that each test photo is called once it is adapted to."
+    return features.model.kinds[features.model.adapted(features.moved).argmax(1)]
+
+
+def whole(words, expected, unseen, right, adapted):
+    "What is `expected` of all test photos, beside what came true of plain and adapted answers."
+    return (
+        f"| the whole test, {words} | share {ranged(expected.share, expected.share_interval)},"
+        f" true {unseen.mean():.3f}; accuracy"
+        f" {ranged(expected.plain.value, expected.plain.interval)}, true {right.mean():.3f};"
+        f" adapted {ranged(expected.adapted.value, expected.adapted.interval)}, true"
+        f" {adapted.mean():.3f} (known {right[~unseen].mean():.3f} ->"
+        f" {adapted[~unseen].mean():.3f}, {expected.gain:+.3f} foretold) |"
+    )
 
 
 def ranged(value, interval):

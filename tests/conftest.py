@@ -11,10 +11,12 @@ import pytest
 from PIL import Image, ImageDraw
 
 from vlg_fastai.config import PredictConfig, TrainConfig
+from vlg_fastai.demo import challenge as drawing
 
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # as the commands do, before torch loads
 ARCH = "test_efficientnet"  # timm's own toy net: trains an epoch of these folders in a second
 FINE_TUNED = {"size": 64, "lr": 5e-3, "probe": False, "warm_start": False}
+PROBE = {"arch": "tf_efficientnet_lite0", "pretrained": True, "size": 128, "epochs": 0}
 COLOURS = {"blue+whale": (40, 70, 200), "höhlen bär": (150, 90, 40), "frog": (40, 180, 60)}
 
 
@@ -153,3 +155,20 @@ def obstacles(page):
 def in_empty_folder(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     return Path()
+
+
+@pytest.fixture(scope="session")
+def challenge(tmp_path_factory):
+    "A small drawn challenge: 24 animals to train on, six more in its tests, one of them in ink."
+    with pytest.MonkeyPatch.context() as patch:
+        for name, value in {"FEWEST": 15, "MOST": 20, "TESTS": 90, "DEGRADED_SHARE": 0.0}.items():
+            patch.setattr(drawing, name, value)
+        root = tmp_path_factory.mktemp("c") / "demo"
+        drawing.draw(root)
+        return root
+
+
+@pytest.fixture(scope="session")
+def probed(challenge, tmp_path_factory):
+    "A probe of it."
+    return run_training(toy_config(challenge, tmp_path_factory.mktemp("runs"), **PROBE))

@@ -255,18 +255,6 @@ def test_shares_are_told_no_finer_than_they_are_known(share, words):
     assert forecast.part(share) == words
 
 
-@pytest.fixture(scope="module")
-def probed(tmp_path_factory):
-    "A probe of a small drawn challenge, whose folder also has a test in ink."
-    with pytest.MonkeyPatch.context() as patch:
-        for name, value in {"FEWEST": 15, "MOST": 20, "TESTS": 90, "DEGRADED_SHARE": 0.0}.items():
-            patch.setattr(drawing, name, value)
-        root = tmp_path_factory.mktemp("c") / "demo"
-        drawing.draw(root)
-    options = {"arch": "tf_efficientnet_lite0", "pretrained": True, "size": 128, "epochs": 0}
-    return run_training(toy_config(root, tmp_path_factory.mktemp("runs"), **options))
-
-
 def predicted(probed, out, **options):
     run_prediction(probed, out, **options)
     details = pd.read_csv(out.with_name("probabilities.csv"))

@@ -6,34 +6,15 @@ from types import SimpleNamespace
 import numpy as np
 import pandas as pd
 import pytest
-from conftest import run_prediction, run_training, toy_config
+from conftest import PROBE, run_prediction, run_training, toy_config
 from sklearn.metrics import roc_auc_score
 
 from vlg_fastai.cli import check
 from vlg_fastai.config import InterpretConfig, PredictConfig, UserError
-from vlg_fastai.demo import challenge as drawing
 from vlg_fastai.demo.score import score
 from vlg_fastai.predict import naming
 from vlg_fastai.report.interpret import interpret
 from vlg_fastai.unseen import fusion
-
-PROBE = {"arch": "tf_efficientnet_lite0", "pretrained": True, "size": 128, "epochs": 0}
-
-
-@pytest.fixture(scope="module")
-def challenge(tmp_path_factory):
-    "A small drawn challenge: 24 animals to train on, six more in its test."
-    with pytest.MonkeyPatch.context() as patch:
-        for name, value in {"FEWEST": 15, "MOST": 20, "TESTS": 90, "DEGRADED_SHARE": 0.0}.items():
-            patch.setattr(drawing, name, value)
-        root = tmp_path_factory.mktemp("c") / "demo"
-        drawing.draw(root)
-        return root
-
-
-@pytest.fixture(scope="module")
-def probed(challenge, tmp_path_factory):
-    return run_training(toy_config(challenge, tmp_path_factory.mktemp("runs"), **PROBE))
 
 
 @pytest.fixture

@@ -95,5 +95,4 @@ class Model:
         """
         told = self.plain(x)
         near = self.like.renewed(unit(x), told.argmax(1), WEIGHT)
-        both = told + log_softmax(-near / self.temperatures[1], axis=1)
-        return both - np.log(np.exp(both).sum(1, keepdims=True))
+        return log_softmax(told + log_softmax(-near / self.temperatures[1], axis=1), axis=1)
