@@ -211,3 +211,22 @@ def test_a_target_that_cannot_be_written_is_said_before_the_work(finished_run, t
     (tmp_path / "file").write_text("no folder")
     with pytest.raises(UserError, match="--out .*cannot be written"):
         run_prediction(finished_run, tmp_path / "file" / "s.csv")
+
+
+def test_nets_that_wait_leave_the_device_to_the_one_that_trains(toy, tmp_path, monkeypatch):
+    moved, before, build, whole = [], [], learner.build, torch.nn.Module.to
+
+    def watched(module, *given, **named):
+        moved.append(given[0] if given else None)
+        return whole(module, *given, **named)
+
+    class Watch(Callback):
+        def before_fit(self):
+            before.extend(moved)
+            moved.clear()
+
+    monkeypatch.setattr(learner, "build", lambda *given: build(*given).add_cb(Watch()))
+    monkeypatch.setattr(torch.nn.Module, "to", watched)
+    run_training(toy_config(toy, tmp_path, **REAL))
+    assert before.count("cpu") == 3  # frozen net, probe, warm start
+    assert moved.count(torch.device("cpu")) >= 3  # back on the device that was asked for

@@ -28,6 +28,15 @@ def write_sample(folder, ids, header=("image_id", "class"), name="sample_submiss
     pd.DataFrame([(i, "frog") for i in ids], columns=header).to_csv(folder / name, index=False)
 
 
+def test_a_second_submission_in_a_folder_leaves_what_is_said_of_the_first(finished_run, tmp_path):
+    for _ in range(2):  # and again, each over its own
+        run_prediction(finished_run, tmp_path / "one.csv")
+        run_prediction(finished_run, tmp_path / "two.csv", forecast=False)
+    there = {path.name for path in tmp_path.iterdir()}
+    assert there == {"one.csv", "probabilities.csv", "forecast.json", "two.csv",
+                     "two.probabilities.csv"}  # fmt: skip
+
+
 def test_every_test_file_has_a_row_in_order(finished_run, tmp_path):
     table = rows(run_prediction(finished_run, tmp_path / "submission.csv"))
     assert list(table.columns) == ["Id", "Category"]
@@ -64,7 +73,7 @@ def test_a_broken_file_gets_the_training_prior_and_costs_no_other_row(
     plain = rows(run_prediction(finished_run, tmp_path / "a.csv", test=test_photos))
     (test_photos / "003.png").write_bytes(b"rubbish")
     (test_photos / "empty.jpg").write_bytes(b"")
-    spoilt = rows(run_prediction(finished_run, tmp_path / "b.csv", test=test_photos))
+    spoilt = rows(run_prediction(finished_run, tmp_path / "a.csv", test=test_photos))
     assert len(spoilt) == 10
     same = plain["Id"] != "003.png"
     merged = plain[same].merge(spoilt, on="Id")

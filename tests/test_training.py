@@ -16,16 +16,18 @@ import timm
 import torch
 from conftest import COLOURS, draw_folder, run_prediction, run_training, toy_config
 from fastai.callback.core import Callback
+from PIL import Image
 from safetensors.torch import load_file, save_file
 
 from vlg_fastai.cli import as_json, stored_config
 from vlg_fastai.config import InterpretConfig, TrainConfig, UserError
 from vlg_fastai.data.pixels import Pixels
 from vlg_fastai.demo import challenge
+from vlg_fastai.machine import randomness
 from vlg_fastai.report.interpret import interpret
 from vlg_fastai.runs.find import newest
 from vlg_fastai.runs.run import Run, create
-from vlg_fastai.train import callbacks, finetune, learner
+from vlg_fastai.train import callbacks, finder, finetune, learner
 from vlg_fastai.train.callbacks import CalibratedNLL
 
 TIMED = ("seconds", "photos_per_second", "command")
@@ -304,11 +306,40 @@ def test_the_best_epoch_is_kept_and_not_the_last(toy, tmp_path, monkeypatch):
 def test_the_finder_chooses_a_rate_and_leaves_the_rest_alone(toy, tmp_path, capsys):
     found = run_training(toy_config(toy, tmp_path, lr="find", bs=16))
     lr = found.facts.lr
-    assert learner.LOWEST_LR <= lr <= learner.HIGHEST_LR
-    assert f"learning rate found: {lr:.2g}" in capsys.readouterr().out
+    assert finder.LOWEST_LR <= lr <= finder.HIGHEST_LR
+    told = capsys.readouterr().out
+    assert f"learning rate found: {lr:.2g}; its curve is in {found.path / 'lr_find.png'}" in told
+    with Image.open(found.path / "lr_find.png") as curve:
+        assert curve.width > 400
     given = run_training(toy_config(toy, tmp_path, lr=lr, bs=16))
     assert outcome(given)[2] == outcome(found)[2]
     assert not list(found.path.rglob("*.pth"))
+
+
+def test_the_finder_sees_few_photos_few_times_and_restores_every_generator(
+    toy, tmp_path, monkeypatch
+):
+    batches, kept = [], []
+
+    class Count(Callback):
+        def after_batch(self):
+            batches.append(self.training)
+
+    def watched(learn, folder, live):
+        numbers, weights = randomness.state(), learn.model.state_dict()
+        weights = {key: value.clone() for key, value in weights.items()}
+        learn.add_cb(counting := Count())
+        lr = finder.find_lr(learn, folder, live)
+        learn.remove_cb(counting)
+        same = (torch.equal(weights[key], v) for key, v in learn.model.state_dict().items())
+        kept.extend([randomness.state() == numbers, *same])
+        return lr
+
+    monkeypatch.setattr(learner, "find_lr", watched)
+    run_training(toy_config(toy, tmp_path, lr="find", bs=32))
+    assert 10 < len(batches) <= finder.LEAST
+    assert all(batches)
+    assert all(kept)
 
 
 def test_the_head_learns_twenty_times_faster_than_a_trained_backbone(toy, tmp_path):

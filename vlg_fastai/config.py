@@ -147,7 +147,7 @@ class PredictConfig(Cache, Compute, Decided, Chosen):
     "Predict the test photos with one run, or the average of several, and write a submission."
 
     test: Folder | None = None  # folder of photos to predict; absent: `test` in the data folder
-    out: NewFile = Path("submission.csv")  # the submission; probabilities.csv is put beside it
+    out: NewFile = Path("submission.csv")  # the submission; probabilities and forecast beside it
     sample: File | None = None  # sample submission to follow; absent: looked for in the data folder
     # how the submission spells classes: names, index (numbers from 0 in order of names), or a CSV
     # with a class and its label a line; absent: names, if the sample has some of them

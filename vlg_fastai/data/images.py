@@ -1,10 +1,11 @@
 """File in, upright RGB image out: the one reader that everything uses."""
 
+import ctypes
 import hashlib
 import io
 import threading
 import warnings
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 
 import numpy as np
 from PIL import Image, ImageOps
@@ -86,10 +87,19 @@ def _upright_rgb(content, side):
     image = opened(content)
     if side:
         image.draft("RGB", (side, side))
-    with ROOM.taken(image.width * image.height):
+    pixels = image.width * image.height
+    with ROOM.taken(pixels):
         image.load()
         image = _handy(image, side)  # the large one goes before another takes its room
+        if pixels >= HUGE:
+            give_back()
         return _rgb(_turn(image))
+
+
+def give_back():
+    "Return freed memory to the system now: glibc may have been told to keep it (`keep_memory`)."
+    with suppress(OSError, AttributeError):  # no glibc
+        ctypes.CDLL("libc.so.6").malloc_trim(0)
 
 
 def _handy(image, side):
@@ -101,7 +111,7 @@ def _handy(image, side):
     if image.width * image.height < HUGE or factor < 2:
         return image
     if image.mode in DEEP:
-        small = _eight_bits(image).reduce(factor)
+        small = _eight_bits(image, factor)
     elif image.mode in ("P", "1"):
         small = image.convert("RGBA" if image.has_transparency_data else "RGB").reduce(factor)
     else:
@@ -127,25 +137,29 @@ def _rgb(image):
     return image.convert("RGB")
 
 
-def _eight_bits(image):
-    "Scale a deep image by the smallest range that holds its numbers: many use 12 bits of 16."
-    top = max(strip.max(initial=0) for _, strip in _strips(image))
+def _eight_bits(image, factor=1):
+    """Scale a deep image by the smallest range that holds its numbers: many use 12 bits of 16.
+
+    factor: what both sides are divided by, on the way: there is no whole copy of eight bits.
+    """
+    rows = factor * max(STRIP // factor, 1)
+    top = max(strip.max(initial=0) for _, strip in _strips(image, rows))
     if image.mode == "F" and 0 < top <= 1:
         scale = 255
     else:
         scale = 255 / next((full for full in RANGES if top <= full), top)
-    made = np.empty((image.height, image.width), np.uint8)
-    for rows, strip in _strips(image):
-        made[rows] = np.clip(strip * scale, 0, 255)
-    return Image.fromarray(made)
+    made = Image.new("L", (-(-image.width // factor), -(-image.height // factor)))
+    for first, strip in _strips(image, rows):
+        shown = Image.fromarray(np.clip(strip * scale, 0, 255).astype(np.uint8))
+        made.paste(shown.reduce(factor), (0, first // factor))
+    return made
 
 
-def _strips(image):
-    "(rows, pixels as float64) of a deep image, a few rows at a time: all take 8 bytes each."
-    for top in range(0, image.height, STRIP):
-        strip = image.crop((0, top, image.width, min(top + STRIP, image.height)))
-        pixels = np.nan_to_num(np.asarray(strip).astype(np.float64))
-        yield slice(top, top + len(pixels)), pixels
+def _strips(image, rows):
+    "(first row, pixels as float64) of a deep image, `rows` at a time: all take 8 bytes each."
+    for top in range(0, image.height, rows):
+        strip = image.crop((0, top, image.width, min(top + rows, image.height)))
+        yield top, np.nan_to_num(np.asarray(strip).astype(np.float64))
 
 
 def _reason(error, content):

@@ -5,7 +5,7 @@ import multiprocessing
 import os
 import platform
 import sys
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -47,6 +47,18 @@ def prepare(cfg):
         # Python 3.14 starts processes afresh, and each would open fastai's GPU tensors for itself
         multiprocessing.set_start_method("fork", force=True)
     return Machine(device, precision(cfg.precision, device), workers(cfg.workers, device))
+
+
+@contextmanager
+def set_aside(models, machine):
+    "Have `models` wait in the main memory while another one trains on the device of `machine`."
+    for model in models:
+        model.to("cpu")
+    try:
+        yield
+    finally:
+        for model in models:
+            model.to(machine.device)
 
 
 def keep_memory():

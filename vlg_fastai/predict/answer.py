@@ -13,14 +13,27 @@ from vlg_fastai.predict import submission
 from vlg_fastai.runs.files import write_csv, write_json
 from vlg_fastai.runs.run import TEST
 
-PROBABILITIES, FORECAST = "probabilities.csv", "forecast.json"  # beside the submission
+BESIDE = "probabilities.csv", "forecast.json"  # the submission
 LEAST = 1e-12  # probability that no answer undercuts
 GONE = "answered, but gone before it was compared with other photos"
 
 
 def written(cfg):
     "The files that predict.py writes, as they may lie in the folder of the photos."
-    return {cfg.out.resolve(), cfg.out.with_name(PROBABILITIES).resolve()}
+    return {path.resolve() for path in (cfg.out, *beside(cfg.out))}
+
+
+def beside(out):
+    """Paths of the probabilities and of the forecast of the submission `out`.
+
+    A second submission in a folder gets names of its own, `second.probabilities.csv`: those of the
+    first one are not lost.
+    """
+    plain, own = (
+        [out.with_name(f"{stem}{name}") for name in BESIDE] for stem in ("", f"{out.stem}.")
+    )
+    taken = plain[0].exists() and not out.exists()
+    return own if taken or own[0].exists() else plain
 
 
 @dataclass(frozen=True)
@@ -114,7 +127,7 @@ class Answer:
 
 
 def write(cfg, chosen, asked, answer, facts):
-    """Write the submission, probabilities.csv and, where there are `facts`, forecast.json.
+    """Write the submission, `beside` it its probabilities and, where there are `facts`, a forecast.
 
     asked: (sample or None, positions of the rows to submit, {label: as it is submitted}). What one
     run alone said stays with it.
@@ -125,18 +138,17 @@ def write(cfg, chosen, asked, answer, facts):
     rows = answer.photos["file"].iloc[order]
     category = [spelled[label] for label in answer.category[order]]
     table = submission.table(sample, rows, answer.probs[order], answer.labels, category)
-    beside = cfg.out.with_name(PROBABILITIES)
+    probabilities, forecast = beside(cfg.out)
     details = answer.details(order, table)
-    write_csv(beside, details)
     write_csv(cfg.out, table)
+    write_csv(probabilities, details)
     if len(chosen) == 1:
         keep(chosen[0], details, answer.photos)
-    told = cfg.out.with_name(FORECAST)
     if facts:
-        write_json(told, facts)
+        write_json(forecast, facts)
     else:
-        told.unlink(missing_ok=True)  # an earlier one tells of another submission
-    say(f"{len(table)} rows written to {cfg.out}, probabilities to {beside}")
+        forecast.unlink(missing_ok=True)  # an earlier one tells of another submission
+    say(f"{len(table)} rows written to {cfg.out}, probabilities to {probabilities}")
 
 
 def keep(run, details, photos):

@@ -96,6 +96,12 @@ def warm_start(prepared, learn):
     return Candidate(WARM, cfg.head, deepcopy(learn.model), *z)
 
 
+def nets_of(prepared, *found):
+    "The nets that are there before a fit: the frozen one, and those of the candidates `found`."
+    frozen = [prepared.extractor.net] if prepared.extractor else []
+    return [*frozen, *(one.model for one in found if one)]
+
+
 def of_fit(prepared, learn, fit, start, warmed):
     """The Candidates that there are once `fit` is done, the fine-tuned net last of the nets.
 

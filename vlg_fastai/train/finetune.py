@@ -9,6 +9,7 @@ from fastai.callback.mixup import CutMix, MixUp
 
 from vlg_fastai.config import UserError
 from vlg_fastai.console import bar, say
+from vlg_fastai.machine.device import set_aside
 from vlg_fastai.machine.precision import release
 from vlg_fastai.runs.run import HISTORY
 from vlg_fastai.train.anchor import FrozenStatistics, PullToStart
@@ -43,19 +44,21 @@ class FitResult:
         return dataclasses.asdict(self)
 
 
-def fine_tune(prepared, learn, run, cbs=()):
+def fine_tune(prepared, learn, run, cbs=(), waiting=()):
     """Fit `learn` as the config asks, write history.csv, leave the best weights in its model.
 
     Returns the `FitResult`. Where memory runs out the fit starts again with half the photos at a
-    time and twice the batches a step. cbs: the caller's callbacks, beside those that keep and stop.
+    time and twice the batches a step. cbs: the caller's callbacks, beside those that keep and stop;
+    waiting: nets that leave the device until it is done.
     """
     cfg = shortened(prepared.cfg)
     if learn is None:
         return FitResult(_status(cfg))
     start, steps, taught = Start.of(learn), 1, targets_of(prepared)
     while True:
-        with watching(cfg, run.path / HISTORY) as watch:
-            lr_body, lr = peak_rates(learn, cfg)
+        away = set_aside(waiting, prepared.machine)
+        with away, watching(cfg, run.path / HISTORY) as watch:
+            lr_body, lr = peak_rates(learn, cfg, run.path, watch.progress.bar)
             for epochs, rates in phases(learn, cfg, lr_body, lr, watch):
                 given = [*watch.cbs, *extras(learn, cfg, steps, taught), *cbs]
                 learn.fit_one_cycle(epochs, rates, pct_start=PEAK, cbs=given)

@@ -1,14 +1,6 @@
 """Photos and config in, fastai Learner out; and the learning rates of its parts."""
 
-import random
-import tempfile
-import warnings
-from pathlib import Path
-
-import numpy as np
-import torch
 from fastai.callback.progress import ProgressCallback
-from fastai.callback.schedule import valley
 from fastai.losses import LabelSmoothingCrossEntropy
 from fastai.metrics import accuracy
 from fastai.optimizer import Adam
@@ -17,17 +9,16 @@ from fastai.vision.learner import vision_learner
 from timm.models import group_parameters
 from torch import nn
 
-from vlg_fastai.console import say
 from vlg_fastai.data import loaders
 from vlg_fastai.data.augment import MIN_SCALE, finest
 from vlg_fastai.machine import precision
 from vlg_fastai.model import backbone
 from vlg_fastai.model.head import assemble
 from vlg_fastai.train.callbacks import CalibratedNLL
+from vlg_fastai.train.finder import find_lr
 from vlg_fastai.train.targets import TargetLoss
 
 BODY_SHARE = 1 / 20  # the backbone's learning rate over the head's: 1e-4 beside 2e-3
-LOWEST_LR, HIGHEST_LR = 1e-5, 1e-1  # what the finder may suggest
 
 
 def learner_for(prepared, source):
@@ -118,32 +109,8 @@ def stage_rates(lr_body, lr, decay, groups):
     return [lr_body * decay**depth for depth in reversed(range(groups - 1))] + [lr]
 
 
-def peak_rates(learn, cfg):
-    "(peak learning rate of the backbone, of the head); the finder is run where it is asked for."
-    lr = find_lr(learn) if cfg.lr == "find" else cfg.lr
+def peak_rates(learn, cfg, folder, live):
+    """(peak learning rate of the backbone, of the head); the finder is run where it is asked for,
+    shows its progress on the bar `live` and draws its curve into `folder`."""
+    lr = find_lr(learn, folder, live) if cfg.lr == "find" else cfg.lr
     return cfg.lr_body or lr * (BODY_SHARE if cfg.pretrained else 1), lr
-
-
-def find_lr(learn):
-    "The learning rate that fastai's finder suggests; what it touches is as it was afterwards."
-    numbers, path = (torch.get_rng_state(), np.random.get_state(), random.getstate()), learn.path
-    try:
-        found = _valley(learn)
-    finally:
-        learn.path = path
-        torch.set_rng_state(numbers[0])
-        np.random.set_state(numbers[1])
-        random.setstate(numbers[2])
-    lr = float(np.clip(found, LOWEST_LR, HIGHEST_LR))
-    say(f"learning rate found: {lr:.2g}")
-    return lr
-
-
-def _valley(learn):
-    with tempfile.TemporaryDirectory() as folder, warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # loading its own file back, fastai touches old numpy names
-        learn.path = Path(folder)
-        try:
-            return learn.lr_find(show_plot=False, suggest_funcs=(valley,)).valley
-        except IndexError:  # the loss rose at once: there is no valley
-            return LOWEST_LR

@@ -38,21 +38,20 @@ def train(cfg, source, cbs=()):
     run = open_run(prepared, source)
     with tracked(cfg, run, learn) as tell:
         probe, fold = candidates.fit_probe(prepared, run)
-        known = {"probe": fold, **circumstances(source, machine, start)}
         if probe and learn:  # from here on the run can be used, whatever ends it
-            finish(run, prepared, probe, {**known, **FitResult(UNFINISHED).facts()})
+            begun = {**FitResult(UNFINISHED).facts(), **circumstances(source, machine, start)}
+            finish(run, prepared, probe, {"probe": fold, **begun})
         warm = candidates.warm_start(prepared, learn)
-        fit = fine_tune(prepared, learn, run, cbs)
+        fit = fine_tune(prepared, learn, run, cbs, candidates.nets_of(prepared, probe, warm))
         tuned = candidates.of_fit(prepared, learn, fit, probe, warm)
         found = [one for one in (probe, warm, *tuned) if one is not None]
         kept, rows, nested = choose(found, prepared, fit)
         choosing.say_choice(rows, kept.name)
-        known |= {**fit.facts(), "candidates": rows, "nested": nested}
-        known |= circumstances(source, machine, start)
+        known = {"probe": fold, "candidates": rows, "nested": nested}
+        known |= {**fit.facts(), **circumstances(source, machine, start)}
         others.keep(run, prepared, known, [one for one in found if one is not kept])
-        facts = finish(run, prepared, kept, known)
-        tell(facts)
-    say_result(run, facts)
+        tell(finish(run, prepared, kept, known))
+    say_result(run, run.facts)
     return run
 
 

@@ -77,15 +77,18 @@ def _of_this_test(expected, before):
 
 
 def _twins(run_features):
-    "How much higher out-of-fold accuracy is where near-duplicates may lie on both sides."
+    """How much higher out-of-fold accuracy is where near-duplicates may lie on both sides.
+
+    By the strength that was found: the search is not for this row (0.4 s instead of 1.6).
+    """
     labelled = run_features.labelled
-    if len(np.unique(labelled.groups)) == len(labelled.groups):
+    y, alone = labelled.y, np.arange(len(labelled.groups))
+    if len(np.unique(labelled.groups)) == len(alone):
         return 0.0
-    alone = np.arange(len(labelled.groups))
-    store, classes = run_features.extractor.store, labelled.classes
-    loose = probe.out_of_fold(labelled.x, labelled.y, alone, classes, store, labelled.seed)
-    return float(np.mean(_right(loose, labelled.y)) - np.mean(_right(labelled.fold, labelled.y)))
+    shown = labelled.x, y, alone, labelled.classes
+    loose = probe.elsewhere(labelled.x, alone, labelled.fold.strength, shown, labelled.seed)
+    return float(np.mean(_right(loose, y)) - np.mean(_right(labelled.fold.logits, y)))
 
 
-def _right(fold, y):
-    return fold.logits.argmax(1) == y
+def _right(logits, y):
+    return logits.argmax(1) == y

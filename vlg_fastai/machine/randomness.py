@@ -1,0 +1,49 @@
+"""What every random generator of this process will draw next, as JSON holds it, and back."""
+
+import random
+
+import numpy as np
+import torch
+
+
+def state():
+    "Where the generators of Python, NumPy and torch stand, on the CPU and on every GPU."
+    version, words, gauss = random.getstate()
+    kind, keys, *rest = np.random.get_state()
+    found = {
+        "python": [version, list(words), gauss],
+        "numpy": [kind, keys.tolist(), *rest],
+        "torch": _text(torch.get_rng_state()),
+    }
+    if torch.cuda.is_available():
+        found["cuda"] = [_text(one) for one in torch.cuda.get_rng_state_all()]
+    if torch.backends.mps.is_available():
+        found["mps"] = _text(torch.mps.get_rng_state())
+    return found
+
+
+def restore(found):
+    "Have every generator go on from `found`; a GPU that is not here keeps what it has."
+    random.setstate(python_state(found["python"]))
+    kind, keys, *rest = found["numpy"]
+    np.random.set_state((kind, np.array(keys, np.uint32), *rest))
+    torch.set_rng_state(_tensor(found["torch"]))
+    gpus = torch.cuda.device_count() if torch.cuda.is_available() else 0
+    for number, one in zip(range(gpus), found.get("cuda", ()), strict=False):
+        torch.cuda.set_rng_state(_tensor(one), number)
+    if "mps" in found and torch.backends.mps.is_available():
+        torch.mps.set_rng_state(_tensor(found["mps"]))
+
+
+def python_state(told):
+    "What `random.Random.setstate` takes, of what JSON made of it."
+    version, words, gauss = told
+    return version, tuple(words), gauss
+
+
+def _text(tensor):
+    return bytes(tensor.cpu().numpy()).hex()
+
+
+def _tensor(text):
+    return torch.frombuffer(bytearray.fromhex(text), dtype=torch.uint8)
