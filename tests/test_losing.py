@@ -11,6 +11,7 @@ import torch
 from conftest import run_prediction, run_training, toy_config
 from fastai.callback.core import Callback
 
+from vlg_fastai.cli import PreemptedError
 from vlg_fastai.config import UserError
 from vlg_fastai.model import inference
 from vlg_fastai.runs.find import find, newest
@@ -122,8 +123,11 @@ def test_a_closed_terminal_leaves_a_usable_run(toy, tmp_path, monkeypatch):
 
     build = learner.build
     monkeypatch.setattr(learner, "build", lambda *given: build(*given).add_cb(Closed()))
-    run = run_training(toy_config(toy, tmp_path, epochs=9))
-    assert run.facts.status == "interrupted"
+    with pytest.raises(PreemptedError, match="--resume 1"):
+        run_training(toy_config(toy, tmp_path, epochs=9, **REAL))
+    run = newest(tmp_path)
+    assert run.facts.status == "unfinished"
+    assert run_prediction(run, tmp_path / "s.csv").exists()
 
 
 def test_a_reader_that_goes_away_does_not_end_the_work(toy, tmp_path):

@@ -54,7 +54,7 @@ def test_what_cannot_be_used_is_named(tmp_path):
     made(tmp_path, "half", None)
     with pytest.raises(UserError, match="--run 7: no such run .* usable: 0001-good"):
         find(tmp_path, ("7",))
-    with pytest.raises(UserError, match="--run 2: .* was not finished"):
+    with pytest.raises(UserError, match="--run 2: .* is not finished and holds nothing to use"):
         find(tmp_path, ("2",))
     with pytest.raises(UserError, match="no usable run in it; train one"):
         find(tmp_path / "empty", ())

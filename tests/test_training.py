@@ -62,11 +62,14 @@ CHANGES = {
     "epochs": 2, "arch": "test_resnet", "head": "linear", "bs": 4, "size": 48, "lr": 0.02,
     "lr_body": 0.02, "wd": 0.5, "label_smoothing": 0.0, "freeze_epochs": 1, "aug": "none",
     "mixup": 0.4, "cutmix": 1.0, "weighted": False, "oversample": True, "valid_pct": 0.4,
-    "layer_decay": 0.5, "seed": 7, "precision": "bf16", "workers": 1, "crop_pct": 0.5,
+    "layer_decay": 0.5, "seed": 7, "precision": "bf16", "crop_pct": 0.5,
     "dropout": 0.1,
 }  # fmt: skip
 TESTED_ELSEWHERE = {
     "data": "every test here", "runs": "every test here",
+    "workers": "test_who_reads_the_photos_makes_no_difference",
+    "checkpoint_minutes": "test_resuming.py", "resume": "test_resuming.py",
+    "resume_anyway": "test_resuming.py",
     "config": "test_a_run_repeated_from_its_stored_config_is_the_same",
     "patience": "test_patience_ends_a_run_that_gets_no_better",
     "name": "test_the_name_is_that_of_the_folder",
@@ -100,6 +103,12 @@ def test_each_option_changes_what_comes_out(toy, tmp_path, plain, option):
 def test_no_option_is_left_out_of_these_tests():
     fields = {field.name for field in dataclasses.fields(TrainConfig)}
     assert fields == {*CHANGES, *TESTED_ELSEWHERE}
+
+
+def test_who_reads_the_photos_makes_no_difference(toy, tmp_path, plain):
+    read = outcome(run_training(toy_config(toy, tmp_path, workers=2)))
+    assert read[1:] == plain[1:]
+    assert read[0] == {**plain[0], "workers": 2}
 
 
 def test_trained_weights_are_used_unless_told_otherwise(toy, tmp_path):
@@ -534,7 +543,7 @@ def test_weights_that_are_no_numbers_are_never_kept(toy, tmp_path, monkeypatch, 
     monkeypatch.setattr(finetune.Watch, "settle", spoilt)
     with pytest.raises(UserError, match=r"--lr 0.002: training diverged"):
         run_training(toy_config(toy, tmp_path / "alone"))
-    assert not list((tmp_path / "alone").rglob("facts.json"))
+    assert newest(tmp_path / "alone").facts.status == "unfinished"  # of a better epoch before
     probed = {"arch": "tf_efficientnet_lite0", "pretrained": True, "size": 64}
     run = run_training(toy_config(toy, tmp_path / "probe", **probed))
     assert run.facts.model in ("probe", "warm start")

@@ -25,6 +25,7 @@ from vlg_fastai.config import (
 from vlg_fastai.data.folder import defaults_for, test_of
 from vlg_fastai.model.sources import choose
 from vlg_fastai.runs.find import find, finished
+from vlg_fastai.runs.resume import earlier
 from vlg_fastai.runs.run import Run as RunFolder
 
 __all__ = ["Run", "UserError", "audit", "compare", "interpret", "predict", "train"]
@@ -46,7 +47,7 @@ class Run(RunFolder):
 
 def train(cbs=(), **options):
     "Train as `train.py` does with these options; the `Run`. cbs: fastai callbacks for the fit."
-    cfg, source = with_source(partial(configured, TrainConfig, options))
+    cfg, source = with_source(partial(configured, TrainConfig, options, earlier=earlier))
     quiet_start()
     from vlg_fastai.train.run import train
 

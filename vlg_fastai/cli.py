@@ -7,6 +7,7 @@ import os
 import sys
 import warnings
 from contextlib import contextmanager
+from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Annotated, get_args, get_origin, get_type_hints
@@ -14,7 +15,13 @@ from typing import Annotated, get_args, get_origin, get_type_hints
 import tyro
 from typeguard import TypeCheckError, check_type
 
-from vlg_fastai.config import ARCH, EXCLUSIVE, NEEDS, PACKAGES, UserError
+from vlg_fastai.config import (
+    ARCH,
+    EXCLUSIVE,
+    NEEDS,
+    PACKAGES,
+    UserError,
+)
 from vlg_fastai.limits import Is, Limits
 from vlg_fastai.recipes import defaults_of
 
@@ -26,7 +33,15 @@ WAYS_OUT = {  # errors of the system -> what a user can do
     errno.EROFS: "; name another folder",
     errno.EACCES: "; name a folder that you may write to",
 }
-NOT_STORED = {"config", "clear_cache"}  # what a repeat must not do again
+# what a repeat must not do again
+NOT_STORED = {"config", "clear_cache", "resume", "resume_anyway"}
+
+
+PREEMPTED = 75  # exit code of a run that was stopped and can go on: EX_TEMPFAIL of sysexits.h
+
+
+class PreemptedError(Exception):
+    "A polite kill or a closed terminal ended the run; the message says how it goes on."
 
 
 def quiet_start():
@@ -52,21 +67,26 @@ def plain_errors():
         out = WAYS_OUT.get(error.errno, "")
         print(f"error: {where}{error.strerror or error}{out}", file=sys.stderr)
         raise SystemExit(2) from None
+    except PreemptedError as stop:
+        print(stop, file=sys.stderr)
+        raise SystemExit(PREEMPTED) from None
     except KeyboardInterrupt as stop:  # not 0: a shell must not go on to the next command
         print(stop or "stopped", file=sys.stderr)
         raise SystemExit(130) from None
 
 
-def parse(config_class, argv=None, adapt=None):
+def parse(config_class, argv=None, adapt=None, earlier=None):
     """Read `argv` into `config_class`: flags, over a stored config, over recipe, over `adapt(cfg)`.
 
-    `adapt` takes the config as first read and returns a dict of defaults that suit its data folder.
+    `adapt` takes the config as first read and returns a dict of defaults that suit its data folder;
+    `earlier` takes it and returns the options that are stored with the run it goes on with, if any.
     """
     argv = sys.argv[1:] if argv is None else list(argv)
-    return _settled(config_class, lambda defaults: _read(config_class, argv, defaults), adapt)
+    read = partial(_read, config_class, argv)
+    return _settled(config_class, read, adapt, earlier)
 
 
-def configured(config_class, options, adapt=None):
+def configured(config_class, options, adapt=None, earlier=None):
     """The same from keywords: `options` over a stored config, over recipe, over `adapt(cfg)`.
 
     A number or a text may stand for a tuple of one, True for an empty one, text for a path.
@@ -77,13 +97,17 @@ def configured(config_class, options, adapt=None):
         key: _checked("options", key, _as_hinted(value, hints.get(key)), hints)
         for key, value in options.items()
     }
-    return _settled(config_class, lambda defaults: config_class(**{**defaults, **given}), adapt)
+    return _settled(
+        config_class, lambda defaults: config_class(**{**defaults, **given}), adapt, earlier
+    )
 
 
-def _settled(config_class, read, adapt):
+def _settled(config_class, read, adapt, earlier):
     "The checked config that `read` makes of defaults, which the config as first read decides."
     asked = read({})
-    stored = stored_config(asked.config, config_class) if getattr(asked, "config", None) else {}
+    stored = earlier(asked) if earlier else {}
+    if getattr(asked, "config", None):
+        stored = stored_config(asked.config, config_class)
     first = read(stored)
     defaults = adapt(first) if adapt else {}
     if hasattr(first, "recipe"):

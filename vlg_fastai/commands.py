@@ -15,12 +15,13 @@ from vlg_fastai.config import (
 )
 from vlg_fastai.data.folder import defaults_for, test_of
 from vlg_fastai.model.sources import choose
+from vlg_fastai.runs import resume
 from vlg_fastai.runs.find import find, finished
 
 
 def train(argv=None):
     with plain_errors():
-        cfg, source = with_source(partial(parse, TrainConfig, argv))
+        cfg, source = with_source(partial(parse, TrainConfig, argv, earlier=resume.earlier))
         from vlg_fastai.train.run import train  # torch loads here, after what needs none
 
         train(cfg, source).check_finished()
@@ -32,6 +33,7 @@ def with_source(read):
     It is read again where a net steps in for the default: a recipe's values depend on which it is.
     """
     cfg = read(adapt=defaults_for)
+    resume.check_same(cfg)
     source = choose(cfg.arch, cfg.weights, cfg.pretrained)
     if cfg.arch is None and source.arch != ARCH:  # what its values were read for at first
         cfg = read(adapt=lambda first: {**defaults_for(first), "arch": source.arch})

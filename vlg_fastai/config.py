@@ -135,11 +135,16 @@ class TrainConfig(Cache, Compute, Decided, Place):
     valid_pct: Annotated[float, Limits(0.01, 0.9)] = 0.15  # share of photo groups held out
     seed: Seed = 42  # of the split, the weights, the order and the augmentation
     compile: bool = False  # torch.compile: for long runs on a GPU, minutes of warm-up on a CPU
+    # minutes after which a fit is kept within an epoch as well; 0: after each epoch alone
+    checkpoint_minutes: Amount = 5.0
     dry_run: bool = False  # every step on 8 photos of 8 classes, two epochs: does it all work?
     name: str | None = None  # of the run folder, behind its number; absent: the arch
     tensorboard: bool = False  # log to the run's folder for `tensorboard --logdir runs`
     wandb: str | None = None  # Weights & Biases project to log to; WANDB_MODE=offline keeps it here
     config: Path | None = None  # a run's config.json to do again; options given still win
+    # run that stopped, by name, number or path, or `last`: goes on where it was, in its own folder
+    resume: str | None = None
+    resume_anyway: bool = False  # although photos changed since: with those that are as they were
 
 
 @dataclass(frozen=True)
@@ -226,10 +231,12 @@ EXCLUSIVE = (
     ("unseen", "classes"),
     ("unseen", "reject"),
     ("classes", "reject"),
+    ("config", "resume"),
 )
 NAMES = ("unseen", "classes")
 WITH_NAMES = ("unseen_frac", "transductive", "clip", "attributes", "text_encoder")
-NEEDS = dict.fromkeys(WITH_NAMES, NAMES)  # option -> those of which one must be given with it
+# option -> those of which one must be given with it
+NEEDS = {**dict.fromkeys(WITH_NAMES, NAMES), "resume_anyway": ("resume",)}
 PACKAGES = ("tensorboard", "wandb")  # options that need a package of their name
 DEMO = {"arch": BUNDLED_ARCH, "size": 128, "epochs": 5}  # all the drawn challenge needs
 

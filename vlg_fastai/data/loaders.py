@@ -3,7 +3,6 @@
 import signal
 from pathlib import Path
 
-import fastai.callback.data  # noqa: F401  gives DataBlock its weighted_dataloaders
 import numpy as np
 from fastai.data.block import CategoryBlock, DataBlock, TransformBlock
 from fastai.data.core import TfmdDL, TfmdLists
@@ -16,6 +15,7 @@ from PIL import Image
 from vlg_fastai.console import say
 from vlg_fastai.data.augment import AUGMENTATIONS, BY_PHOTO, MIN_SCALE
 from vlg_fastai.data.images import BrokenImageError
+from vlg_fastai.data.order import Placed, WeightedPlaced
 from vlg_fastai.data.split import oversampled
 
 BLANK = PILImage(Image.new("RGB", (8, 8)))
@@ -100,9 +100,11 @@ def build(table, classes, view, pixels, machine, cfg):
         item_tfms=[view.fit(MIN_SCALE.get(cfg.aug)), *(kind() for kind in by_photo)],
         batch_tfms=[*AUGMENTATIONS[cfg.aug](), view.normalize()],
     )
-    if cfg.weighted and not cfg.oversample:
-        return block.weighted_dataloaders(table, class_weights(table), **options)
-    return block.dataloaders(table, **options)
+    if not cfg.weighted or cfg.oversample:
+        return block.dataloaders(table, dl_type=Placed, **options)
+    weights = class_weights(table)[(table["split"] != "valid").to_numpy()]
+    by_side = [{"wgts": weights}, {}]
+    return block.dataloaders(table, dl_type=WeightedPlaced, dl_kwargs=by_side, **options)
 
 
 def _at_most(photos, bs):

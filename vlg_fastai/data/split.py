@@ -4,12 +4,15 @@ import numpy as np
 import pandas as pd
 from fastai.data.transforms import RandomSplitter
 
+from vlg_fastai.config import UserError
 from vlg_fastai.console import say, show
 from vlg_fastai.data import twins
 from vlg_fastai.data.decisions import DROPPED
-from vlg_fastai.runs.files import write_csv
+from vlg_fastai.runs.files import read_csv, write_csv
+from vlg_fastai.runs.run import SPLIT
 
 # the columns of split.csv; folder: the label that the class folder gives
+TOLD = ["label", "content"]  # what must be as it was for a run to go on
 KEPT = ["file", "label", "folder", "content", "group", "split", "problem", "source"]
 
 
@@ -30,6 +33,32 @@ def assign(table, valid_pct, seed, x=None):
         good = good.assign(split=np.where(held_out, "valid", "train"))
     everything = table.join(good[["group", "split"]])
     return everything.fillna({"group": -1, "split": "unused"}).astype({"group": int})
+
+
+def as_before(table, before, cfg):
+    """`table` with `group` and `split` of `before`, the split of the run that goes on.
+
+    UserError where photos or labels changed since; with --resume-anyway what is not as it was is
+    left out: what was held out must never be trained on.
+    """
+    known, good = before.set_index("file"), table[table["problem"].isna()].set_index("file")
+    was = known[known["split"] != "unused"]
+    both = was.index.intersection(good.index)
+    same = (was.loc[both, TOLD] == good.loc[both, TOLD]).all(axis=1).to_numpy()
+    more = good.index.difference(was.index)
+    new = more[good.loc[more, "content"].to_numpy() != known["content"].reindex(more).to_numpy()]
+    odd = {"gone": was.index.difference(both), "changed": both[~same], "new": new}
+    told = [f"{len(files)} {what}, e.g. {files[0]}" for what, files in odd.items() if len(files)]
+    if told and not cfg.resume_anyway:
+        raise UserError(
+            f"--resume {cfg.resume}: photos or labels are not what they were ({'; '.join(told)});"
+            " --resume-anyway goes on without these"
+        )
+    if told:
+        say(f"not as they were, and left out: {'; '.join(told)}")
+    kept = was.loc[both[same], ["group", "split"]]
+    found = table.join(kept, on="file")
+    return found.fillna({"group": -1, "split": "unused"}).astype({"group": int})
 
 
 def _alike(table):
@@ -137,6 +166,11 @@ def say_split(table):
     for label, photos, groups, _, valid in rows:
         if not valid:
             say(f"{label}: {photos} photos in {groups} group: training only, its score stays blank")
+
+
+def of_run(run):
+    "The split.csv of `run`; None without a run."
+    return None if run is None else read_csv(run.path / SPLIT)
 
 
 def save(table, path):

@@ -87,12 +87,17 @@ def size_of(model):
     return sum(t.numel() * t.element_size() for t in model.state_dict().values())
 
 
-def save(run, model):
-    "Write the weights of `model` into the folder of `run`; UserError where they are no numbers."
+def save(folder, model):
+    "Write the weights of `model` into `folder`; UserError where they are no numbers."
     if not finite(model):
-        raise UserError(f"{run.path}: its weights are no numbers, and are not saved")
-    state = {key: value.detach().cpu().contiguous() for key, value in model.state_dict().items()}
-    with replacing(run.path / WEIGHTS) as beside:
+        raise UserError(f"{folder}: its weights are no numbers, and are not saved")
+    write_tensors(folder / WEIGHTS, model.state_dict())
+
+
+def write_tensors(path, tensors):
+    "Write {name: tensor} as safetensors."
+    state = {key: value.detach().cpu().contiguous() for key, value in tensors.items()}
+    with replacing(path) as beside:
         try:
             save_file(state, str(beside), metadata={"format": "pt"})
         except SafetensorError as error:  # it has no errno, and most are of a full disk

@@ -76,6 +76,7 @@ class Facts:
     platform: str | None = None
     git: str | None = None
     command: list = field(default_factory=list)
+    resumed_at: list[str] = field(default_factory=list)  # when it went on after it had stopped
 
     @classmethod
     def read(cls, folder):

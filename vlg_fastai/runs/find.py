@@ -9,8 +9,10 @@ from pathlib import Path
 from vlg_fastai.config import UserError
 from vlg_fastai.console import say
 from vlg_fastai.runs.facts import FACTS
-from vlg_fastai.runs.run import CANDIDATES, WEIGHTS, Run, number_of, safe_name
+from vlg_fastai.runs.landing import NEXT, land
+from vlg_fastai.runs.run import CANDIDATES, CONFIG, WEIGHTS, Run, number_of, safe_name
 
+HALF = "is not finished and holds nothing to use; go on: train.py --resume {}"
 TAIL = 4096  # bytes of a file of weights by which others are told from it without reading it all
 
 
@@ -63,6 +65,7 @@ def newest(root):
     "The newest finished run under `root`; without one, the newest other one, said."
     usable = sorted(_usable(root), key=lambda run: run.number)
     done = [run for run in usable if run.done]
+    say_half(root, usable)
     if done:
         return done[-1]
     if not usable:
@@ -72,16 +75,26 @@ def newest(root):
     return run
 
 
+def say_half(root, usable):
+    "Name the run folders that are newer than all `usable` ones and hold nothing to use."
+    newest = max((run.number for run in usable), default=0)
+    for path in sorted(root.glob(f"[0-9]*/{CONFIG}")):
+        if number_of(path.parent) > newest and not (path.parent / FACTS).exists():
+            say(f"{path.parent} {HALF.format(number_of(path.parent))}")
+
+
 def _usable(root):
     "The runs under `root` whose facts can be read."
+    for waiting in root.glob(f"*/{NEXT}"):
+        land(waiting.parent)
     found = [Run(path.parent) for path in root.glob(f"*/{FACTS}")]
     return [run for run in found if run.status]
 
 
 def _named(root, name, option="--run"):
-    found = _places(root, name)
+    found = places(root, name)
     head, _, candidate = name.rpartition(":")
-    if not found and head and (homes := _places(root, head)):
+    if not found and head and (homes := places(root, head)):
         return _candidate(Run(homes[0]), candidate, f"{option} {name}")
     if len(found) > 1:
         raise UserError(f"{option} {name}: means {', '.join(p.name for p in found)}; name one")
@@ -89,12 +102,13 @@ def _named(root, name, option="--run"):
     if not found:
         known = ", ".join(sorted(run.path.name for run in _usable(root))) or "none yet"
         raise UserError(f"{option} {name}: no such run in {root}; usable: {known}")
+    land(run.path)
     if not (run.path / FACTS).exists():
-        raise UserError(f"{option} {name}: {run.path} was not finished; it has no {FACTS}")
+        raise UserError(f"{option} {name}: {run.path} {HALF.format(run.number)}")
     return run
 
 
-def _places(root, name):
+def places(root, name):
     "The folders that `name` means: of runs under `root`, else one anywhere."
     named = [path for path in sorted(root.glob("*")) if path.is_dir() and _answers_to(path, name)]
     return named or [path for path in [Path(name)] if path.is_dir()]

@@ -13,6 +13,7 @@ from vlg_fastai.runs.files import read_json
 
 CONFIG, HISTORY, SPLIT, VALID = "config.json", "history.csv", "split.csv", "valid.csv"
 TEST = "test.csv"  # what predict.py said last of the test photos with this run alone
+CHECKPOINT = "checkpoint"  # folder of all that a fit depends on, while it is not done
 CANDIDATES = "candidates"  # folder of what was not kept, a run folder each
 WEIGHTS = "model.safetensors"
 OOF = "oof.csv"  # out-of-fold predictions of the probe, of every labelled photo
@@ -37,7 +38,8 @@ class Run:
         "KeyboardInterrupt for a run that was interrupted, so that a shell stops there as well."
         if self.facts.status == "interrupted":
             raise KeyboardInterrupt(
-                f"interrupted; {self.path} holds the best so far: predict.py --run {self.number}"
+                f"interrupted; {self.path} holds the best so far: predict.py --run {self.number};"
+                f" go on: train.py --resume {self.number}"
             )
 
     @cached_property

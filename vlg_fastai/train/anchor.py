@@ -25,6 +25,7 @@ class PullToStart(Callback):
     decoupled from the gradient as AdamW's weight decay is: each step by the share lr x strength."""
 
     run_valid = False
+    kept, near = ("start",), True
 
     def __init__(self, strength):
         self.strength = strength

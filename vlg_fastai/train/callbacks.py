@@ -1,7 +1,7 @@
 """What happens around a fit: history, progress, the best weights, averages of them."""
 
 import time
-from statistics import median
+from statistics import fmean, median
 
 import numpy as np
 import pandas as pd
@@ -50,6 +50,7 @@ class BestWeights(Callback):
     """
 
     order, run_valid = 61, True  # after Recorder (50), which makes the value
+    kept = ("best", "state", "epoch_of_best", "wait")  # by a checkpoint
 
     def __init__(self, patience, keep="best"):
         self.patience, self.keep = patience, keep
@@ -87,6 +88,7 @@ class History(Callback):
     "Write a row to history.csv after each epoch, over all fits of a run."
 
     order = 51  # right after Recorder
+    kept = ("rows",)
 
     def __init__(self, path):
         self.path, self.rows, self.photos = path, [], 0
@@ -134,9 +136,10 @@ class Progress(Callback):
     "A bar over batches in a terminal, lines in a log; one line with an estimate for each epoch."
 
     order = 60  # after History, before BestWeights may end the fit
+    kept = ("done",)
 
     def __init__(self, live, total):
-        self.bar, self.total, self.done, self.start = live, total, 0, time.monotonic()
+        self.bar, self.total, self.done = live, total, 0
 
     def before_train(self):
         what = f"epoch {self.done + 1}/{self.total}"
@@ -154,7 +157,7 @@ class Progress(Callback):
     def after_epoch(self):
         self.done += 1
         row = self.learn.history.rows[-1]
-        left = (time.monotonic() - self.start) / self.done * (self.total - self.done)
+        left = fmean(row["seconds"] for row in self.learn.history.rows) * (self.total - self.done)
         figures = [f"{name} {row[name]:.4f}" for name in ("train_loss", "valid_loss", "nll")]
         say(
             f"epoch {self.done:>2}/{self.total}  {'  '.join(figures)}"
@@ -165,6 +168,8 @@ class Progress(Callback):
 
 class Accumulate(GradientAccumulation):
     "One step of the optimizer for every `n_acc` photos; what is left at an epoch's end is dropped."
+
+    kept = ("count",)
 
     def before_train(self):
         self.count = 0
@@ -180,6 +185,7 @@ class MovingAverage(Callback):
     """
 
     order, run_valid = 64, True  # after BestWeights (61), which must see the average
+    kept, near = ("mean",), True
 
     def __init__(self, steps):
         self.decay = 1 - 1 / max(HORIZON * steps, 1)

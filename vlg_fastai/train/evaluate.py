@@ -6,27 +6,28 @@ import pandas as pd
 
 from vlg_fastai.model import bundle, inference, scores
 from vlg_fastai.model.intervals import interval
-from vlg_fastai.runs.facts import FACTS, Facts
+from vlg_fastai.runs.facts import Facts
 from vlg_fastai.runs.files import write_csv
+from vlg_fastai.runs.landing import together
 from vlg_fastai.runs.run import VALID
 
 
 def finish(run, prepared, kept, known):
     "Have the folder of `run` hold the candidate `kept`; its Facts, with `known` among them."
-    (run.path / FACTS).unlink(missing_ok=True)  # they would be those of other weights
-    bundle.save(run, kept.model)
-    spec, figures = evaluate(run, prepared, kept)
-    facts = Facts(**known, model=kept.name, **spec.facts(), **figures)
-    facts.write(run.path)
+    with together(run.path) as folder:
+        bundle.save(folder, kept.model)
+        spec, figures = evaluate(folder, prepared, kept)
+        facts = Facts(**known, model=kept.name, **spec.facts(), **figures)
+        facts.write(folder)
     return facts
 
 
-def evaluate(run, prepared, kept):
+def evaluate(folder, prepared, kept):
     "(spec with head and temperature, figures) of the candidate that is kept; writes valid.csv."
     held, z = prepared.held, kept.logits
     y = prepared.labels[held]
     temperature = kept.temperature or inference.fit_temperature(z, y)
-    write_predictions(run.path / VALID, prepared, z, temperature, held)
+    write_predictions(folder / VALID, prepared, z, temperature, held)
     before, after = (inference.probabilities(z, t) for t in (1.0, temperature))
     figures = scores.summary(before, after, y, prepared.spec.classes)
     likely = interval(after.argmax(1) == y, prepared.groups[held])

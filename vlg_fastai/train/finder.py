@@ -44,7 +44,7 @@ def find_lr(learn, folder, live):
     Weights, optimizer and every random generator are as before; the curve goes to lr_find.png in
     `folder`. live: the bar that is on the screen.
     """
-    numbers = randomness.state()
+    numbers, place = randomness.state(), learn.dls.train.kept(0)
     weights = {key: value.cpu().clone() for key, value in learn.model.state_dict().items()}
     try:
         curve = _swept(learn, live)
@@ -52,6 +52,7 @@ def find_lr(learn, folder, live):
         learn.model.load_state_dict(weights)
         learn.opt = None  # with its moments; the fit makes its own
         randomness.restore(numbers)
+        learn.dls.train.go_on(place)
     lr = float(np.clip(_lowest(*curve), LOWEST_LR, HIGHEST_LR))
     draw(*curve, lr, folder / CURVE)
     say(f"learning rate found: {lr:.2g}; its curve is in {folder / CURVE}")

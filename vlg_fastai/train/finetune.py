@@ -1,17 +1,22 @@
 """Learner in, fitted Learner out: fastai's `fit_one_cycle` with what watches over it."""
 
 import dataclasses
+from collections.abc import Callable
 from contextlib import contextmanager
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 from fastai.callback.mixup import CutMix, MixUp
+from fastai.learner import Learner
 
+from vlg_fastai.cli import PreemptedError
 from vlg_fastai.config import UserError
 from vlg_fastai.console import bar, say
 from vlg_fastai.machine.device import set_aside
 from vlg_fastai.machine.precision import release
-from vlg_fastai.runs.run import HISTORY
+from vlg_fastai.runs.run import CHECKPOINT, HISTORY
+from vlg_fastai.train import checkpoint
 from vlg_fastai.train.anchor import FrozenStatistics, PullToStart
 from vlg_fastai.train.callbacks import (
     PEAK,
@@ -21,7 +26,11 @@ from vlg_fastai.train.callbacks import (
     MovingAverage,
     Progress,
 )
-from vlg_fastai.train.learner import batches, peak_rates, stage_rates
+from vlg_fastai.train.checkpoint import Writer
+from vlg_fastai.train.learner import batches, stage_rates
+from vlg_fastai.train.plan import FROZEN, WHOLE, Plan
+from vlg_fastai.train.prepare import Prepared
+from vlg_fastai.train.resuming import Checkpointer, going_on
 from vlg_fastai.train.stopping import SkipBadBatches, StopCleanly
 from vlg_fastai.train.targets import Targets, Unmixed, targets_of
 
@@ -44,32 +53,35 @@ class FitResult:
         return dataclasses.asdict(self)
 
 
-def fine_tune(prepared, learn, run, cbs=(), waiting=()):
+def fine_tune(prepared, learn, run, cbs=(), waiting=(), keep=None):
     """Fit `learn` as the config asks, write history.csv, leave the best weights in its model.
 
     Returns the `FitResult`. Where memory runs out the fit starts again with half the photos at a
     time and twice the batches a step. cbs: the caller's callbacks, beside those that keep and stop;
-    waiting: nets that leave the device until it is done.
+    waiting: nets that leave the device until it is done; keep: makes of a `Writer` the callback
+    that has the run hold better nets. A checkpoint in the run folder is where it goes on.
     """
     cfg = shortened(prepared.cfg)
     if learn is None:
         return FitResult(_status(cfg))
-    start, steps, taught = Start.of(learn), 1, targets_of(prepared)
+    fit = Beginning.of(prepared, learn, run.path, keep)
     while True:
-        away = set_aside(waiting, prepared.machine)
-        with away, watching(cfg, run.path / HISTORY) as watch:
-            lr_body, lr = peak_rates(learn, cfg, run.path, watch.progress.bar)
-            for epochs, rates in phases(learn, cfg, lr_body, lr, watch):
-                given = [*watch.cbs, *extras(learn, cfg, steps, taught), *cbs]
-                learn.fit_one_cycle(epochs, rates, pct_start=PEAK, cbs=given)
+        with set_aside(waiting, prepared.machine), watching(cfg, run.path / HISTORY) as watch:
+            for epochs, rates, own in fit.phases(cfg, run.path, watch):
+                learn.fit_one_cycle(epochs, rates, pct_start=PEAK, cbs=[*watch.cbs, *own, *cbs])
+        fit.writer.settle()
         if not watch.out_of_memory:
             break
-        steps *= 2
-        start.again(learn, prepared, cfg, steps)
-    watch.settle(learn, lr)
+        fit.again(cfg)
+    fit.writer.say_cost(sum(row["seconds"] for row in watch.history.rows))
+    if watch.stop.preempted:
+        raise PreemptedError(f"stopped; go on where it was: train.py --resume {run.number}")
+    watch.settle(learn, fit.plan.lr)
     status = "interrupted" if watch.stop.over else _status(cfg)
-    best, speed = watch.best.chosen, watch.history.speed
-    return FitResult(status, lr, lr_body, best, len(watch.history.rows), speed)
+    plan, best = fit.plan, watch.best.chosen
+    return FitResult(
+        status, plan.lr, plan.lr_body, best, len(watch.history.rows), watch.history.speed
+    )
 
 
 def _status(cfg):
@@ -81,19 +93,6 @@ def shortened(cfg):
     if not cfg.dry_run:
         return cfg
     return dataclasses.replace(cfg, **{key: min(getattr(cfg, key), n) for key, n in DRY.items()})
-
-
-def phases(learn, cfg, lr_body, lr, watch):
-    "Yield (epochs, peak rates): the frozen epochs, if any, then the others unless it was stopped."
-    if cfg.compile:
-        learn.model.compile(backend=COMPILER)
-    if cfg.freeze_epochs:
-        learn.freeze()
-        yield cfg.freeze_epochs, lr
-        learn.unfreeze()
-    if not watch.over:
-        groups = len(learn.splitter(learn.model))
-        yield cfg.epochs, stage_rates(lr_body, lr, cfg.layer_decay, groups)
 
 
 def extras(learn, cfg, steps, taught):
@@ -166,32 +165,72 @@ def watching(cfg, path):
             watch.stop.after_fit()
 
 
-@dataclass(frozen=True)
-class Start:
-    "Where a fit began, to begin there again."
+@dataclass
+class Beginning:
+    """Where a fit begins: at weights, to begin there again where memory runs out, or in its midst,
+    at the checkpoint `kept`; and what is settled then."""
 
+    prepared: Prepared
+    learn: Learner
+    writer: Writer
+    keep: Callable | None
+    kept: dict | None
+    plan: Plan
     weights: dict
     loss: object
+    taught: np.ndarray | None
 
     @classmethod
-    def of(cls, learn):
-        state = learn.model.state_dict()
-        return cls({key: value.cpu().clone() for key, value in state.items()}, learn.loss_func)
+    def of(cls, prepared, learn, folder, keep):
+        kept = checkpoint.read(folder / CHECKPOINT)
+        plan = Plan.of(learn.dls.bs, kept)
+        if plan.bs != learn.dls.bs:
+            learn.dls = batches(prepared, dataclasses.replace(prepared.cfg, bs=plan.bs))
+        state = {key: value.cpu().clone() for key, value in learn.model.state_dict().items()}
+        more = kept, plan, state, learn.loss_func, targets_of(prepared)
+        return cls(prepared, learn, Writer(folder / CHECKPOINT), keep, *more)
 
-    def again(self, learn, prepared, cfg, steps):
-        "Set `learn` back, with half the photos at a time; UserError where two do not fit."
-        half = learn.dls.bs // 2
+    def phases(self, cfg, folder, watch):
+        """Yield (epochs, peak rates, callbacks): the frozen epochs, if any, then the others unless
+        it was stopped; none that is over in the checkpoint."""
+        learn = self.learn
+        if cfg.compile:
+            learn.model.compile(backend=COMPILER)
+        plan = self.plan = self.plan.with_rates(learn, cfg, folder, watch.progress.bar)
+        if cfg.freeze_epochs and plan.phase == FROZEN:
+            learn.freeze()
+            yield cfg.freeze_epochs, plan.lr, self.cbs(cfg, FROZEN, watch)
+            learn.unfreeze()
+        if not watch.over:
+            groups = len(learn.splitter(learn.model))
+            rates = stage_rates(plan.lr_body, plan.lr, cfg.layer_decay, groups)
+            yield cfg.epochs, rates, self.cbs(cfg, WHOLE, watch)
+
+    def cbs(self, cfg, phase, watch):
+        "Callbacks of a phase: those that options ask for, and those that keep and go on."
+        made = extras(self.learn, cfg, self.plan.steps, self.taught)
+        now = self.plan.at(phase)
+        made.append(Checkpointer(self.writer, cfg.checkpoint_minutes, now, watch.stop))
+        made += [self.keep(self.writer)] if self.keep else []
+        made += going_on(self.kept) if self.kept else []
+        self.kept = None
+        return made
+
+    def again(self, cfg):
+        "Set all back, with half the photos at a time; UserError where two do not fit."
+        learn, half, steps = self.learn, self.plan.bs // 2, 2 * self.plan.steps
         if half < 2:
             raise UserError(f"--bs {cfg.bs}: not two photos fit in memory; lower --size")
         say(
             f"out of memory with {2 * half} photos at a time: starting again with {half}, {steps}"
             " batches a step"
         )
+        self.plan, self.kept = self.plan.halved(), None
         learn.loss_func, learn.opt = self.loss, None  # mixing leaves its own loss behind
         learn._end_cleanup()  # fastai's own, left out where a fit breaks off: lets go of the graph
         learn.loss_grad = None
         learn.model.load_state_dict(self.weights)
         learn.model.zero_grad()
         learn.unfreeze()
-        release(prepared.machine)
-        learn.dls = batches(prepared, dataclasses.replace(cfg, bs=half))
+        release(self.prepared.machine)
+        learn.dls = batches(self.prepared, dataclasses.replace(cfg, bs=half))

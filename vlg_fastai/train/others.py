@@ -27,7 +27,7 @@ def keep(run, prepared, known, found):
 def written(run, prepared, known, one):
     "Write the candidate `one`: weights, answers on the held-out photos, facts; options and split."
     beside = Run(run.path / CANDIDATES / safe_name(one.name))
-    beside.path.mkdir(parents=True)
+    beside.path.mkdir(parents=True, exist_ok=True)  # a resumed run may have held one
     for name in (CONFIG, SPLIT):
         shutil.copy(run.path / name, beside.path / name)
     finish(beside, prepared, one, known)

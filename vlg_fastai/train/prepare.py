@@ -93,8 +93,11 @@ def settle_and_scan(cfg, source):
     return dataclasses.replace(cfg, **settled), scanned
 
 
-def prepare(cfg, source, scanned, machine):
-    "The table `scanned` as `Prepared`: photos decoded, trained backbone loaded, split drawn."
+def prepare(cfg, source, scanned, machine, before=None):
+    """The table `scanned` as `Prepared`: photos decoded, trained backbone loaded, split drawn.
+
+    before: split.csv of the run that goes on, whose sides are kept.
+    """
     store, view = Store.asked_for(cfg), backbone.view(source.arch, cfg.size, cfg.crop_pct)
     good = scanned[scanned["problem"].isna()]
     pixels = view.pixels(good, store)
@@ -110,7 +113,10 @@ def prepare(cfg, source, scanned, machine):
     scanned = scan.without(scanned, good[~seen])
     good = good[seen]
     x = extractor.features(good, pixels) if extractor else None
-    every = split.assign(scanned, cfg.valid_pct, cfg.seed, x)
+    if before is None:
+        every = split.assign(scanned, cfg.valid_pct, cfg.seed, x)
+    else:
+        every = split.as_before(scanned, before, cfg)
     split.say_split(every)
     used = every[every["split"] != "unused"].reset_index(drop=True)
     spec = describe(cfg, source, view, used)

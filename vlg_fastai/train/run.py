@@ -1,6 +1,8 @@
 """Config in, finished run folder out: the steps of a training, one a line."""
 
 import time
+from datetime import UTC, datetime
+from functools import partial
 
 from vlg_fastai.cli import as_json
 from vlg_fastai.config import UserError
@@ -10,47 +12,81 @@ from vlg_fastai.machine import device
 from vlg_fastai.machine.versions import circumstances
 from vlg_fastai.model import bundle, scores, sources
 from vlg_fastai.recipes import STRONG, measured
-from vlg_fastai.runs.facts import PROBE, UNFINISHED, WARM
-from vlg_fastai.runs.files import check_room, write_json
-from vlg_fastai.runs.run import CONFIG, SPLIT, create
-from vlg_fastai.train import candidates, choosing, others
+from vlg_fastai.runs.facts import FACTS, PROBE, UNFINISHED, WARM
+from vlg_fastai.runs.files import check_room, read_json, write_json
+from vlg_fastai.runs.resume import clear, locked, to_resume
+from vlg_fastai.runs.run import CHECKPOINT, CONFIG, SPLIT, Run, create
+from vlg_fastai.train import candidates, checkpoint, choosing, others
 from vlg_fastai.train.evaluate import finish
 from vlg_fastai.train.finetune import FitResult, fine_tune
+from vlg_fastai.train.keeping import KeepBetter
 from vlg_fastai.train.learner import learner_for
 from vlg_fastai.train.prepare import prepare, settle_and_scan
 from vlg_fastai.train.trackers import tracked
 
+RESUMED = "resumed.json"  # beside the checkpoints: when the run went on
 COPIES = 6  # of a net in a run: a blend of two, and the four that were not kept
 FEW_HELD_OUT = 30  # below it an accuracy is known to less than 10 points either way
 
 
 def train(cfg, source, cbs=()):
-    """Do the run that `cfg` asks for, from the weights of `source`; returns its Run.
+    """Do the run that `cfg` asks for, or go on with it, from the weights of `source`; its Run.
 
     cbs: fastai callbacks of the caller's for the fit: to prune, to stop in time, to look on.
     """
-    start = time.monotonic()
-    machine = device.prepare(cfg)
+    start, machine = time.monotonic(), device.prepare(cfg)
+    earlier = to_resume(cfg.runs, cfg.resume) if cfg.resume else None
     cfg, scanned = settle_and_scan(cfg, source)
-    prepared = prepare(cfg, source, scanned, machine)
+    prepared = prepare(cfg, source, scanned, machine, split.of_run(earlier))
     learn = learner_for(prepared, source)
-    check_room(cfg.runs, room_for(prepared, learn), f"--runs {cfg.runs}")
-    run = open_run(prepared, source)
-    with tracked(cfg, run, learn) as tell:
+    run = earlier or open_run(prepared, source, learn)
+    about = partial(facts_of, source, machine, start, resumed(earlier))
+    with locked(run), tracked(cfg, run, learn) as tell:
         probe, fold = candidates.fit_probe(prepared, run)
-        if probe and learn:  # from here on the run can be used, whatever ends it
-            begun = {**FitResult(UNFINISHED).facts(), **circumstances(source, machine, start)}
-            finish(run, prepared, probe, {"probe": fold, **begun})
+        if probe and learn and not (run.path / FACTS).exists():
+            # from here on the run can be used, whatever ends it
+            finish(
+                run, prepared, probe, {"probe": fold, **FitResult(UNFINISHED).facts(), **about()}
+            )
         warm = candidates.warm_start(prepared, learn)
-        fit = fine_tune(prepared, learn, run, cbs, candidates.nets_of(prepared, probe, warm))
+        keep = partial(KeepBetter, prepared, run, partial(about, probe=fold), probe)
+        fit = fine_tune(prepared, learn, run, cbs, candidates.nets_of(prepared, probe, warm), keep)
         tuned = candidates.of_fit(prepared, learn, fit, probe, warm)
         found = [one for one in (probe, warm, *tuned) if one is not None]
         kept, rows, nested = choose(found, prepared, fit)
         choosing.say_choice(rows, kept.name)
-        known = {"probe": fold, "candidates": rows, "nested": nested}
-        known |= {**fit.facts(), **circumstances(source, machine, start)}
+        known = {**about(probe=fold), **fit.facts(), "candidates": rows, "nested": nested}
         others.keep(run, prepared, known, [one for one in found if one is not kept])
         tell(finish(run, prepared, kept, known))
+    return settled(Run(run.path))
+
+
+def facts_of(source, machine, start, resumed_at, **known):
+    "Facts of a run that hold whatever comes of it, as they are now."
+    return {**circumstances(source, machine, start), "resumed_at": resumed_at, **known}
+
+
+def resumed(run):
+    "When `run` went on, and that it does so now, which is said; [] for one that begins."
+    if run is None:
+        return []
+    times, file = [], run.path / CHECKPOINT / RESUMED
+    if file.exists():
+        times = read_json(file)["at"]
+    times.append(datetime.now(UTC).isoformat(timespec="seconds"))
+    write_json(file, {"at": times})
+    kept = checkpoint.read(run.path / CHECKPOINT)
+    place = kept["place"] if kept else {"epoch": 0, "batches": 0}
+    done = len(kept["callbacks"]["History"]["rows"]) if kept else 0
+    within = f", batch {place['batches'] + 1}" if place["batches"] else ""
+    say(f"{run.path}: goes on with epoch {done + 1}{within}")
+    return times
+
+
+def settled(run):
+    "`run`, told of; what only a run that stops needs is gone unless it did."
+    if run.facts.status != "interrupted":
+        clear(run)
     say_result(run, run.facts)
     return run
 
@@ -62,9 +98,10 @@ def room_for(prepared, learn):
     return bundle.size_of(net) * (2 if lean else COPIES)
 
 
-def open_run(prepared, source):
+def open_run(prepared, source, learn):
     "The new run folder, with what was asked and how the photos were split; says what begins."
     cfg, spec, machine = prepared.cfg, prepared.spec, prepared.machine
+    check_room(cfg.runs, room_for(prepared, learn), f"--runs {cfg.runs}")
     run = create(cfg.runs, cfg.name or sources.base_name(source.arch))
     write_json(run.path / CONFIG, as_json(cfg))
     split.save(prepared.every, run.path / SPLIT)

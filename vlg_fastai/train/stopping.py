@@ -14,10 +14,10 @@ BAD_IN_A_ROW = 5  # batches without a finite loss that end a fit
 
 class StopCleanly(Callback):
     """The first Ctrl-C, polite kill or closed terminal ends the fit after this batch; a second
-    Ctrl-C ends the program."""
+    Ctrl-C ends the program. `over`: one of them came; `preempted`: it was not Ctrl-C."""
 
-    order = 63
-    over = False
+    order = 66  # after Checkpointer (65)
+    over, preempted = False, False
     before = {}  # signal -> its handler outside the fit
 
     def before_fit(self):
@@ -26,9 +26,10 @@ class StopCleanly(Callback):
         self.before = {number: signal.signal(number, self._ask) for number in wanted}
 
     def _ask(self, signum, frame):
-        self.over = True
+        self.over, self.preempted = True, self.preempted or signum != signal.SIGINT
         signal.signal(signal.SIGINT, signal.default_int_handler)
-        say("stopping after this batch; Ctrl-C again stops at once")
+        again = "" if self.preempted else "; Ctrl-C again stops at once"
+        say(f"stopping after this batch{again}")
 
     def after_batch(self):
         if self.over:
@@ -44,10 +45,8 @@ class SkipBadBatches(Callback):
     `BAD_IN_A_ROW` of them: nothing can come of weights that are none."""
 
     order = 11  # after mixed precision (10) has left its context
-    over, skipped, in_a_row = False, 0, 0
-
-    def before_fit(self):
-        self.told = torch.zeros(())
+    over, skipped, in_a_row, told = False, 0, 0, torch.zeros(())
+    kept = ("skipped", "in_a_row", "told")
 
     def after_loss(self):
         if not self.training:

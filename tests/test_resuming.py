@@ -1,0 +1,310 @@
+"""A run that stops at any moment goes on as if it had never stopped, and holds the best so far."""
+
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pandas as pd
+import pytest
+from conftest import run_prediction, run_training, toy_config
+from fastai.callback.core import Callback
+from filelock import FileLock
+from safetensors.torch import load_file
+
+from vlg_fastai.cli import PREEMPTED, PreemptedError, parse
+from vlg_fastai.config import TrainConfig, UserError
+from vlg_fastai.runs import landing, resume
+from vlg_fastai.runs.find import find, newest
+from vlg_fastai.runs.run import Run
+from vlg_fastai.train import checkpoint
+from vlg_fastai.train import run as running
+
+ROOT = Path(__file__).parents[1]
+REAL = {"arch": "tf_efficientnet_lite0", "pretrained": True, "size": 64}
+TIMED = ["seconds", "photos_per_second"]
+EVERY = 1e-9  # minutes: after each batch
+PLANS = {
+    "mlp": {},
+    "linear, average of weights": {"head": "linear", "ema": True, "keep": "last", "wd": 0.05},
+    "mixup, strong augmentation": {"mixup": 0.4, "aug": "strong"},
+    "oversampled, degraded": {"oversample": True, "aug": "degraded", "drop_path": 0.2},
+    "frozen epochs": {"freeze_epochs": 2, "epochs": 2, "l2_sp": 3.0},
+    "probe, soft targets": {**REAL, "probe": True, "warm_start": True, "targets": "soft",
+                            "head": "linear", "freeze_bn": True, "layer_decay": 0.8},
+}  # fmt: skip
+
+
+class KilledError(BaseException):
+    "Nothing in the suite catches it, as nothing catches a kill."
+
+
+def killed_at(batch, stop=None):
+    "A callback that ends all after that many training batches."
+
+    class Kill(Callback):
+        order, done = 100, 0
+
+        def after_batch(self):
+            if not self.training:
+                return
+            type(self).done += 1
+            if self.done == batch:
+                if stop is None:
+                    raise KilledError
+                os.kill(os.getpid(), stop)
+
+    return Kill()
+
+
+def raises(*given):
+    raise KilledError
+
+
+def config(toy, runs, **options):
+    given = {"epochs": 4, "bs": 8, "checkpoint_minutes": 0.0, "patience": 9, **options}
+    return toy_config(toy, runs, **given)
+
+
+def going_on(cfg, **options):
+    "The same config as `--resume last` reads it."
+    import dataclasses
+
+    return dataclasses.replace(cfg, resume="last", **options)
+
+
+def left(run):
+    "Weights that are kept and the curve, but for how long it took."
+    bits = {
+        key: v.numpy().tobytes() for key, v in load_file(run.path / "model.safetensors").items()
+    }
+    history = pd.read_csv(run.path / "history.csv").drop(columns=TIMED)
+    return bits, history.to_csv(), (run.facts.model, run.facts.best_epoch, run.facts.nll)
+
+
+def stopped(cfg, callback, monkeypatch):
+    "Begin the run of `cfg`, or go on with it, and have `callback` end it."
+    whole = running.fine_tune
+
+    def watched(prepared, learn, run, cbs, *more):
+        return whole(prepared, learn, run, [*cbs, callback], *more)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(running, "fine_tune", watched)
+        with pytest.raises((KilledError, PreemptedError)):
+            run_training(cfg)
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+@pytest.mark.parametrize("plan", PLANS)
+def test_a_resumed_run_is_the_one_that_was_never_stopped(toy, tmp_path, monkeypatch, plan, workers):
+    if workers and plan not in ("mlp", "oversampled, degraded"):
+        pytest.skip("reading processes make no difference to the others")
+    options = {**PLANS[plan], "workers": workers}
+    whole = run_training(config(toy, tmp_path / "whole", **options))
+    at = {"mlp": 13, "frozen epochs": 5}.get(plan, 9)
+    for minutes in (0.0, EVERY):  # from the end of an epoch, and from within one
+        cfg = config(toy, tmp_path / str(minutes), checkpoint_minutes=minutes, **options)
+        stopped(cfg, killed_at(at), monkeypatch)
+        run = run_training(going_on(cfg))
+        assert run.number == 1
+        assert left(run) == left(whole)
+        assert not (run.path / "checkpoint").exists()
+        assert len(run.facts.resumed_at) == 1
+
+
+def test_a_run_stopped_twice_and_after_its_last_epoch_still_ends_the_same(
+    toy, tmp_path, monkeypatch
+):
+    whole = run_training(config(toy, tmp_path / "whole"))
+    cfg = config(toy, tmp_path / "parts")
+    stopped(cfg, killed_at(7), monkeypatch)
+    stopped(going_on(cfg), killed_at(3), monkeypatch)
+    with monkeypatch.context() as patch:
+        patch.setattr(running, "choose", raises)
+        with pytest.raises(KilledError):
+            run_training(going_on(cfg))
+    assert (
+        checkpoint.read(tmp_path / "parts/0001-test_efficientnet/checkpoint")["place"]["epoch"] == 4
+    )
+    run = run_training(going_on(cfg))
+    assert left(run) == left(whole)
+    assert len(run.facts.resumed_at) == 3
+
+
+@pytest.mark.parametrize("name", ["SIGTERM", "SIGHUP"])
+def test_a_polite_kill_keeps_the_batch_and_has_an_exit_code_of_its_own(
+    toy, tmp_path, monkeypatch, name
+):
+    whole = run_training(config(toy, tmp_path / "whole"))
+    cfg = config(toy, tmp_path / "parts")
+    stopped(cfg, killed_at(6, getattr(signal, name)), monkeypatch)
+    place = checkpoint.read(tmp_path / "parts/0001-test_efficientnet/checkpoint")["place"]
+    assert place["train_iter"] in (6, 7)  # this batch's end, or the next one's
+    assert left(run_training(going_on(cfg))) == left(whole)
+
+
+def test_each_better_epoch_replaces_what_is_kept(toy, tmp_path, monkeypatch):
+    cfg = config(toy, tmp_path, head="linear", probe=True, warm_start=True, lr=2e-2, **REAL)
+    seen = []
+
+    class Both(Callback):
+        order = 2000
+
+        def after_epoch(self):
+            seen.append((self.learn.keep_better.least, self.learn.history.rows[-1]["nll"]))
+            if len(seen) == 3:
+                raise KilledError
+
+    stopped(cfg, Both(), monkeypatch)
+    run = newest(tmp_path)
+    assert run.facts.status == "unfinished"
+    best = min(nll for _, nll in seen)
+    if run.facts.model == "fine-tuned":
+        assert run.facts.nll == pytest.approx(best, abs=2e-3)
+    else:
+        assert best >= seen[0][0]
+    assert run_prediction(run, tmp_path / "s.csv").exists()
+
+
+def test_weights_and_facts_never_come_from_two_models(tmp_path):
+    old, new = (
+        {"model.safetensors": "a", "facts.json": "a"},
+        {"model.safetensors": "b", "facts.json": "b"},
+    )
+    for dies in range(4):
+        folder = tmp_path / str(dies)
+        folder.mkdir()
+        for name, text in old.items():
+            (folder / name).write_text(text)
+        waiting = folder / landing.NEXT
+        waiting.mkdir()
+        for name, text in list(new.items())[: min(dies, 2)]:
+            (waiting / name).write_text(text)
+        if dies == 3:  # while it moves
+            os.replace(waiting / "model.safetensors", folder / "model.safetensors")
+        landing.land(folder)
+        told = {name: (folder / name).read_text() for name in old}
+        assert told == (new if dies >= 2 else old)
+
+
+def test_a_damaged_checkpoint_is_passed_over_for_the_one_before(tmp_path, capsys):
+    import torch
+
+    writer = checkpoint.Writer(tmp_path / "checkpoint")
+    writer.keep({"a": torch.arange(3), "b": [1.5, None, {"c": torch.tensor(2.0)}]})
+    writer.settle()
+    first = checkpoint.places(tmp_path / "checkpoint")[0]
+    shutil.copytree(first, first.with_name("000009"))
+    (first.with_name("000009") / "state.safetensors").write_bytes(b"cut")
+    told = checkpoint.read(tmp_path / "checkpoint")
+    assert told["a"].tolist() == [0, 1, 2]
+    assert told["b"][2]["c"].item() == 2.0
+    assert "000009: is damaged" in capsys.readouterr().out
+
+
+def test_options_that_would_change_the_run_are_refused_and_others_taken(toy, tmp_path, monkeypatch):
+    cfg = config(toy, tmp_path)
+    stopped(cfg, killed_at(6), monkeypatch)
+    words = ["--runs", str(tmp_path), "--resume", "1"]
+    read = lambda *more: parse(TrainConfig, [*words, *more], earlier=resume.earlier)  # noqa: E731
+    assert read("--workers", "1").lr == cfg.lr
+    resume.check_same(read("--workers", "1", "--device", "cpu", "--cache", "off"))
+    with pytest.raises(UserError, match="--lr 0.5: the run was begun with"):
+        resume.check_same(read("--lr", "0.5"))
+    with pytest.raises(UserError, match="--resume 7: no such run .* those that can go on: 0001"):
+        parse(TrainConfig, ["--runs", str(tmp_path), "--resume", "7"], earlier=resume.earlier)
+
+
+def test_photos_that_changed_are_named_and_left_out_only_when_asked(
+    toy, tmp_path, monkeypatch, capsys
+):
+    data = shutil.copytree(toy, tmp_path / "data")
+    cfg = config(data, tmp_path / "runs")
+    stopped(cfg, killed_at(6), monkeypatch)
+    gone, changed = sorted((data / "train/frog").iterdir())[:2]
+    gone.unlink()
+    changed.write_bytes(next((data / "test").iterdir()).read_bytes())
+    shutil.copy(sorted((data / "test").iterdir())[-1], data / "train/frog/new.png")
+    with pytest.raises(UserError, match="1 gone, e.g. .*; 1 changed, e.g. .*; 1 new, e.g."):
+        run_training(going_on(cfg))
+    before = pd.read_csv(tmp_path / "runs/0001-test_efficientnet/split.csv").set_index("file")[
+        "split"
+    ]
+    run = run_training(going_on(cfg, resume_anyway=True))
+    assert run.facts.photos["train"] + run.facts.photos["valid"] == (before != "unused").sum() - 2
+    assert "left out: 1 gone" in capsys.readouterr().out
+
+
+def test_a_finished_run_says_so_and_one_that_trains_now_is_left_alone(toy, tmp_path, monkeypatch):
+    run = run_training(config(toy, tmp_path, epochs=1))
+    with pytest.raises(UserError, match="0001-test_efficientnet is finished; nothing is left"):
+        resume.to_resume(tmp_path, "1")
+    cfg = config(toy, tmp_path)
+    stopped(cfg, killed_at(6), monkeypatch)
+    there = resume.to_resume(tmp_path, "last")
+    assert there.number == run.number + 1
+    with (
+        FileLock(there.path / resume.LOCK),
+        pytest.raises(UserError, match="another process trains"),
+    ):
+        run_training(going_on(cfg))
+
+
+def test_a_run_that_holds_nothing_yet_is_named_and_never_taken(toy, tmp_path, capsys):
+    run = run_training(config(toy, tmp_path, epochs=1))
+    (half := tmp_path / "0002-half").mkdir()
+    shutil.copy(run.path / "config.json", half)
+    assert newest(tmp_path).number == 1
+    assert "0002-half is not finished and holds nothing to use" in capsys.readouterr().out
+    with pytest.raises(UserError, match="train.py --resume 2"):
+        find(tmp_path, ["2"])
+
+
+def command(toy, runs, *more):
+    given = ["--data", toy, "--runs", runs, "--arch", "test_efficientnet", "--no-pretrained"]
+    given += ["--size", 32, "--bs", 8, "--epochs", 8, "--patience", 99, *more]
+    return [sys.executable, str(ROOT / "train.py"), *map(str, given)]
+
+
+def until(there, seconds=60):
+    end = time.monotonic() + seconds
+    while not there() and time.monotonic() < end:
+        time.sleep(0.02)
+    assert there()
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="no such signals")
+@pytest.mark.parametrize("stop", [signal.SIGTERM, signal.SIGKILL])
+def test_a_process_that_is_killed_leaves_a_run_to_go_on_with_and_no_process(toy, tmp_path, stop):
+    given = {"stdout": subprocess.DEVNULL, "stderr": subprocess.PIPE, "text": True}
+    with subprocess.Popen(command(toy, tmp_path, "--workers", 2), **given) as process:
+        until(lambda: list(tmp_path.glob("*/checkpoint/*/state.json")))
+        process.send_signal(stop)
+        error = process.communicate(timeout=60)[1]
+    if stop == signal.SIGTERM:
+        assert process.returncode == PREEMPTED
+        assert "go on where it was: train.py --resume 1" in error
+    run = Run(next(tmp_path.glob("0001-*")))
+    assert run.facts.status == "unfinished"
+    until(lambda: not readers_of(tmp_path), 20)
+    again = [*command(toy, tmp_path)[:2], "--runs", tmp_path, "--resume", "last", "--workers", 0]
+    done = subprocess.run([*map(str, again)], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert "goes on with epoch" in done.stdout
+    assert Run(run.path).facts.status == "finished"
+    assert not [path for path in run.path.rglob("*") if ".part" in path.name]
+
+
+def readers_of(folder):
+    "Processes whose command line names `folder`."
+    found = []
+    for path in Path("/proc").glob("[0-9]*/cmdline") if Path("/proc").is_dir() else ():
+        try:
+            found += [path] if str(folder) in path.read_text(errors="replace") else []
+        except OSError:
+            continue
+    return found

@@ -1,0 +1,85 @@
+"""fastai's loader, whose every photo is drawn by a number of its own: an epoch can go on anywhere.
+
+The number comes from that of the epoch and from the photo's place in its order. So what a photo
+looks like depends neither on how many processes read, nor on where an epoch broke off.
+"""
+
+import random
+from contextlib import contextmanager
+
+import fastai.callback.data as weighted
+import numpy as np
+import torch
+from fastai.data.core import TfmdDL
+
+from vlg_fastai.machine.randomness import python_state
+
+MOST = 2**32
+STEP = 1_000_003  # between the numbers of one epoch and of the next: more than most have photos
+
+
+class Numbers(torch.Generator):
+    "A generator that reading processes get anew: they need none, and its state cannot be shared."
+
+    def __reduce__(self):
+        return Numbers, ()
+
+
+class Placed(TfmdDL):
+    "A TfmdDL that knows its place: `kept` tells it, `go_on` takes it up."
+
+    number, order, skipped, resumed = 0, (), 0, False
+
+    def randomize(self):
+        if not self.resumed:  # else the numbers of this epoch are drawn already
+            super().randomize()
+
+    def get_idxs(self):
+        if not self.resumed:
+            self.order, self.skipped = [int(i) for i in super().get_idxs()], 0
+            self.number = self.rng.randrange(MOST)
+        self.resumed = False
+        # else torch draws one for each iterator from the generator that dropout uses as well
+        self.fake_l.generator = Numbers()
+        self.fake_l.generator.manual_seed(self.number)
+        return list(enumerate(self.order))[self.skipped * self.bs :]
+
+    def do_item(self, s):
+        if s is None:
+            return super().do_item(None)
+        place, item = s
+        if not self.shuffle:
+            return super().do_item(item)
+        with drawn_by((self.number * STEP + place) % MOST):
+            return super().do_item(item)
+
+    def kept(self, batches):
+        "What `go_on` needs, `batches` into the epoch; none of them: before the next one begins."
+        told = {"rng": list(self.rng.getstate()), "batches": batches}
+        return {**told, "number": self.number, "order": list(self.order)} if batches else told
+
+    def go_on(self, told):
+        "Read what is left of the epoch that `kept` told of, and draw the epochs behind it alike."
+        self.rng.setstate(python_state(told["rng"]))
+        if told["batches"]:
+            self.number, self.order = told["number"], told["order"]
+            self.skipped, self.resumed = told["batches"], True
+
+
+class WeightedPlaced(Placed, weighted.WeightedDL):
+    "The same with photos drawn by weight."
+
+
+@contextmanager
+def drawn_by(number):
+    "Whatever is drawn inside comes from `number`; outside the generators are as they were."
+    kept = random.getstate(), np.random.get_state(), torch.get_rng_state()
+    random.seed(number)
+    np.random.seed(number)
+    torch.default_generator.manual_seed(number)
+    try:
+        yield
+    finally:
+        random.setstate(kept[0])
+        np.random.set_state(kept[1])
+        torch.set_rng_state(kept[2])

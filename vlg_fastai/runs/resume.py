@@ -1,0 +1,90 @@
+"""What the user calls a run that stopped in; the run to go on with out, or why it cannot."""
+
+import shutil
+from contextlib import contextmanager
+
+from filelock import FileLock, Timeout
+
+from vlg_fastai.cli import stored_config
+from vlg_fastai.config import TrainConfig, UserError
+from vlg_fastai.runs.facts import FACTS
+from vlg_fastai.runs.find import places
+from vlg_fastai.runs.landing import land
+from vlg_fastai.runs.run import CHECKPOINT, CONFIG, Run
+
+LAST = "last"
+LOCK = ".lock"
+# options that change how fast a run goes on, or where it finds its photos, but not what it comes to
+FREE = {
+    "runs", "device", "workers", "cache", "cache_gb", "clear_cache", "checkpoint_minutes", "data",
+    "lean", "tensorboard", "wandb", "config", "resume", "resume_anyway",
+}  # fmt: skip
+
+
+def to_resume(root, name):
+    "The Run that `name` (a number, name, path or `last`) means; UserError where it is finished."
+    found = _begun(root)[-1:] if name == LAST else places(root, name)
+    if not found:
+        there = ", ".join(path.name for path in _begun(root)) or "none"
+        raise UserError(f"--resume {name}: no such run in {root}; those that can go on: {there}")
+    if len(found) > 1:
+        raise UserError(f"--resume {name}: means {', '.join(p.name for p in found)}; name one")
+    run = Run(found[0])
+    if not (run.path / CONFIG).is_file():
+        raise UserError(f"--resume {name}: {run.path} holds no {CONFIG}: nothing was begun in it")
+    if not _can_go_on(run.path):
+        raise UserError(f"--resume {name}: {run.path.name} is {run.facts.status}; nothing is left")
+    return run
+
+
+def _begun(root):
+    "The run folders under `root` that can go on, the newest last."
+    return [
+        path.parent for path in sorted(root.glob(f"[0-9]*/{CONFIG}")) if _can_go_on(path.parent)
+    ]
+
+
+def _can_go_on(folder):
+    land(folder)
+    if (folder / CHECKPOINT).is_dir() or not (folder / FACTS).exists():
+        return True
+    return Run(folder).status in ("unfinished", "interrupted")
+
+
+def earlier(cfg):
+    "The options that are stored with the run that `cfg` goes on with; {} where it begins anew."
+    if not cfg.resume:
+        return {}
+    stored = stored_config(to_resume(cfg.runs, cfg.resume).path / CONFIG, TrainConfig)
+    return {key: value for key, value in stored.items() if key != "runs"}
+
+
+def check_same(cfg):
+    "UserError where `cfg` asks for another run than the one that it goes on with."
+    for key, value in earlier(cfg).items():
+        if key not in FREE and getattr(cfg, key) != value:
+            option = key.replace("_", "-")
+            raise UserError(
+                f"--{option} {getattr(cfg, key)}: the run was begun with {value}, and --resume"
+                f" {cfg.resume} goes on with that; leave it out, or begin anew with --config"
+            )
+
+
+@contextmanager
+def locked(run):
+    "Keep every other process from training in the folder of `run`; a kill gives it free."
+    lock = FileLock(run.path / LOCK)
+    try:
+        lock.acquire(blocking=False)
+    except Timeout:
+        raise UserError(f"--resume {run.path.name}: another process trains in it now") from None
+    try:
+        yield
+    finally:
+        lock.release()
+        (run.path / LOCK).unlink(missing_ok=True)
+
+
+def clear(run):
+    "Remove what only a run that stopped needs."
+    shutil.rmtree(run.path / CHECKPOINT, ignore_errors=True)

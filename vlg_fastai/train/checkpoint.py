@@ -1,0 +1,118 @@
+"""All that a fit depends on in, `checkpoint/` of safetensors and JSON out, and back.
+
+Each is written beside the one before, its JSON last, and only then the one before goes: a kill at
+any moment leaves a whole one. Writing is the business of a thread; the fit waits for copies alone.
+"""
+
+import json
+import shutil
+import time
+from concurrent.futures import ThreadPoolExecutor
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file
+
+from vlg_fastai.console import say
+from vlg_fastai.model.bundle import write_tensors
+from vlg_fastai.runs.files import replacing
+
+TENSORS, STATE = "state.safetensors", "state.json"
+TENSOR = "tensor"  # what a place in the JSON is called whose value lies among the tensors
+
+
+class Writer:
+    "Writes what it is given one after the other, off the thread that trains; counts what it costs."
+
+    def __init__(self, folder):
+        self.folder, self.pool, self.last = folder, ThreadPoolExecutor(1), None
+        self.written, self.bytes, self.waited, self.told = 0, 0, 0.0, False
+
+    def submit(self, work, *given):
+        "Do `work(*given)` once what was given before is done; an error of the disk costs a line."
+        self.settle()
+        self.last = self.pool.submit(self._guarded, work, *given)
+
+    def keep(self, state):
+        "Write the nested `state` as the newest checkpoint; copied before this returns."
+        start, tensors = time.monotonic(), {}
+        plain = packed(state, tensors)
+        self.submit(self._write, plain, tensors)
+        self.waited += time.monotonic() - start
+
+    def settle(self):
+        "Wait until all is written."
+        if self.last:
+            self.last.result()
+
+    def say_cost(self, seconds):
+        "Say what was written, and for how long a fit of so many `seconds` waited for it."
+        if self.written and seconds:
+            say(
+                f"checkpoints: {self.written} written, {self.bytes / 1e6:.0f} MB each; the fit"
+                f" waited {self.waited:.1f} s for them ({self.waited / seconds:.1%} of its time)"
+            )
+
+    def _guarded(self, work, *given):
+        try:
+            work(*given)
+        except OSError as error:
+            if not self.told:
+                what = f"{error.filename or self.folder}: {error.strerror or error}"
+                say(f"{what}: the fit goes on, but what it has done is not kept until this works")
+            self.told = True
+
+    def _write(self, plain, tensors):
+        before = places(self.folder)
+        place = self.folder / f"{int(before[-1].name) + 1 if before else 1:06d}"
+        place.mkdir(parents=True)
+        write_tensors(place / TENSORS, tensors)
+        with replacing(place / STATE) as beside:
+            beside.write_text(json.dumps(plain), encoding="ascii")
+        for old in before:
+            shutil.rmtree(old, ignore_errors=True)
+        self.written += 1
+        self.bytes = sum(t.numel() * t.element_size() for t in tensors.values())
+
+
+def places(folder):
+    "The checkpoints in `folder`, whole or not, the newest last."
+    return sorted(path for path in folder.glob("[0-9]*") if path.is_dir())
+
+
+def read(folder):
+    "The newest whole checkpoint in `folder`, nested as it was kept; None where there is none."
+    for place in reversed(places(folder)):
+        if not (place / STATE).exists():
+            continue
+        try:
+            plain = json.loads((place / STATE).read_text(encoding="ascii"))
+            return unpacked(plain, load_file(place / TENSORS))
+        except (OSError, ValueError, KeyError, SafetensorError) as error:
+            say(f"{place}: is damaged ({error}): left out")
+    return None
+
+
+def packed(value, tensors, name="state"):
+    "`value` as JSON holds it; what tensors there are inside go, copied, to the dict `tensors`."
+    if isinstance(value, torch.Tensor):
+        tensors[name] = value.detach().as_subclass(torch.Tensor).to("cpu", copy=True)
+        return {TENSOR: name}
+    if isinstance(value, dict):
+        return {key: packed(inner, tensors, f"{name}/{key}") for key, inner in value.items()}
+    if isinstance(value, str | bool | int | float | None):
+        return value
+    if hasattr(value, "item"):
+        return value.item()
+    return [packed(inner, tensors, f"{name}/{i}") for i, inner in enumerate(value)]
+
+
+def unpacked(plain, tensors):
+    "What `packed` was given, but for tuples, which are lists now."
+    if isinstance(plain, list):
+        return [unpacked(inner, tensors) for inner in plain]
+    if not isinstance(plain, dict):
+        return plain
+    if set(plain) == {TENSOR}:
+        return tensors[plain[TENSOR]]
+    return {key: unpacked(inner, tensors) for key, inner in plain.items()}

@@ -1,0 +1,60 @@
+"""A fit in, its best net so far in the run folder out: a kill costs what came after it."""
+
+from dataclasses import dataclass
+
+import numpy as np
+from fastai.callback.core import Callback
+
+from vlg_fastai.model import inference
+from vlg_fastai.runs.facts import FINE_TUNED, UNFINISHED
+from vlg_fastai.train.callbacks import CalibratedNLL
+from vlg_fastai.train.candidates import Candidate
+from vlg_fastai.train.evaluate import finish
+
+
+@dataclass(frozen=True)
+class Weights:
+    "The state of a model that trains on meanwhile, to be written as a model."
+
+    state: dict
+
+    def state_dict(self):
+        return self.state
+
+
+class KeepBetter(Callback):
+    """Have the folder of `run` hold the net of each epoch that is better than what it holds.
+
+    Judged by the NLL of the held-out photos, after a temperature; what is kept in the end is chosen
+    anew. about: a function that gives the facts of the run.
+    """
+
+    order, run_valid = 62, True  # after BestWeights (61), while an average of weights is shown
+    kept = ("least",)
+
+    def __init__(self, prepared, run, about, probe, writer):
+        self.writer, self.prepared, self.run_folder, self.about = writer, prepared, run, about
+        self.least = self._loss(probe.logits) if probe and prepared.held.any() else np.inf
+
+    def _loss(self, z):
+        y = self.prepared.labels[self.prepared.held]
+        return float(inference.nll(z, y, inference.fit_temperature(z, y)))
+
+    def after_epoch(self):
+        best, row = self.learn.best_weights, self.learn.history.rows[-1]
+        z, held = self._answers(), int(self.prepared.held.sum())
+        if best.epoch_of_best != row["epoch"] or len(z) != held or not np.isfinite(z).all():
+            return
+        if held and not (loss := self._loss(z)) < self.least:
+            return
+        self.least = loss if held else np.inf
+        net = Candidate(FINE_TUNED, self.prepared.cfg.head, Weights(best.state), z)
+        told = {**self.about(), "status": UNFINISHED, "best_epoch": best.chosen}
+        self.writer.submit(
+            finish, self.run_folder, self.prepared, net, {**told, "epochs": row["epoch"]}
+        )
+
+    def _answers(self):
+        "(held-out photos, classes) logits of the validation that is just over."
+        metric = next(m for m in self.learn.metrics if isinstance(m, CalibratedNLL))
+        return np.concatenate(metric.logits) if metric.logits else np.zeros((0, self.dls.c))

@@ -1,0 +1,142 @@
+"""A fit in, its checkpoints out; a checkpoint in, a fit that goes on as if it had never stopped."""
+
+import time
+
+import torch
+from fastai.callback.core import Callback, CancelEpochException
+from fastai.torch_core import to_device
+
+from vlg_fastai.machine import randomness
+
+
+class Checkpointer(Callback):
+    """Keep all that the fit depends on after each epoch, every `minutes` within one (0: never), and
+    when it is asked to stop.
+
+    plan: what another start must not choose anew, among it the number of the phase. Not kept is
+    what nothing comes of: the losses that Recorder lists for plots.
+    """
+
+    order, run_valid = 65, False  # after MovingAverage (64) has put the weights back
+
+    def __init__(self, writer, minutes, plan, stop):
+        self.writer, self.plan, self.stop = writer, plan, stop
+        self.pause = 60 * minutes or float("inf")
+
+    def before_fit(self):
+        self.last = time.monotonic()
+
+    def after_batch(self):
+        if self.stop.over or time.monotonic() - self.last > self.pause:
+            self._keep(self.epoch, self.dls.train.skipped + self.iter + 1)
+
+    def after_epoch(self):
+        self._keep(self.epoch + 1, 0)
+
+    def _keep(self, epoch, batches):
+        place = {"epoch": epoch, "batches": batches, "train_iter": self.train_iter,
+                 "pct_train": float(self.pct_train)}  # fmt: skip
+        self.writer.keep(
+            {"plan": self.plan.facts(), "place": place, **state_of(self.learn, batches)}
+        )
+        self.last = time.monotonic()
+
+
+def state_of(learn, batches):
+    "All that the rest of the fit of `learn` depends on, `batches` into an epoch."
+    loss = learn.recorder.smooth_loss
+    scaler = getattr(learn, "scaler", None)
+    named = dict(learn.model.named_parameters())
+    return {
+        "model": learn.model.state_dict(),
+        "opt": {
+            "hypers": [dict(hyper) for hyper in learn.opt.hypers],
+            "state": {name: dict(learn.opt.state[p]) for name, p in named.items()},
+        },
+        # what was gathered for a step that is still to come
+        "grad": {name: p.grad for name, p in named.items() if p.grad is not None},
+        "scaler": scaler.state_dict() if scaler else {},
+        "smooth_loss": {"count": loss.count, "val": loss.val},
+        "callbacks": {type(cb).__name__: {key: getattr(cb, key) for key in cb.kept}
+                      for cb in learn.cbs if hasattr(type(cb), "kept")},
+        "loader": learn.dls.train.kept(batches),
+        "random": randomness.state(),
+    }  # fmt: skip
+
+
+class Skip(Callback):
+    """Leave out the epochs before the one that goes on, and have no other callback see them.
+
+    fastai's own `start_epoch` leaves them out as well, but tells every callback that they ended.
+    """
+
+    order = -1000
+
+    def __init__(self, place):
+        self.first, self.muted = place["epoch"], []
+
+    def before_epoch(self):
+        if self.epoch < self.first:
+            self.muted = [cb for cb in self.learn.cbs if cb.run and not isinstance(cb, Skip | GoOn)]
+            for callback in self.muted:
+                callback.run = False
+            raise CancelEpochException("this epoch is done")
+
+    def unmute(self):
+        for callback in self.muted:
+            callback.run = True
+        self.muted = []
+
+
+class GoOn(Callback):
+    "Put the `state` of a checkpoint in place when all else is ready to begin."
+
+    order = 1000
+
+    def __init__(self, state, skip):
+        self.told, self.skip = state, skip
+
+    def before_fit(self):
+        told, learn = self.told, self.learn
+        learn.model.load_state_dict(told["model"])
+        restore_optimizer(learn, told)
+        if told["scaler"]:
+            learn.scaler.load_state_dict(told["scaler"])
+        loss = learn.recorder.smooth_loss
+        loss.count, loss.val = told["smooth_loss"]["count"], told["smooth_loss"]["val"]
+        for callback in learn.cbs:
+            for key, value in told["callbacks"].get(type(callback).__name__, {}).items():
+                near = getattr(type(callback), "near", False)  # what it holds beside the model
+                setattr(callback, key, to_device(value, learn.dls.device) if near else value)
+        learn.dls.train.go_on(told["loader"])
+        learn.train_iter = told["place"]["train_iter"]
+        randomness.restore(told["random"])
+
+    def before_train(self):
+        if self.told["place"]["batches"] and self.epoch == self.told["place"]["epoch"]:
+            self.learn.pct_train = self.told["place"]["pct_train"]
+
+    def after_epoch(self):
+        self.skip.unmute()
+
+
+def restore_optimizer(learn, told):
+    "Hyper-parameters, moments by name of parameter and gathered gradients, as they were."
+    for mine, then in zip(learn.opt.hypers, told["opt"]["hypers"], strict=True):
+        mine.update(then)
+    for name, p in learn.model.named_parameters():
+        state = told["opt"]["state"][name]
+        learn.opt.state[p] = {key: _like(value, p) for key, value in state.items()}
+        p.grad = _like(told["grad"][name], p) if name in told["grad"] else None
+
+
+def _like(value, p):
+    "A tensor of the shape of `p` on its device and in its memory format; all else as it is."
+    if not isinstance(value, torch.Tensor):
+        return value
+    return torch.empty_like(p).copy_(value) if value.shape == p.shape else value.to(p.device)
+
+
+def going_on(state):
+    "The callbacks that take up the checkpoint `state`."
+    return [skip := Skip(state["place"]), GoOn(state, skip)]
