@@ -68,7 +68,7 @@ CHANGES = {
 TESTED_ELSEWHERE = {
     "data": "every test here", "runs": "every test here",
     "workers": "test_who_reads_the_photos_makes_no_difference",
-    "checkpoint_minutes": "test_resuming.py", "resume": "test_resuming.py",
+    "hours": "test_hours.py", "checkpoint_minutes": "test_resuming.py", "resume": "test_resuming.py",
     "resume_anyway": "test_resuming.py",
     "config": "test_a_run_repeated_from_its_stored_config_is_the_same",
     "patience": "test_patience_ends_a_run_that_gets_no_better",
@@ -325,6 +325,12 @@ def test_the_finder_chooses_a_rate_and_leaves_the_rest_alone(toy, tmp_path, caps
     assert not list(found.path.rglob("*.pth"))
 
 
+def test_the_finder_knows_soft_targets(toy, tmp_path):
+    options = {"arch": "tf_efficientnet_lite0", "pretrained": True, "size": 32}
+    run = run_training(toy_config(toy, tmp_path, lr="find", targets="soft", **options))
+    assert finder.LOWEST_LR <= run.facts.lr <= finder.HIGHEST_LR
+
+
 def test_the_finder_sees_few_photos_few_times_and_restores_every_generator(
     toy, tmp_path, monkeypatch
 ):
@@ -334,11 +340,11 @@ def test_the_finder_sees_few_photos_few_times_and_restores_every_generator(
         def after_batch(self):
             batches.append(self.training)
 
-    def watched(learn, folder, live):
+    def watched(learn, folder, live, cbs):
         numbers, weights = randomness.state(), learn.model.state_dict()
         weights = {key: value.clone() for key, value in weights.items()}
         learn.add_cb(counting := Count())
-        lr = finder.find_lr(learn, folder, live)
+        lr = finder.find_lr(learn, folder, live, cbs)
         learn.remove_cb(counting)
         same = (torch.equal(weights[key], v) for key, v in learn.model.state_dict().items())
         kept.extend([randomness.state() == numbers, *same])

@@ -5,6 +5,7 @@ import errno
 import json
 import os
 import sys
+import time
 import warnings
 from contextlib import contextmanager
 from functools import partial
@@ -37,6 +38,7 @@ WAYS_OUT = {  # errors of the system -> what a user can do
 NOT_STORED = {"config", "clear_cache", "resume", "resume_anyway"}
 
 
+STARTED = time.monotonic()  # about when the process did: nothing heavy is loaded before
 PREEMPTED = 75  # exit code of a run that was stopped and can go on: EX_TEMPFAIL of sysexits.h
 
 

@@ -135,6 +135,8 @@ class TrainConfig(Cache, Compute, Decided, Place):
     valid_pct: Annotated[float, Limits(0.01, 0.9)] = 0.15  # share of photo groups held out
     seed: Seed = 42  # of the split, the weights, the order and the augmentation
     compile: bool = False  # torch.compile: for long runs on a GPU, minutes of warm-up on a CPU
+    # hours from start to end, prediction included: as many of --epochs as fit; absent: no limit
+    hours: Annotated[float, Limits(0.001)] | None = None
     # minutes after which a fit is kept within an epoch as well; 0: after each epoch alone
     checkpoint_minutes: Amount = 5.0
     dry_run: bool = False  # every step on 8 photos of 8 classes, two epochs: does it all work?

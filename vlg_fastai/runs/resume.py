@@ -16,8 +16,8 @@ LAST = "last"
 LOCK = ".lock"
 # options that change how fast a run goes on, or where it finds its photos, but not what it comes to
 FREE = {
-    "runs", "device", "workers", "cache", "cache_gb", "clear_cache", "checkpoint_minutes", "data",
-    "lean", "tensorboard", "wandb", "config", "resume", "resume_anyway",
+    "runs", "device", "workers", "cache", "cache_gb", "clear_cache", "checkpoint_minutes", "hours",
+    "data", "lean", "tensorboard", "wandb", "config", "resume", "resume_anyway",
 }  # fmt: skip
 
 

@@ -107,7 +107,8 @@ def of_fit(prepared, learn, fit, start, warmed):
 
     start: the probe, warmed: the warm start, or None.
     """
-    if learn is None:
+    begun = fit.epochs or fit.status == "interrupted" or not (start or warmed)
+    if learn is None or not begun:
         return []
     if not bundle.finite(learn.model):
         say("the fine-tuned net holds weights that are no numbers: it is not kept")

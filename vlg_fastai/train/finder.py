@@ -38,16 +38,16 @@ class Sweep(LRFinder):
         self.learn.opt.zero_grad()
 
 
-def find_lr(learn, folder, live):
+def find_lr(learn, folder, live, cbs=()):
     """The learning rate of the longest valley, between `LOWEST_LR` and `HIGHEST_LR`.
 
     Weights, optimizer and every random generator are as before; the curve goes to lr_find.png in
-    `folder`. live: the bar that is on the screen.
+    `folder`. live: the bar that is on the screen; cbs: what the fit cannot do without.
     """
     numbers, place = randomness.state(), learn.dls.train.kept(0)
     weights = {key: value.cpu().clone() for key, value in learn.model.state_dict().items()}
     try:
-        curve = _swept(learn, live)
+        curve = _swept(learn, live, cbs)
     finally:
         learn.model.load_state_dict(weights)
         learn.opt = None  # with its moments; the fit makes its own
@@ -59,12 +59,12 @@ def find_lr(learn, folder, live):
     return lr
 
 
-def _swept(learn, live):
+def _swept(learn, live, cbs):
     "(rates, smoothed losses) of a fit whose rate rises batch by batch until the loss does."
     epoch = len(learn.dls.train)
     steps = min(MOST, max(LEAST, EPOCHS * epoch))
     with learn.no_logging():
-        learn.fit(steps // epoch + 1, cbs=Sweep(steps, live))
+        learn.fit(steps // epoch + 1, cbs=[Sweep(steps, live), *cbs])
     seen = learn.recorder
     shown = slice(steps // HEAD, -TAIL)
     rates, losses = np.array(seen.lrs)[shown], np.array([float(loss) for loss in seen.losses])

@@ -109,8 +109,8 @@ def stage_rates(lr_body, lr, decay, groups):
     return [lr_body * decay**depth for depth in reversed(range(groups - 1))] + [lr]
 
 
-def peak_rates(learn, cfg, folder, live):
+def peak_rates(learn, cfg, *given):
     """(peak learning rate of the backbone, of the head); the finder is run where it is asked for,
-    shows its progress on the bar `live` and draws its curve into `folder`."""
-    lr = find_lr(learn, folder, live) if cfg.lr == "find" else cfg.lr
+    with what else it is `given`."""
+    lr = find_lr(learn, *given) if cfg.lr == "find" else cfg.lr
     return cfg.lr_body or lr * (BODY_SHARE if cfg.pretrained else 1), lr

@@ -23,11 +23,11 @@ class Plan:
         "That of the checkpoint `kept`, if there is one."
         return cls(**kept["plan"]) if kept else cls(bs)
 
-    def with_rates(self, learn, cfg, folder, live):
-        "With the rates that the options ask for, or the finder finds."
+    def with_rates(self, learn, cfg, *given):
+        "With the rates that the options ask for, or the finder finds with what it is `given`."
         if self.lr is not None:
             return self
-        lr_body, lr = peak_rates(learn, cfg, folder, live)
+        lr_body, lr = peak_rates(learn, cfg, *given)
         return dataclasses.replace(self, lr=lr, lr_body=lr_body)
 
     def at(self, phase):

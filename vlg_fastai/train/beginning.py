@@ -1,0 +1,133 @@
+"""Learner and checkpoint in, where a fit begins out: what is settled then, and its phases."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+
+import numpy as np
+from fastai.callback.mixup import CutMix, MixUp
+from fastai.learner import Learner
+
+from vlg_fastai.config import UserError
+from vlg_fastai.console import say
+from vlg_fastai.machine.precision import release
+from vlg_fastai.runs.run import CHECKPOINT
+from vlg_fastai.train import checkpoint
+from vlg_fastai.train.anchor import FrozenStatistics, PullToStart
+from vlg_fastai.train.callbacks import Accumulate, MovingAverage
+from vlg_fastai.train.checkpoint import Writer
+from vlg_fastai.train.hours import After, Enough, InTime, seconds_a_batch
+from vlg_fastai.train.learner import batches, stage_rates
+from vlg_fastai.train.plan import FROZEN, WHOLE, Plan
+from vlg_fastai.train.prepare import Prepared
+from vlg_fastai.train.resuming import Checkpointer, going_on
+from vlg_fastai.train.targets import Targets, Unmixed, targets_of
+
+COMPILER = "inductor"
+
+
+@dataclass
+class Beginning:
+    """Where a fit begins: at weights, to begin there again where memory runs out, or in its midst,
+    at the checkpoint `kept`; and what is settled then."""
+
+    prepared: Prepared
+    learn: Learner
+    writer: Writer
+    keep: Callable | None
+    kept: dict | None
+    plan: Plan
+    weights: dict
+    loss: object
+    taught: np.ndarray | None
+
+    @classmethod
+    def of(cls, prepared, learn, folder, keep):
+        kept = checkpoint.read(folder / CHECKPOINT)
+        plan = Plan.of(learn.dls.bs, kept)
+        if plan.bs != learn.dls.bs:
+            learn.dls = batches(prepared, replace(prepared.cfg, bs=plan.bs))
+        state = {key: value.cpu().clone() for key, value in learn.model.state_dict().items()}
+        more = kept, plan, state, learn.loss_func, targets_of(prepared)
+        return cls(prepared, learn, Writer(folder / CHECKPOINT), keep, *more)
+
+    def phases(self, cfg, folder, watch):
+        """Yield (epochs, peak rates, callbacks): the frozen epochs, if any, then the others unless
+        it was stopped; none that is over in the checkpoint."""
+        learn = self.learn
+        if cfg.compile:
+            learn.model.compile(backend=COMPILER)
+        self.plan = self.plan.with_rates(learn, cfg, folder, watch.progress.bar, self.teaching)
+        plan = self.plan
+        if cfg.freeze_epochs and plan.phase == FROZEN:
+            learn.freeze()
+            yield cfg.freeze_epochs, plan.lr, self.cbs(cfg, FROZEN, watch)
+            learn.unfreeze()
+        if not watch.over:
+            groups = len(learn.splitter(learn.model))
+            rates = stage_rates(plan.lr_body, plan.lr, cfg.layer_decay, groups)
+            fitting, limit = self.in_time(cfg)
+            made = [*limit, *self.cbs(replace(cfg, epochs=fitting), WHOLE, watch)]
+            if fitting:
+                yield cfg.epochs, rates, made
+
+    @property
+    def teaching(self):
+        "What any fit needs whose batches tell which photos they are of."
+        return [] if self.taught is None else [Targets(self.taught)]
+
+    def in_time(self, cfg):
+        "(epochs that there will be, callbacks that see to it): all, and none, without --hours."
+        if not cfg.hours:
+            return cfg.epochs, []
+        after = After.of(self.prepared)
+        limit = InTime(cfg.hours, cfg.epochs, after, seconds_a_batch(self.learn, self.teaching))
+        fitting = limit.plan(self.learn)
+        if self.kept:
+            fitting = self.kept["callbacks"].get("InTime", {"total": fitting})["total"]
+            limit.recorded = True
+        return fitting, [limit, Enough(limit)]
+
+    def cbs(self, cfg, phase, watch):
+        "Callbacks of a phase: those that options ask for, and those that keep and go on."
+        made, now = extras(self.learn, cfg, self.plan.steps), self.plan.at(phase)
+        made += self.teaching
+        made.append(Checkpointer(self.writer, cfg.checkpoint_minutes, now, watch.stop))
+        made += [self.keep(self.writer)] if self.keep else []
+        made += going_on(self.kept) if self.kept else []
+        self.kept = None
+        return made
+
+    def again(self, cfg):
+        "Set all back, with half the photos at a time; UserError where two do not fit."
+        learn, half, steps = self.learn, self.plan.bs // 2, 2 * self.plan.steps
+        if half < 2:
+            raise UserError(f"--bs {cfg.bs}: not two photos fit in memory; lower --size")
+        say(
+            f"out of memory with {2 * half} photos at a time: starting again with {half}, {steps}"
+            " batches a step"
+        )
+        self.plan, self.kept = self.plan.halved(), None
+        learn.loss_func, learn.opt = self.loss, None  # mixing leaves its own loss behind
+        learn._end_cleanup()  # fastai's own, left out where a fit breaks off: lets go of the graph
+        learn.loss_grad = None
+        learn.model.load_state_dict(self.weights)
+        learn.model.zero_grad()
+        learn.unfreeze()
+        release(self.prepared.machine)
+        learn.dls = batches(self.prepared, replace(cfg, bs=half))
+
+
+def extras(learn, cfg, steps):
+    """The callbacks that options ask for: MixUp or CutMix, what holds the net near its start, a
+    moving average, accumulation."""
+    total = cfg.epochs * len(learn.dls.train)
+    asked = [
+        (cfg.mixup, lambda: MixUp(cfg.mixup)),
+        (cfg.cutmix, lambda: CutMix(cfg.cutmix)),
+        (cfg.mixup or cfg.cutmix, Unmixed),
+        (cfg.freeze_bn, FrozenStatistics),
+        (cfg.l2_sp, lambda: PullToStart(cfg.l2_sp)),
+        (cfg.ema, lambda: MovingAverage(total)),
+        (steps > 1, lambda: Accumulate(steps * learn.dls.bs)),
+    ]
+    return [make() for wanted, make in asked if wanted]
