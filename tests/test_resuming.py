@@ -239,6 +239,21 @@ def test_photos_that_changed_are_named_and_left_out_only_when_asked(
     assert "left out: 1 gone" in capsys.readouterr().out
 
 
+def test_other_trained_weights_are_refused_and_another_machine_is_said(
+    toy, tmp_path, monkeypatch, capsys
+):
+    cfg = config(toy, tmp_path)
+    stopped(cfg, killed_at(6), monkeypatch)
+    here = checkpoint.circumstances_of
+    with monkeypatch.context() as patch:
+        patch.setattr(checkpoint, "circumstances_of", lambda p: {**here(p), "weights": "others"})
+        with pytest.raises(UserError, match="trained weights that the run begins with"):
+            run_training(going_on(cfg))
+    monkeypatch.setattr(checkpoint, "circumstances_of", lambda p: {**here(p), "threads": 99})
+    assert run_training(going_on(cfg)).facts.status == "finished"
+    assert "not bit for bit: threads" in capsys.readouterr().out
+
+
 def test_a_finished_run_says_so_and_one_that_trains_now_is_left_alone(toy, tmp_path, monkeypatch):
     run = run_training(config(toy, tmp_path, epochs=1))
     with pytest.raises(UserError, match="0001-test_efficientnet is finished; nothing is left"):

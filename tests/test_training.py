@@ -68,8 +68,8 @@ CHANGES = {
 TESTED_ELSEWHERE = {
     "data": "every test here", "runs": "every test here",
     "workers": "test_who_reads_the_photos_makes_no_difference",
-    "hours": "test_hours.py", "checkpoint_minutes": "test_resuming.py", "resume": "test_resuming.py",
-    "resume_anyway": "test_resuming.py",
+    "hours": "test_hours.py", "checkpoint_minutes": "test_resuming.py",
+    "resume": "test_resuming.py", "resume_anyway": "test_resuming.py",
     "config": "test_a_run_repeated_from_its_stored_config_is_the_same",
     "patience": "test_patience_ends_a_run_that_gets_no_better",
     "name": "test_the_name_is_that_of_the_folder",

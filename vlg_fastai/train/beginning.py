@@ -43,6 +43,8 @@ class Beginning:
     @classmethod
     def of(cls, prepared, learn, folder, keep):
         kept = checkpoint.read(folder / CHECKPOINT)
+        if kept:
+            check_same_machine(kept["here"], checkpoint.circumstances_of(prepared))
         plan = Plan.of(learn.dls.bs, kept)
         if plan.bs != learn.dls.bs:
             learn.dls = batches(prepared, replace(prepared.cfg, bs=plan.bs))
@@ -91,7 +93,8 @@ class Beginning:
         "Callbacks of a phase: those that options ask for, and those that keep and go on."
         made, now = extras(self.learn, cfg, self.plan.steps), self.plan.at(phase)
         made += self.teaching
-        made.append(Checkpointer(self.writer, cfg.checkpoint_minutes, now, watch.stop))
+        about = {"plan": now.facts(), "here": checkpoint.circumstances_of(self.prepared)}
+        made.append(Checkpointer(self.writer, cfg.checkpoint_minutes, about, watch.stop))
         made += [self.keep(self.writer)] if self.keep else []
         made += going_on(self.kept) if self.kept else []
         self.kept = None
@@ -115,6 +118,18 @@ class Beginning:
         learn.unfreeze()
         release(self.prepared.machine)
         learn.dls = batches(self.prepared, replace(cfg, bs=half))
+
+
+def check_same_machine(then, now):
+    "UserError where the trained weights are others; what else differs is said."
+    if then["weights"] != now["weights"]:
+        raise UserError(
+            "--resume: the trained weights that the run begins with are not those of then; begin"
+            " anew with --config"
+        )
+    odd = [f"{key} {then[key]}, now {now[key]}" for key in now if then[key] != now[key]]
+    if odd:
+        say(f"the run goes on near to where it would have, not bit for bit: {'; '.join(odd)}")
 
 
 def extras(learn, cfg, steps):

@@ -75,6 +75,16 @@ class Writer:
         self.bytes = sum(t.numel() * t.element_size() for t in tensors.values())
 
 
+def circumstances_of(prepared):
+    "What decides whether a fit can go on here, and whether to the last bit."
+    return {
+        "weights": prepared.extractor.mark if prepared.extractor else None,
+        "device": str(prepared.machine.device),
+        "threads": torch.get_num_threads(),
+        "torch": torch.__version__,
+    }
+
+
 def places(folder):
     "The checkpoints in `folder`, whole or not, the newest last."
     return sorted(path for path in folder.glob("[0-9]*") if path.is_dir())

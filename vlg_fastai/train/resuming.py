@@ -13,14 +13,14 @@ class Checkpointer(Callback):
     """Keep all that the fit depends on after each epoch, every `minutes` within one (0: never), and
     when it is asked to stop.
 
-    plan: what another start must not choose anew, among it the number of the phase. Not kept is
-    what nothing comes of: the losses that Recorder lists for plots.
+    about: what another start must not choose anew, and where it was. Not kept is what nothing
+    comes of: the losses that Recorder lists for plots.
     """
 
     order, run_valid = 65, False  # after MovingAverage (64) has put the weights back
 
-    def __init__(self, writer, minutes, plan, stop):
-        self.writer, self.plan, self.stop = writer, plan, stop
+    def __init__(self, writer, minutes, about, stop):
+        self.writer, self.about, self.stop = writer, about, stop
         self.pause = 60 * minutes or float("inf")
 
     def before_fit(self):
@@ -34,11 +34,9 @@ class Checkpointer(Callback):
         self._keep(self.epoch + 1, 0)
 
     def _keep(self, epoch, batches):
-        place = {"epoch": epoch, "batches": batches, "train_iter": self.train_iter,
-                 "pct_train": float(self.pct_train)}  # fmt: skip
-        self.writer.keep(
-            {"plan": self.plan.facts(), "place": place, **state_of(self.learn, batches)}
-        )
+        place = {"epoch": epoch, "batches": batches, "train_iter": self.train_iter}
+        place["pct_train"] = float(self.pct_train)
+        self.writer.keep({**self.about, "place": place, **state_of(self.learn, batches)})
         self.last = time.monotonic()
 
 
