@@ -1,8 +1,8 @@
 """What faults cost: kills, resumes, files that are no photos, a disk that takes nothing more.
 
-    python benchmarks/faults.py [kills 200] [resumes 100] [images 10000] [disk 50]
+    python benchmarks/faults.py [kills 200] [resumes 100] [images 10000] [disk 50] [hours 20]
 
-Without arguments all four with these numbers, which takes about two hours on two cores. Ends with
+Without arguments all five with these numbers, which takes about three hours on two cores. Ends with
 one line each: how many, and what went wrong. A process that is killed is a whole command, with
 reading processes and a cache of its own that the next one finds; the disk is one on which no file
 may grow beyond a random size (RLIMIT_FSIZE). Nothing here may end in a traceback.
@@ -21,6 +21,7 @@ import time
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 from PIL import Image
 
 ROOT = Path(__file__).parents[1]
@@ -29,12 +30,20 @@ sys.path.insert(0, str(ROOT / "tests"))
 
 from conftest import draw_folder, run_training  # noqa: E402
 
-COUNTS = {"kills": 200, "resumes": 100, "images": 10_000, "disk": 50}
+COUNTS = {"kills": 200, "resumes": 100, "images": 10_000, "disk": 50, "hours": 20}
 ARCH = "tf_efficientnet_lite0"
 NET = ["--arch", ARCH, "--size", "64", "--bs", "8", "--epochs", "6"]
 FORMATS = ("JPEG", "PNG", "GIF", "BMP", "WEBP", "TIFF")
 SLOW, LARGE = 5.0, 2e9  # seconds for a file, bytes at the peak: more is a fault
 SEED = 0
+LOAD = """import random, sys, time
+rng = random.Random(int(sys.argv[1]))
+while True:
+    end = time.monotonic() + rng.uniform(0, 12)
+    while time.monotonic() < end:
+        pass
+    time.sleep(rng.uniform(0, 12))
+"""
 
 
 def main(words):
@@ -209,6 +218,31 @@ def disk(count, place, rng):
     return faults
 
 
+def hours(count, place, rng):
+    "Train against limits of one to three minutes while other work comes and goes."
+    from vlg_fastai.demo import challenge
+
+    challenge.draw(place / "data", seed=0)
+    own = ["--data", place / "data", "--cache", place / "cache", "--arch", ARCH, "--size", 64]
+    faults, unused = [], []
+    for number in range(count):
+        limit, runs = rng.uniform(60, 180), place / f"runs{number}"
+        start, load = time.monotonic(), subprocess.Popen([sys.executable, "-c", LOAD, str(number)])
+        words = ["--recipe", "strong", "--epochs", 200, "--hours", limit / 3600, "--runs", runs]
+        done = call("train.py", *map(str, own), *map(str, words))
+        spent = time.monotonic() - start
+        load.kill()
+        load.wait()
+        history = pd.read_csv(next(runs.glob("*/history.csv")))
+        spare = (limit - spent) / history["seconds"].iloc[-3:].max()
+        unused.append(spare)
+        told = f"{number}: {spent:.0f} of {limit:.0f} s, {len(history)} epochs, {spare:.2f} unused"
+        print(told, flush=True)
+        if done.returncode or spent > limit or spare > 1.15:
+            faults.append(told)
+    return faults
+
+
 def call(*command, most=None):
     "The command, run to its end; most: bytes that none of its files may exceed."
 
@@ -226,7 +260,7 @@ def check(done):
         sys.exit(done.stderr[-2000:])
 
 
-CAMPAIGNS = {"kills": kills, "resumes": resumes, "images": images, "disk": disk}
+CAMPAIGNS = {"kills": kills, "resumes": resumes, "images": images, "disk": disk, "hours": hours}
 
 if __name__ == "__main__":
     main(sys.argv[1:])

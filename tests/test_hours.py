@@ -87,6 +87,16 @@ def test_an_epoch_that_takes_too_long_is_shorter_and_ends_low(toy, tmp_path, mon
     assert history["lr"].iloc[-1] < 2e-3 / 3
 
 
+def test_a_limit_for_what_is_left_of_a_run_bends_its_schedule(toy, tmp_path, monkeypatch):
+    cfg = config(toy, tmp_path, epochs=200)
+    stopped(cfg, killed_at(22), monkeypatch)
+    monkeypatch.setattr(hours, "STARTED", time.monotonic())
+    run = run_training(going_on(cfg, hours=6 / 3600))
+    history = pd.read_csv(run.path / "history.csv")
+    assert 4 < len(history) < 200
+    assert history["lr"].iloc[-1] < history["lr"].max() / 50
+
+
 def test_a_resumed_run_goes_on_with_the_plan_that_was_made(toy, tmp_path, monkeypatch):
     whole = run_training(config(toy, tmp_path / "whole", hours=1.0))
     cfg = config(toy, tmp_path / "parts", hours=1.0)

@@ -83,11 +83,8 @@ class Beginning:
             return cfg.epochs, []
         after = After.of(self.prepared)
         limit = InTime(cfg.hours, cfg.epochs, after, seconds_a_batch(self.learn, self.teaching))
-        fitting = limit.plan(self.learn)
-        if self.kept:
-            fitting = self.kept["callbacks"].get("InTime", {"total": fitting})["total"]
-            limit.recorded = True
-        return fitting, [limit, Enough(limit)]
+        limit.go_on(self.learn, self.kept) if self.kept else limit.plan(self.learn)
+        return limit.total, [limit, Enough(limit)]
 
     def cbs(self, cfg, phase, watch):
         "Callbacks of a phase: those that options ask for, and those that keep and go on."

@@ -95,18 +95,29 @@ class InTime(Callback):
         self.a_batch, self.total, self.place, self.recorded = a_batch, None, None, False
         self.a_photo, self.validating = None, None
 
-    def plan(self, learn):
-        "Settle how many epochs there will be, and say it."
+    def plan(self, learn, done=0):
+        "Settle how many epochs there will be, `done` ones among them, and say it."
         train, valid = learn.dls.train, learn.dls.valid
         self.a_photo = FORWARD * self.a_batch / train.bs
         self.validating = self.a_photo * len(valid.dataset)
         epoch, after = self._epoch(len(train)), self.after.seconds(self.a_photo)
-        self.total = int(max(min(self._left() // epoch, self.most), 0))
+        self.total = int(min(done + max(self._left() // epoch, 0), self.most))
         say(
             f"--hours: {clock(time.monotonic() - STARTED)} are gone, an epoch takes {clock(epoch)},"
             f" scoring and predict.py {clock(after)}: {self.total} of {self.most} epochs fit"
         )
         return self.total
+
+    def go_on(self, learn, kept):
+        """Take up the plan of the checkpoint `kept`; that of a run without a limit is made now, and
+        its schedule bent from where it stands."""
+        place, told = kept["place"], kept["callbacks"].get("InTime")
+        planned = self.plan(learn, place["epoch"])
+        self.recorded = told is not None
+        if self.recorded:
+            self.total = told["total"]
+        elif planned < self.most:
+            self.place = place["pct_train"]
 
     def _epoch(self, batches):
         return self.a_batch * batches + self.validating
