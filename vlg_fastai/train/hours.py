@@ -18,7 +18,7 @@ from vlg_fastai.machine import randomness
 BATCHES = 6  # that are timed before the fit, the first of them left out
 FORWARD = 1 / 3  # of the time of a training batch, that one which is only answered takes
 NETS = 4  # that are scored after a fit: the last, and averages with where it began
-MARGIN, LEAST = 1.3, 3.0  # on what is kept free for what comes after the fit, and seconds of it
+MARGIN, LEAST = 1.5, 4.0  # on what is kept free for what comes after the fit, and seconds of it
 RECENT = 0.2  # share of the newest batch in the time that a batch takes
 
 
