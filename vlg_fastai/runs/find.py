@@ -86,7 +86,8 @@ def say_half(root, usable):
 def _usable(root):
     "The runs under `root` whose facts can be read."
     for waiting in root.glob(f"*/{NEXT}"):
-        land(waiting.parent)
+        with suppress(OSError):  # a folder that may only be read
+            land(waiting.parent)
     found = [Run(path.parent) for path in root.glob(f"*/{FACTS}")]
     return [run for run in found if run.status]
 
@@ -102,7 +103,8 @@ def _named(root, name, option="--run"):
     if not found:
         known = ", ".join(sorted(run.path.name for run in _usable(root))) or "none yet"
         raise UserError(f"{option} {name}: no such run in {root}; usable: {known}")
-    land(run.path)
+    with suppress(OSError):
+        land(run.path)
     if not (run.path / FACTS).exists():
         raise UserError(f"{option} {name}: {run.path} {HALF.format(run.number)}")
     return run

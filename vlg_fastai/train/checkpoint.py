@@ -13,6 +13,7 @@ import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file
 
+from vlg_fastai.config import UserError
 from vlg_fastai.console import say
 from vlg_fastai.model.bundle import write_tensors
 from vlg_fastai.runs.files import replacing
@@ -61,6 +62,8 @@ class Writer:
                 what = f"{error.filename or self.folder}: {error.strerror or error}"
                 say(f"{what}: the fit goes on, but what it has done is not kept until this works")
             self.told = True
+        except UserError as error:  # weights that are no numbers: the fit answers that itself
+            say(str(error))
 
     def _write(self, plain, tensors):
         before = places(self.folder)
