@@ -87,7 +87,7 @@ def run_prediction(run, out, **options):
 def finished_run(toy, tmp_path_factory):
     "A run of real ImageNet features (the bundled net), good enough to tell the colours apart."
     cfg = toy_config(toy, tmp_path_factory.mktemp("runs"), arch="tf_efficientnet_lite0")
-    return run_training(dataclasses.replace(cfg, pretrained=True, epochs=6, **FINE_TUNED))
+    return run_training(dataclasses.replace(cfg, pretrained=True, epochs=10, **FINE_TUNED))
 
 
 @pytest.fixture(scope="session")

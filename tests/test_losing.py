@@ -179,7 +179,7 @@ def limited(script, *options, most):
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="no limit to the size of files")
-@pytest.mark.parametrize("most", [100, 3_000, 1_000_000])
+@pytest.mark.parametrize("most", [100, 1_000_000])
 def test_a_full_disk_is_one_line_that_names_the_target(toy, tmp_path, most):
     given = ["--data", toy, "--runs", tmp_path, "--arch", "tf_efficientnet_lite0", "--size", 64]
     done = limited("train.py", *given, "--epochs", 0, "--cache", "off", most=most)
