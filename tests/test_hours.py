@@ -6,9 +6,10 @@ import pandas as pd
 import pytest
 from conftest import run_training, toy_config
 from fastai.callback.core import Callback
-from test_resuming import going_on, killed_at, left, stopped
+from test_resuming import KilledError, going_on, killed_at, left, raises, stopped
 
 from vlg_fastai.train import hours
+from vlg_fastai.train import run as running
 
 REAL = {"arch": "tf_efficientnet_lite0", "pretrained": True, "size": 32, "choose": "clean"}
 
@@ -38,8 +39,6 @@ def config(toy, runs, **options):
 
 
 def slowed(cfg, monkeypatch, *how):
-    from vlg_fastai.train import run as running
-
     whole = running.fine_tune
 
     def watched(prepared, learn, run, cbs, *more):
@@ -73,7 +72,7 @@ def test_a_machine_that_gets_slow_shortens_the_schedule_and_does_not_cut_it(
     assert time.monotonic() - hours.STARTED < limit
     history = pd.read_csv(run.path / "history.csv")
     assert 3 < len(history) < 60
-    assert history["lr"].iloc[-1] < history["lr"].max() / 50
+    assert history["lr"].iloc[-1] < history["lr"].max() / 10
     assert "epochs fit now" in capsys.readouterr().out
 
 
@@ -94,7 +93,25 @@ def test_a_limit_for_what_is_left_of_a_run_bends_its_schedule(toy, tmp_path, mon
     run = run_training(going_on(cfg, hours=6 / 3600))
     history = pd.read_csv(run.path / "history.csv")
     assert 4 < len(history) < 200
-    assert history["lr"].iloc[-1] < history["lr"].max() / 50
+    assert history["lr"].iloc[-1] < history["lr"].max() / 10
+
+
+def test_a_run_stopped_after_the_last_epoch_that_fits_trains_no_more(toy, tmp_path, monkeypatch):
+    batches = 4
+
+    def three_epochs(self):
+        done = self.learn.train_iter if self.learn else 0
+        return (3.2 - done / batches) * self._epoch(batches)
+
+    monkeypatch.setattr(hours.InTime, "_left", three_epochs)
+    whole = run_training(config(toy, tmp_path / "whole", hours=1.0))
+    cfg = config(toy, tmp_path / "parts", hours=1.0)
+    with monkeypatch.context() as patch:
+        patch.setattr(running, "choose", raises)
+        with pytest.raises(KilledError):
+            run_training(cfg)
+    assert left(run_training(going_on(cfg))) == left(whole)
+    assert len(pd.read_csv(whole.path / "history.csv")) == 3
 
 
 def test_a_resumed_run_goes_on_with_the_plan_that_was_made(toy, tmp_path, monkeypatch):

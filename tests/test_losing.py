@@ -206,7 +206,7 @@ def test_too_little_room_is_said_before_the_work(toy, tmp_path, monkeypatch):
 
     usage = namedtuple("usage", "total used free")
     monkeypatch.setattr(shutil, "disk_usage", lambda path: usage(10**9, 10**9, 10**6))
-    with pytest.raises(UserError, match=r"--runs .*: 0.00 GB are free, 0.10 GB are needed"):
+    with pytest.raises(UserError, match=r"--runs .*: 0.00 GB are free, 0.33 GB are needed"):
         run_training(toy_config(toy, tmp_path / "runs", **REAL))
     assert not list((tmp_path / "runs").iterdir())
 

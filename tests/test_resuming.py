@@ -20,8 +20,9 @@ from vlg_fastai.config import TrainConfig, UserError
 from vlg_fastai.runs import landing, resume
 from vlg_fastai.runs.find import find, newest
 from vlg_fastai.runs.run import Run
-from vlg_fastai.train import checkpoint
+from vlg_fastai.train import checkpoint, trackers
 from vlg_fastai.train import run as running
+from vlg_fastai.train.plan import Plan
 
 ROOT = Path(__file__).parents[1]
 REAL = {"arch": "tf_efficientnet_lite0", "pretrained": True, "size": 64}
@@ -133,6 +134,39 @@ def test_a_run_stopped_twice_and_after_its_last_epoch_still_ends_the_same(
     run = run_training(going_on(cfg))
     assert left(run) == left(whole)
     assert len(run.facts.resumed_at) == 3
+
+
+def test_gradients_that_were_gathered_for_a_step_are_kept(toy, tmp_path, monkeypatch):
+    def two_steps(cls, bs, kept):
+        return cls(**kept["plan"]) if kept else cls(bs, 2)
+
+    monkeypatch.setattr(Plan, "of", classmethod(two_steps))
+    whole = run_training(config(toy, tmp_path / "whole"))
+    cfg = config(toy, tmp_path / "parts", checkpoint_minutes=EVERY)
+    stopped(cfg, killed_at(6), monkeypatch)  # the first of two batches of a step is done
+    assert left(run_training(going_on(cfg))) == left(whole)
+
+
+def test_an_epoch_goes_on_although_a_photo_of_it_is_gone(toy, tmp_path, monkeypatch):
+    data = shutil.copytree(toy, tmp_path / "data")
+    cfg = config(data, tmp_path / "runs", checkpoint_minutes=EVERY)
+    stopped(cfg, killed_at(6), monkeypatch)
+    for path in sorted((data / "train/frog").iterdir())[:3]:
+        path.unlink()
+    assert run_training(going_on(cfg, resume_anyway=True)).facts.status == "finished"
+
+
+def test_a_tracker_that_refuses_a_resumed_run_leaves_its_folder(toy, tmp_path, monkeypatch):
+    cfg = config(toy, tmp_path)
+    stopped(cfg, killed_at(6), monkeypatch)
+
+    def refuses(*given):
+        raise UserError("--wandb p: no network")
+
+    monkeypatch.setitem(trackers.TRACKERS, "wandb", refuses)
+    with pytest.raises(UserError, match="no network"):
+        run_training(going_on(cfg, wandb="p"))
+    assert run_training(going_on(cfg)).facts.status == "finished"
 
 
 @pytest.mark.parametrize("name", ["SIGTERM", "SIGHUP"])
@@ -296,9 +330,13 @@ def until(there, seconds=60):
 @pytest.mark.parametrize("stop", [signal.SIGTERM, signal.SIGKILL])
 def test_a_process_that_is_killed_leaves_a_run_to_go_on_with_and_no_process(toy, tmp_path, stop):
     given = {"stdout": subprocess.DEVNULL, "stderr": subprocess.PIPE, "text": True}
-    with subprocess.Popen(command(toy, tmp_path, "--workers", 2), **given) as process:
+    words = command(toy, tmp_path, "--workers", 2)
+    with subprocess.Popen(words, start_new_session=True, **given) as process:
         until(lambda: list(tmp_path.glob("*/checkpoint/*/state.json")))
-        process.send_signal(stop)
+        if stop == signal.SIGTERM:
+            os.killpg(process.pid, stop)  # as a scheduler does: the reading processes get it too
+        else:
+            process.send_signal(stop)
         error = process.communicate(timeout=60)[1]
     if stop == signal.SIGTERM:
         assert process.returncode == PREEMPTED
@@ -309,7 +347,7 @@ def test_a_process_that_is_killed_leaves_a_run_to_go_on_with_and_no_process(toy,
     again = [*command(toy, tmp_path)[:2], "--runs", tmp_path, "--resume", "last", "--workers", 0]
     done = subprocess.run([*map(str, again)], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
-    assert "goes on with epoch" in done.stdout
+    assert "goes on after epoch" in done.stdout
     assert Run(run.path).facts.status == "finished"
     assert not [path for path in run.path.rglob("*") if ".part" in path.name]
 

@@ -397,11 +397,12 @@ def test_photos_that_go_or_change_after_the_scan_cost_their_row_alone(
         shutil.copy(data / "test/001.png", data / "test/000.png")
         return table
 
-    plain = run_prediction(finished_run, tmp_path / "a.csv", test=data / "test", cache="off")
+    plain = tmp_path / "plain/a.csv"
+    run_prediction(finished_run, plain, test=data / "test", cache="off")
     monkeypatch.setattr(scan, "scan_files", spoilt)
     for number, run in enumerate([finished_run, probe_of(toy, tmp_path)]):
         restored = Path(shutil.copytree(toy / "test", data / "test", dirs_exist_ok=True))
-        out = tmp_path / f"{number}.csv"
+        out = tmp_path / f"{number}/s.csv"
         run_prediction(run, out, test=restored, cache="off")
         told = pd.read_csv(out.with_name("probabilities.csv")).set_index("file")
         assert told.loc["000.png", "problem"] == "changed after it was scanned"
@@ -409,7 +410,7 @@ def test_photos_that_go_or_change_after_the_scan_cost_their_row_alone(
         prior = told.loc[["000.png", "002.png"], run.facts.classes].to_numpy()
         assert np.allclose(prior, run.facts.prior, atol=1e-6)
         assert "2 photos get the training prior after all" in capsys.readouterr().out
-    first = pd.read_csv(plain).merge(pd.read_csv(tmp_path / "0.csv"), on="Id")
+    first = pd.read_csv(plain).merge(pd.read_csv(tmp_path / "0/s.csv"), on="Id")
     same = ~first["Id"].isin(["000.png", "002.png"])
     assert (first["Category_x"] == first["Category_y"])[same].all()
     assert len(first) == 9

@@ -93,7 +93,7 @@ def test_each_photo_is_taught_its_own_target_however_it_is_drawn(toy, tmp_path, 
         return made
 
     targets_of = targets.targets_of
-    monkeypatch.setattr("vlg_fastai.train.finetune.targets_of", noted)
+    monkeypatch.setattr("vlg_fastai.train.beginning.targets_of", noted)
     run_training(toy_config(toy, tmp_path, **REAL, targets="soft", aug="none", **drawn))
     ((prepared, made),) = kept
     assert (made[prepared.held] == 0).all()

@@ -27,7 +27,7 @@ from vlg_fastai.machine import randomness
 from vlg_fastai.report.interpret import interpret
 from vlg_fastai.runs.find import newest
 from vlg_fastai.runs.run import Run, create
-from vlg_fastai.train import callbacks, finder, finetune, learner
+from vlg_fastai.train import beginning, callbacks, finder, finetune, learner
 from vlg_fastai.train.callbacks import CalibratedNLL
 
 TIMED = ("seconds", "photos_per_second", "command")
@@ -236,7 +236,7 @@ def test_a_photo_too_large_for_the_memory_is_the_users_to_know(toy, tmp_path, mo
 def test_compiling_changes_nothing_but_the_speed(toy, tmp_path, plain, monkeypatch):
     traced = []
     monkeypatch.setattr(
-        finetune, "COMPILER", lambda graph, _: traced.append(graph) or graph.forward
+        beginning, "COMPILER", lambda graph, _: traced.append(graph) or graph.forward
     )
     compiled = outcome(run_training(toy_config(toy, tmp_path, compile=True)))
     assert traced

@@ -7,7 +7,7 @@ import os
 import sys
 import time
 import warnings
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
@@ -62,19 +62,24 @@ def plain_errors():
     try:
         yield
     except UserError as error:
-        print(f"error: {error}", file=sys.stderr)
+        complain(f"error: {error}")
         raise SystemExit(2) from None
     except OSError as error:
         where = f"{error.filename}: " if error.filename else ""
         out = WAYS_OUT.get(error.errno, "")
-        print(f"error: {where}{error.strerror or error}{out}", file=sys.stderr)
+        complain(f"error: {where}{error.strerror or error}{out}")
         raise SystemExit(2) from None
     except PreemptedError as stop:
-        print(stop, file=sys.stderr)
+        complain(stop)
         raise SystemExit(PREEMPTED) from None
     except KeyboardInterrupt as stop:  # not 0: a shell must not go on to the next command
-        print(stop or "stopped", file=sys.stderr)
+        complain(stop or "stopped")
         raise SystemExit(130) from None
+
+
+def complain(line):
+    with suppress(OSError):  # a terminal that was closed
+        print(line, file=sys.stderr, flush=True)
 
 
 def parse(config_class, argv=None, adapt=None, earlier=None):

@@ -72,13 +72,19 @@ def clock(seconds):
     return f"{minutes} min {seconds:02d} s" if minutes else f"{seconds} s"
 
 
+class Bar(Progress):
+    "A live bar; a terminal that was closed is no reason to stop."
+
+    def stop(self):
+        with suppress(OSError):
+            super().stop()
+
+
 def bar():
     "A live bar with an estimate; it draws nothing where the output is not a terminal."
     columns = TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn()
     live = console.is_terminal
-    return Progress(
-        *columns, TimeRemainingColumn(), console=console, transient=True, disable=not live
-    )
+    return Bar(*columns, TimeRemainingColumn(), console=console, transient=True, disable=not live)
 
 
 class Lines:

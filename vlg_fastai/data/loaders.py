@@ -18,6 +18,8 @@ from vlg_fastai.data.images import BrokenImageError
 from vlg_fastai.data.order import Placed, WeightedPlaced
 from vlg_fastai.data.split import oversampled
 
+ASKING = ("SIGINT", "SIGTERM", "SIGHUP")  # signals that ask to stop; Windows lacks the last
+GRACE = 10  # seconds
 BLANK = PILImage(Image.new("RGB", (8, 8)))
 
 
@@ -72,7 +74,7 @@ def _options(bs, machine):
         "num_workers": machine.workers,
         "device": machine.device,
         "pin_memory": machine.device.type == "cuda",
-        "wif": leave_ctrl_c_alone,
+        "wif": leave_signals_alone,
     }
 
 
@@ -136,6 +138,10 @@ def plain(paths, view, bs, machine, pixels=None):
     )
 
 
-def leave_ctrl_c_alone():
-    "Reading processes ignore Ctrl-C: the training process ends them when its batch is done."
+def leave_signals_alone():
+    """Reading processes survive what asks to stop, which a terminal or a scheduler sends to all of
+    a group, until the training process has finished its batch: `GRACE` seconds, then they go."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    for name in ASKING[1:]:
+        if hasattr(signal, name) and hasattr(signal, "alarm"):
+            signal.signal(getattr(signal, name), lambda *_: signal.alarm(GRACE))

@@ -62,7 +62,7 @@ class Placed(TfmdDL):
         "Read what is left of the epoch that `kept` told of, and draw the epochs behind it alike."
         self.rng.setstate(python_state(told["rng"]))
         if told["batches"]:
-            self.number, self.order = told["number"], told["order"]
+            self.number, self.order = told["number"], [i for i in told["order"] if i < self.n]
             self.skipped, self.resumed = told["batches"], True
 
 

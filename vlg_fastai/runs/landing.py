@@ -28,8 +28,9 @@ def land(folder):
     waiting = folder / NEXT
     if not (waiting / FACTS).exists():
         return
-    for path in sorted(waiting.iterdir(), key=lambda path: path.name == FACTS):
-        with suppress(FileNotFoundError):  # somebody else is moving it as well
-            os.replace(path, folder / path.name)
+    with suppress(FileNotFoundError):  # somebody else is moving it as well
+        for path in sorted(waiting.iterdir(), key=lambda path: path.name == FACTS):
+            with suppress(FileNotFoundError):
+                os.replace(path, folder / path.name)
     with suppress(OSError):
         waiting.rmdir()

@@ -1,23 +1,25 @@
 """What the user calls a run that stopped in; the run to go on with out, or why it cannot."""
 
 import shutil
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 
 from filelock import FileLock, Timeout
 
 from vlg_fastai.cli import stored_config
 from vlg_fastai.config import TrainConfig, UserError
+from vlg_fastai.console import say
 from vlg_fastai.runs.facts import FACTS
 from vlg_fastai.runs.find import places
 from vlg_fastai.runs.landing import land
-from vlg_fastai.runs.run import CHECKPOINT, CONFIG, Run
+from vlg_fastai.runs.run import CHECKPOINT, CONFIG, SPLIT, Run
 
 LAST = "last"
 LOCK = ".lock"
 # options that change how fast a run goes on, or where it finds its photos, but not what it comes to
 FREE = {
     "runs", "device", "workers", "cache", "cache_gb", "clear_cache", "checkpoint_minutes", "hours",
-    "data", "lean", "tensorboard", "wandb", "config", "resume", "resume_anyway",
+    "data", "decisions", "weights", "lean", "tensorboard", "wandb", "config", "resume",
+    "resume_anyway",
 }  # fmt: skip
 
 
@@ -45,9 +47,10 @@ def _begun(root):
 
 
 def _can_go_on(folder):
-    land(folder)
-    if (folder / CHECKPOINT).is_dir() or not (folder / FACTS).exists():
-        return True
+    with suppress(OSError):  # a folder that may only be read
+        land(folder)
+    if not (folder / FACTS).exists():
+        return (folder / SPLIT).exists()
     return Run(folder).status in ("unfinished", "interrupted")
 
 
@@ -78,11 +81,12 @@ def locked(run):
         lock.acquire(blocking=False)
     except Timeout:
         raise UserError(f"--resume {run.path.name}: another process trains in it now") from None
+    except NotImplementedError:
+        say(f"{run.path}: its disk knows no locks: see to it that one process alone trains in it")
     try:
         yield
     finally:
         lock.release()
-        (run.path / LOCK).unlink(missing_ok=True)
 
 
 def clear(run):

@@ -100,7 +100,8 @@ def read(folder):
             continue
         try:
             plain = json.loads((place / STATE).read_text(encoding="ascii"))
-            return unpacked(plain, load_file(place / TENSORS))
+            tensors = load_file(place / TENSORS)  # of the file itself, which has to go one day
+            return unpacked(plain, {key: tensor.clone() for key, tensor in tensors.items()})
         except (OSError, ValueError, KeyError, SafetensorError) as error:
             say(f"{place}: is damaged ({error}): left out")
     return None

@@ -116,6 +116,7 @@ class InTime(Callback):
         self.recorded = told is not None
         if self.recorded:
             self.total = told["total"]
+            say(f"--hours: {self.total} epochs were planned when the run began: it keeps to that")
         elif planned < self.most:
             self.place = place["pct_train"]
 
@@ -130,6 +131,8 @@ class InTime(Callback):
         self.tick = None
 
     def before_epoch(self):
+        if self.epoch >= self.total:  # the checkpoint was of the last epoch
+            raise CancelFitException("no more epochs fit")
         self.learn.n_epoch = self.total  # the loop has begun with `most`
         self.learn.progress.total += self.total - getattr(self, "shown", self.most)
         self.shown = self.total

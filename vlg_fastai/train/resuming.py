@@ -7,6 +7,7 @@ from fastai.callback.core import Callback, CancelEpochException
 from fastai.torch_core import to_device
 
 from vlg_fastai.machine import randomness
+from vlg_fastai.train.callbacks import Accumulate
 
 
 class Checkpointer(Callback):
@@ -45,14 +46,14 @@ def state_of(learn, batches):
     loss = learn.recorder.smooth_loss
     scaler = getattr(learn, "scaler", None)
     named = dict(learn.model.named_parameters())
+    gathers = any(isinstance(cb, Accumulate) for cb in learn.cbs)  # for a step still to come
     return {
         "model": learn.model.state_dict(),
         "opt": {
             "hypers": [dict(hyper) for hyper in learn.opt.hypers],
             "state": {name: dict(learn.opt.state[p]) for name, p in named.items()},
         },
-        # what was gathered for a step that is still to come
-        "grad": {name: p.grad for name, p in named.items() if p.grad is not None},
+        "grad": {name: p.grad for name, p in named.items() if gathers and p.grad is not None},
         "scaler": scaler.state_dict() if scaler else {},
         "smooth_loss": {"count": loss.count, "val": loss.val},
         "callbacks": {type(cb).__name__: {key: getattr(cb, key) for key in cb.kept}
@@ -98,34 +99,48 @@ class GoOn(Callback):
         told, learn = self.told, self.learn
         learn.model.load_state_dict(told["model"])
         restore_optimizer(learn, told)
-        if told["scaler"]:
+        if told["scaler"] and getattr(learn, "scaler", None):  # a GPU's run may go on without
             learn.scaler.load_state_dict(told["scaler"])
         loss = learn.recorder.smooth_loss
         loss.count, loss.val = told["smooth_loss"]["count"], told["smooth_loss"]["val"]
-        for callback in learn.cbs:
-            for key, value in told["callbacks"].get(type(callback).__name__, {}).items():
-                near = getattr(type(callback), "near", False)  # what it holds beside the model
-                setattr(callback, key, to_device(value, learn.dls.device) if near else value)
+        restore_callbacks(learn, told)
         learn.dls.train.go_on(told["loader"])
         learn.train_iter = told["place"]["train_iter"]
         randomness.restore(told["random"])
 
     def before_train(self):
-        if self.told["place"]["batches"] and self.epoch == self.told["place"]["epoch"]:
-            self.learn.pct_train = self.told["place"]["pct_train"]
+        "Within an epoch, after all others have begun it: they set their counts to nothing."
+        place = self.told["place"]
+        if place["batches"] and self.epoch == place["epoch"]:
+            self.learn.pct_train = place["pct_train"]
+            restore_callbacks(self.learn, self.told)
+            restore_gradients(self.learn, self.told)
 
     def after_epoch(self):
         self.skip.unmute()
 
 
+def restore_callbacks(learn, told):
+    "What the callbacks of `learn` had gathered."
+    for callback in learn.cbs:
+        for key, value in told["callbacks"].get(type(callback).__name__, {}).items():
+            near = getattr(type(callback), "near", False)  # what it holds beside the model
+            setattr(callback, key, to_device(value, learn.dls.device) if near else value)
+
+
+def restore_gradients(learn, told):
+    "What was gathered for a step that is still to come."
+    for name, p in learn.model.named_parameters():
+        p.grad = _like(told["grad"][name], p) if name in told["grad"] else None
+
+
 def restore_optimizer(learn, told):
-    "Hyper-parameters, moments by name of parameter and gathered gradients, as they were."
+    "Hyper-parameters and moments by name of parameter, as they were."
     for mine, then in zip(learn.opt.hypers, told["opt"]["hypers"], strict=True):
         mine.update(then)
     for name, p in learn.model.named_parameters():
         state = told["opt"]["state"][name]
         learn.opt.state[p] = {key: _like(value, p) for key, value in state.items()}
-        p.grad = _like(told["grad"][name], p) if name in told["grad"] else None
 
 
 def _like(value, p):

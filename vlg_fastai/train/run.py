@@ -26,6 +26,7 @@ from vlg_fastai.train.trackers import tracked
 
 RESUMED = "resumed.json"  # beside the checkpoints: when the run went on
 COPIES = 6  # of a net in a run: a blend of two, and the four that were not kept
+KEPT = 14  # in two checkpoints, of seven tensors a weight at the most
 FEW_HELD_OUT = 30  # below it an accuracy is known to less than 10 points either way
 
 
@@ -40,8 +41,8 @@ def train(cfg, source, cbs=()):
     prepared = prepare(cfg, source, scanned, machine, split.of_run(earlier))
     learn = learner_for(prepared, source)
     run = earlier or open_run(prepared, source, learn)
-    about = partial(facts_of, source, machine, start, resumed(earlier))
     with locked(run), tracked(cfg, run, learn) as tell:
+        about = partial(facts_of, source, machine, start, resumed(earlier))
         probe, fold = candidates.fit_probe(prepared, run)
         if probe and learn and not (run.path / FACTS).exists():
             # from here on the run can be used, whatever ends it
@@ -70,6 +71,7 @@ def resumed(run):
     "When `run` went on, and that it does so now, which is said; [] for one that begins."
     if run is None:
         return []
+    to_resume(run.path.parent, run.path.name)  # again: it may have been finished meanwhile
     times, file = [], run.path / CHECKPOINT / RESUMED
     if file.exists():
         times = read_json(file)["at"]
@@ -78,8 +80,8 @@ def resumed(run):
     kept = checkpoint.read(run.path / CHECKPOINT)
     place = kept["place"] if kept else {"epoch": 0, "batches": 0}
     done = len(kept["callbacks"]["History"]["rows"]) if kept else 0
-    within = f", batch {place['batches'] + 1}" if place["batches"] else ""
-    say(f"{run.path}: goes on with epoch {done + 1}{within}")
+    within = f", with batch {place['batches'] + 1}" if place["batches"] else ""
+    say(f"{run.path}: goes on after epoch {done}{within}")
     return times
 
 
@@ -95,7 +97,7 @@ def room_for(prepared, learn):
     "Bytes that the run will take at the most, tables apart."
     net = learn.model if learn else prepared.extractor.net
     lean = prepared.cfg.lean or not learn
-    return bundle.size_of(net) * (2 if lean else COPIES)
+    return bundle.size_of(net) * ((2 if lean else COPIES) + (KEPT if learn else 0))
 
 
 def open_run(prepared, source, learn):
@@ -103,8 +105,8 @@ def open_run(prepared, source, learn):
     cfg, spec, machine = prepared.cfg, prepared.spec, prepared.machine
     check_room(cfg.runs, room_for(prepared, learn), f"--runs {cfg.runs}")
     run = create(cfg.runs, cfg.name or sources.base_name(source.arch))
-    write_json(run.path / CONFIG, as_json(cfg))
     split.save(prepared.every, run.path / SPLIT)
+    write_json(run.path / CONFIG, as_json(cfg))  # last: a run that has it can go on
     say(
         f"{run.path}: {source.arch} ({weights_in_words(source)}), {len(spec.classes)} classes,"
         f" {spec.view.size} px, {machine.device} {machine.precision}"

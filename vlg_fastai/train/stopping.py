@@ -7,8 +7,8 @@ import torch
 from fastai.callback.core import Callback, CancelBatchException, CancelFitException
 
 from vlg_fastai.console import say
+from vlg_fastai.data.loaders import ASKING
 
-ASKING = ("SIGINT", "SIGTERM", "SIGHUP")  # signals that ask to stop; Windows lacks the last
 BAD_IN_A_ROW = 5  # batches without a finite loss that end a fit
 
 
@@ -32,7 +32,11 @@ class StopCleanly(Callback):
         say(f"stopping after this batch{again}")
 
     def after_batch(self):
-        if self.over:
+        if self.over and self.training:
+            raise CancelFitException("interrupted")
+
+    def after_epoch(self):
+        if self.over:  # it came while the held-out photos were answered: the epoch is kept
             raise CancelFitException("interrupted")
 
     def after_fit(self):

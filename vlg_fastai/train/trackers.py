@@ -85,11 +85,12 @@ def tracked(cfg, run, learn):
 
 
 def _begun(tracker, cfg, run):
-    "The tracker; where it refuses the run, its folder goes as well: nothing is in it yet."
+    "The tracker; where it refuses a run that begins, its folder goes too: nothing is in it yet."
     try:
         return tracker(cfg, run)
     except UserError:
-        shutil.rmtree(run.path, ignore_errors=True)
+        if not cfg.resume:
+            shutil.rmtree(run.path, ignore_errors=True)
         raise
 
 
