@@ -86,6 +86,8 @@ def locked(run):
     try:
         yield
     finally:
+        with suppress(OSError):  # before it is free: nobody else's is removed
+            (run.path / LOCK).unlink(missing_ok=True)
         lock.release()
 
 
