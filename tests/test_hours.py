@@ -63,6 +63,15 @@ def test_where_no_epoch_fits_the_probe_is_kept(toy, tmp_path, capsys):
     assert "0 of 6 epochs fit" in capsys.readouterr().out
 
 
+def test_frozen_epochs_end_in_time_as_well(toy, tmp_path, capsys):
+    limit = 8.0
+    cfg = config(toy, tmp_path, freeze_epochs=4000, hours=limit / 3600)
+    run = run_training(cfg)
+    assert time.monotonic() - hours.STARTED < limit + 0.5
+    assert 1 < len(pd.read_csv(run.path / "history.csv")) < 4000
+    assert "of 4000 frozen epochs fit" in capsys.readouterr().out
+
+
 def test_a_machine_that_gets_slow_shortens_the_schedule_and_does_not_cut_it(
     toy, tmp_path, monkeypatch, capsys
 ):
@@ -101,9 +110,9 @@ def test_a_run_stopped_after_the_last_epoch_that_fits_trains_no_more(toy, tmp_pa
 
     def three_epochs(self):
         done = self.learn.train_iter if self.learn else 0
-        return (3.2 - done / batches) * self._epoch(batches)
+        return (3.2 - done / batches) * self.epoch_seconds(batches)
 
-    monkeypatch.setattr(hours.InTime, "_left", three_epochs)
+    monkeypatch.setattr(hours.InTime, "left", three_epochs)
     whole = run_training(config(toy, tmp_path / "whole", hours=1.0))
     cfg = config(toy, tmp_path / "parts", hours=1.0)
     with monkeypatch.context() as patch:

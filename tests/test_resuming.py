@@ -17,12 +17,16 @@ from safetensors.torch import load_file
 
 from vlg_fastai.cli import PREEMPTED, PreemptedError, parse
 from vlg_fastai.config import TrainConfig, UserError
+from vlg_fastai.machine import device, randomness
+from vlg_fastai.model import sources
 from vlg_fastai.runs import landing, resume
 from vlg_fastai.runs.find import find, newest
 from vlg_fastai.runs.run import Run
-from vlg_fastai.train import checkpoint, trackers
+from vlg_fastai.train import checkpoint, trackers, trial
 from vlg_fastai.train import run as running
+from vlg_fastai.train.learner import learner_for
 from vlg_fastai.train.plan import Plan
+from vlg_fastai.train.prepare import prepare, settle_and_scan
 
 ROOT = Path(__file__).parents[1]
 REAL = {"arch": "tf_efficientnet_lite0", "pretrained": True, "size": 64}
@@ -179,6 +183,34 @@ def test_a_polite_kill_keeps_the_batch_and_has_an_exit_code_of_its_own(
     place = checkpoint.read(tmp_path / "parts/0001-test_efficientnet/checkpoint")["place"]
     assert place["train_iter"] in (6, 7)  # this batch's end, or the next one's
     assert left(run_training(going_on(cfg))) == left(whole)
+
+
+def test_a_polite_kill_outside_the_fit_has_that_exit_code_as_well(toy, tmp_path, monkeypatch):
+    def killed(*given):
+        os.kill(os.getpid(), signal.SIGTERM)
+        time.sleep(5)
+
+    cfg, before = config(toy, tmp_path), signal.getsignal(signal.SIGTERM)
+    with monkeypatch.context() as patch:
+        patch.setattr(running, "choose", killed)
+        with pytest.raises(PreemptedError, match=f"train.py --resume 1 --runs {tmp_path}"):
+            run_training(cfg)
+    assert signal.getsignal(signal.SIGTERM) is before
+    assert run_training(going_on(cfg)).facts.status == "finished"
+
+
+def test_a_fit_that_measures_leaves_nothing_behind_even_where_it_ends_badly(toy, tmp_path):
+    cfg = config(toy, tmp_path)
+    source = sources.choose(cfg.arch, cfg.weights, cfg.pretrained)
+    cfg, scanned = settle_and_scan(cfg, source)
+    learn = learner_for(prepare(cfg, source, scanned, device.prepare(cfg), None), source)
+    before = {key: value.clone() for key, value in learn.model.state_dict().items()}
+    numbers = randomness.state()
+    with pytest.raises(KilledError), trial.undone(learn):
+        learn.fit(1, cbs=[killed_at(3)])
+    assert all(before[key].equal(value) for key, value in learn.model.state_dict().items())
+    assert all(p.grad is None or not p.grad.any() for p in learn.model.parameters())
+    assert repr(randomness.state()) == repr(numbers)
 
 
 def test_each_better_epoch_replaces_what_is_kept(toy, tmp_path, monkeypatch):

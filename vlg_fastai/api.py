@@ -46,7 +46,11 @@ class Run(RunFolder):
 
 
 def train(cbs=(), **options):
-    "Train as `train.py` does with these options; the `Run`. cbs: fastai callbacks for the fit."
+    """Train as `train.py` does with these options; the `Run`. cbs: fastai callbacks for the fit.
+
+    resume: a number, name or path of a run, or a `Run`.
+    """
+    options = {**options, "resume": _name(options.get("resume"))}
     cfg, source = with_source(partial(configured, TrainConfig, options, earlier=earlier))
     quiet_start()
     from vlg_fastai.train.run import train
@@ -98,6 +102,12 @@ def _named(options):
     "`options` with runs by the path they lie at, whether given as objects, paths or numbers."
     given = options.get("run", ())
     runs = given if isinstance(given, list | tuple) else [given]
-    paths = [run.path if isinstance(run, RunFolder) else run for run in runs]
-    names = tuple(str(run.resolve()) if isinstance(run, Path) else str(run) for run in paths)
-    return {**options, "run": names}
+    return {**options, "run": tuple(_name(run) for run in runs)}
+
+
+def _name(run):
+    "What --run or --resume takes for `run`: an object, a path, a number, a name, or None."
+    path = run.path if isinstance(run, RunFolder) else run
+    if path is None:
+        return None
+    return str(path.resolve()) if isinstance(path, Path) else str(path)

@@ -42,7 +42,7 @@ STARTED = time.monotonic()  # about when the process did: nothing heavy is loade
 PREEMPTED = 75  # exit code of a run that was stopped and can go on: EX_TEMPFAIL of sysexits.h
 
 
-class PreemptedError(Exception):
+class PreemptedError(BaseException):  # as KeyboardInterrupt: nothing may swallow it
     "A polite kill or a closed terminal ended the run; the message says how it goes on."
 
 

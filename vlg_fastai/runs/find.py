@@ -9,7 +9,7 @@ from pathlib import Path
 from vlg_fastai.config import UserError
 from vlg_fastai.console import say
 from vlg_fastai.runs.facts import FACTS
-from vlg_fastai.runs.landing import NEXT, land
+from vlg_fastai.runs.landing import NEXT, land_where_allowed
 from vlg_fastai.runs.run import CANDIDATES, CONFIG, WEIGHTS, Run, number_of, safe_name
 
 HALF = "is not finished and holds nothing to use; go on: train.py --resume {}"
@@ -80,14 +80,13 @@ def say_half(root, usable):
     newest = max((run.number for run in usable), default=0)
     for path in sorted(root.glob(f"[0-9]*/{CONFIG}")):
         if number_of(path.parent) > newest and not (path.parent / FACTS).exists():
-            say(f"{path.parent} {HALF.format(number_of(path.parent))}")
+            say(f"{path.parent} {HALF.format(Run(path.parent).words)}")
 
 
 def _usable(root):
     "The runs under `root` whose facts can be read."
     for waiting in root.glob(f"*/{NEXT}"):
-        with suppress(OSError):  # a folder that may only be read
-            land(waiting.parent)
+        land_where_allowed(waiting.parent)
     found = [Run(path.parent) for path in root.glob(f"*/{FACTS}")]
     return [run for run in found if run.status]
 
@@ -103,10 +102,9 @@ def _named(root, name, option="--run"):
     if not found:
         known = ", ".join(sorted(run.path.name for run in _usable(root))) or "none yet"
         raise UserError(f"{option} {name}: no such run in {root}; usable: {known}")
-    with suppress(OSError):
-        land(run.path)
+    land_where_allowed(run.path)
     if not (run.path / FACTS).exists():
-        raise UserError(f"{option} {name}: {run.path} {HALF.format(run.number)}")
+        raise UserError(f"{option} {name}: {run.path} {HALF.format(run.words)}")
     return run
 
 

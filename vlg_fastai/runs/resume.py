@@ -10,7 +10,7 @@ from vlg_fastai.config import TrainConfig, UserError
 from vlg_fastai.console import say
 from vlg_fastai.runs.facts import FACTS
 from vlg_fastai.runs.find import places
-from vlg_fastai.runs.landing import land
+from vlg_fastai.runs.landing import land_where_allowed
 from vlg_fastai.runs.run import CHECKPOINT, CONFIG, SPLIT, Run
 
 LAST = "last"
@@ -47,8 +47,7 @@ def _begun(root):
 
 
 def _can_go_on(folder):
-    with suppress(OSError):  # a folder that may only be read
-        land(folder)
+    land_where_allowed(folder)
     if not (folder / FACTS).exists():
         return (folder / SPLIT).exists()
     return Run(folder).status in ("unfinished", "interrupted")

@@ -38,8 +38,8 @@ class Run:
         "KeyboardInterrupt for a run that was interrupted, so that a shell stops there as well."
         if self.facts.status == "interrupted":
             raise KeyboardInterrupt(
-                f"interrupted; {self.path} holds the best so far: predict.py --run {self.number};"
-                f" go on: train.py --resume {self.number}"
+                f"interrupted; {self.path} holds the best so far: predict.py --run {self.words};"
+                f" go on: train.py --resume {self.words}"
             )
 
     @cached_property
@@ -58,6 +58,12 @@ class Run:
     @property
     def number(self):
         return number_of(self.path)
+
+    @property
+    def words(self):
+        "What follows --run or --resume on a command line that means this run."
+        root = self.path.parent
+        return str(self.number) if root == Path("runs") else f"{self.number} --runs {root}"
 
     @property
     def reports(self):

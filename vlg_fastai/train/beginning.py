@@ -62,12 +62,15 @@ class Beginning:
         plan = self.plan
         if cfg.freeze_epochs and plan.phase == FROZEN:
             learn.freeze()
-            yield cfg.freeze_epochs, plan.lr, self.cbs(cfg, FROZEN, watch)
+            fitting, limit = self.in_time(cfg, cfg.freeze_epochs, "frozen epochs")
+            made = [*limit, *self.cbs(cfg, FROZEN, watch)]
+            if fitting:
+                yield cfg.freeze_epochs, plan.lr, made
             learn.unfreeze()
         if not watch.over:
             groups = len(learn.splitter(learn.model))
             rates = stage_rates(plan.lr_body, plan.lr, cfg.layer_decay, groups)
-            fitting, limit = self.in_time(cfg)
+            fitting, limit = self.in_time(cfg, cfg.epochs)
             made = [*limit, *self.cbs(replace(cfg, epochs=fitting), WHOLE, watch)]
             if fitting:
                 yield cfg.epochs, rates, made
@@ -77,12 +80,13 @@ class Beginning:
         "What any fit needs whose batches tell which photos they are of."
         return [] if self.taught is None else [Targets(self.taught)]
 
-    def in_time(self, cfg):
+    def in_time(self, cfg, epochs, what="epochs"):
         "(epochs that there will be, callbacks that see to it): all, and none, without --hours."
         if not cfg.hours:
-            return cfg.epochs, []
+            return epochs, []
         after = After.of(self.prepared)
-        limit = InTime(cfg.hours, cfg.epochs, after, seconds_a_batch(self.learn, self.teaching))
+        a_batch = seconds_a_batch(self.learn, self.teaching)
+        limit = InTime(cfg.hours, epochs, after, a_batch, what)
         limit.go_on(self.learn, self.kept) if self.kept else limit.plan(self.learn)
         return limit.total, [limit, Enough(limit)]
 

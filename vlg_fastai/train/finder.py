@@ -5,8 +5,8 @@ from fastai.callback.schedule import LRFinder, ParamScheduler, valley
 from matplotlib.figure import Figure
 
 from vlg_fastai.console import Lines, say
-from vlg_fastai.machine import randomness
 from vlg_fastai.runs.files import replacing
+from vlg_fastai.train.trial import undone
 
 LOWEST_LR, HIGHEST_LR = 1e-5, 1e-1  # what the finder may suggest
 MOST, LEAST, EPOCHS = 100, 40, 10  # batches: as fastai, and where that is many epochs of few photos
@@ -44,15 +44,8 @@ def find_lr(learn, folder, live, cbs=()):
     Weights, optimizer and every random generator are as before; the curve goes to lr_find.png in
     `folder`. live: the bar that is on the screen; cbs: what the fit cannot do without.
     """
-    numbers, place = randomness.state(), learn.dls.train.kept(0)
-    weights = {key: value.cpu().clone() for key, value in learn.model.state_dict().items()}
-    try:
+    with undone(learn):
         curve = _swept(learn, live, cbs)
-    finally:
-        learn.model.load_state_dict(weights)
-        learn.opt = None  # with its moments; the fit makes its own
-        randomness.restore(numbers)
-        learn.dls.train.go_on(place)
     lr = float(np.clip(_lowest(*curve), LOWEST_LR, HIGHEST_LR))
     draw(*curve, lr, folder / CURVE)
     say(f"learning rate found: {lr:.2g}; its curve is in {folder / CURVE}")
@@ -63,8 +56,7 @@ def _swept(learn, live, cbs):
     "(rates, smoothed losses) of a fit whose rate rises batch by batch until the loss does."
     epoch = len(learn.dls.train)
     steps = min(MOST, max(LEAST, EPOCHS * epoch))
-    with learn.no_logging():
-        learn.fit(steps // epoch + 1, cbs=[Sweep(steps, live), *cbs])
+    learn.fit(steps // epoch + 1, cbs=[Sweep(steps, live), *cbs])
     seen = learn.recorder
     shown = slice(steps // HEAD, -TAIL)
     rates, losses = np.array(seen.lrs)[shown], np.array([float(loss) for loss in seen.losses])

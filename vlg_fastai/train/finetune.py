@@ -16,7 +16,7 @@ from vlg_fastai.train.callbacks import (
     History,
     Progress,
 )
-from vlg_fastai.train.stopping import SkipBadBatches, StopCleanly
+from vlg_fastai.train.stopping import GO_ON, SkipBadBatches, StopCleanly
 
 DRY = {"epochs": 2, "freeze_epochs": 1}  # the most that a dry run does
 
@@ -58,7 +58,7 @@ def fine_tune(prepared, learn, run, cbs=(), waiting=(), keep=None):
         fit.again(cfg)
     fit.writer.say_cost(sum(row["seconds"] for row in watch.history.rows))
     if watch.stop.preempted:
-        raise PreemptedError(f"stopped; go on where it was: train.py --resume {run.number}")
+        raise PreemptedError(GO_ON.format(run.words))
     watch.settle(learn, fit.plan.lr)
     status = "interrupted" if watch.stop.over else _status(cfg)
     plan, best = fit.plan, watch.best.chosen

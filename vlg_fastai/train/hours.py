@@ -13,7 +13,7 @@ from fastai.callback.core import (
 
 from vlg_fastai.cli import STARTED
 from vlg_fastai.console import clock, say
-from vlg_fastai.machine import randomness
+from vlg_fastai.train.trial import undone
 
 BATCHES = 6  # that are timed before the fit, the first of them left out
 FORWARD = 1 / 3  # of the time of a training batch, that one which is only answered takes
@@ -67,15 +67,9 @@ def seconds_a_batch(learn, cbs=()):
 
     cbs: what the fit cannot do without.
     """
-    numbers, place = randomness.state(), learn.dls.train.kept(0)
-    weights = {key: value.cpu().clone() for key, value in learn.model.state_dict().items()}
     timed, start = Timed(), time.monotonic()
-    with learn.no_logging():
+    with undone(learn):
         learn.fit(1, cbs=[timed, *cbs])
-    learn.model.load_state_dict(weights)
-    learn.model.zero_grad()
-    randomness.restore(numbers)
-    learn.dls.train.go_on(place)
     return timed.seconds or time.monotonic() - start
 
 
@@ -90,8 +84,9 @@ class InTime(Callback):
     order = -999  # before all that asks how many epochs there are
     kept = ("total", "place")
 
-    def __init__(self, hours, most, after, a_batch):
+    def __init__(self, hours, most, after, a_batch, what="epochs"):
         self.deadline, self.most, self.after = STARTED + 3600 * hours, most, after
+        self.what = what
         self.a_batch, self.total, self.place, self.recorded = a_batch, None, None, False
         self.a_photo, self.validating = None, None
 
@@ -100,11 +95,11 @@ class InTime(Callback):
         train, valid = learn.dls.train, learn.dls.valid
         self.a_photo = FORWARD * self.a_batch / train.bs
         self.validating = self.a_photo * len(valid.dataset)
-        epoch, after = self._epoch(len(train)), self.after.seconds(self.a_photo)
-        self.total = int(min(done + max(self._left() // epoch, 0), self.most))
+        epoch, after = self.epoch_seconds(len(train)), self.after.seconds(self.a_photo)
+        self.total = int(min(done + max(self.left() // epoch, 0), self.most))
         say(
             f"--hours: {clock(time.monotonic() - STARTED)} are gone, an epoch takes {clock(epoch)},"
-            f" scoring and predict.py {clock(after)}: {self.total} of {self.most} epochs fit"
+            f" scoring and predict.py {clock(after)}: {self.total} of {self.most} {self.what} fit"
         )
         return self.total
 
@@ -116,14 +111,15 @@ class InTime(Callback):
         self.recorded = told is not None
         if self.recorded:
             self.total = told["total"]
-            say(f"--hours: {self.total} epochs were planned when the run began: it keeps to that")
+            say(f"--hours: the run keeps to the {self.total} {self.what} planned when it began")
         elif planned < self.most:
             self.place = place["pct_train"]
 
-    def _epoch(self, batches):
+    def epoch_seconds(self, batches):
+        "How long an epoch of so many batches takes, its validation included."
         return self.a_batch * batches + self.validating
 
-    def _left(self):
+    def left(self):
         "Seconds that are left for the fit."
         return self.deadline - self.after.seconds(self.a_photo) - time.monotonic()
 
@@ -151,7 +147,7 @@ class InTime(Callback):
         self.a_batch += RECENT * (now - self.tick - self.a_batch)
         self.tick, done = now, self.dls.train.skipped + self.iter + 1
         rest = self.n_iter - done
-        fits = int((self._left() - self.validating) / self.a_batch)
+        fits = int((self.left() - self.validating) / self.a_batch)
         if fits < rest:  # not even this epoch: it is the last, and shorter
             self.total, rest = self.epoch + 1, max(fits, 0)
         elif self.place is not None:
@@ -185,10 +181,10 @@ class Enough(Callback):
 
     def after_epoch(self):
         plan, done = self.time, self.epoch + 1
-        more = int(max(plan._left() // plan._epoch(len(self.dls.train)), 0))
+        more = int(max(plan.left() // plan.epoch_seconds(len(self.dls.train)), 0))
         total = min(done + more, plan.total if plan.recorded else plan.most)
         if total != plan.total and done < max(total, plan.total):
-            say(f"--hours: {total} epochs fit now, {plan.total} were planned")
+            say(f"--hours: {total} {plan.what} fit now, {plan.total} were planned")
             plan.place = done / plan.total if plan.place is None else plan.place
             plan.total = max(total, done)
         if done >= plan.total:

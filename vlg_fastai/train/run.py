@@ -22,6 +22,7 @@ from vlg_fastai.train.finetune import FitResult, fine_tune
 from vlg_fastai.train.keeping import KeepBetter
 from vlg_fastai.train.learner import learner_for
 from vlg_fastai.train.prepare import prepare, settle_and_scan
+from vlg_fastai.train.stopping import stoppable
 from vlg_fastai.train.trackers import tracked
 
 RESUMED = "resumed.json"  # beside the checkpoints: when the run went on
@@ -41,7 +42,7 @@ def train(cfg, source, cbs=()):
     prepared = prepare(cfg, source, scanned, machine, split.of_run(earlier))
     learn = learner_for(prepared, source)
     run = earlier or open_run(prepared, source, learn)
-    with locked(run), tracked(cfg, run, learn) as tell:
+    with locked(run), stoppable(run), tracked(cfg, run, learn) as tell:
         about = partial(facts_of, source, machine, start, resumed(earlier))
         probe, fold = candidates.fit_probe(prepared, run)
         if probe and learn and not (run.path / FACTS).exists():
@@ -182,7 +183,7 @@ def say_next(run, facts):
                 "what fine-tunes from a probe and keeps what that knows: python train.py --data"
                 f" {run.config['data']} --recipe {STRONG}"
             )
-    say(f"next: python predict.py --run {run.number}")
+    say(f"next: python predict.py --run {run.words}")
 
 
 def warn_of_guessing(facts):

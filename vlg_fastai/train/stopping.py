@@ -2,14 +2,45 @@
 
 import signal
 import threading
+from contextlib import contextmanager
 
 import torch
 from fastai.callback.core import Callback, CancelBatchException, CancelFitException
 
+from vlg_fastai.cli import PreemptedError
 from vlg_fastai.console import say
 from vlg_fastai.data.loaders import ASKING
 
+GO_ON = "stopped; go on where it was: train.py --resume {}"
 BAD_IN_A_ROW = 5  # batches without a finite loss that end a fit
+
+
+def heard(names, handler):
+    "Have `handler` answer the signals `names`; {signal: handler before}, as far as there are such."
+    main = threading.current_thread() is threading.main_thread()
+    wanted = [getattr(signal, name) for name in names if hasattr(signal, name)] if main else []
+    return {number: signal.signal(number, handler) for number in wanted}
+
+
+def unheard(before):
+    "Have the handlers `before` answer their signals again."
+    for number, handler in before.items():
+        signal.signal(number, handler)
+
+
+@contextmanager
+def stoppable(run):
+    """End with the exit code of a run that can go on where a polite kill or a closed terminal comes
+    outside the fit: what was done until then is kept already."""
+
+    def stop(signum, frame):
+        raise PreemptedError(GO_ON.format(run.words))
+
+    before = heard([name for name in ASKING if name != "SIGINT"], stop)
+    try:
+        yield
+    finally:
+        unheard(before)
 
 
 class StopCleanly(Callback):
@@ -21,9 +52,7 @@ class StopCleanly(Callback):
     before = {}  # signal -> its handler outside the fit
 
     def before_fit(self):
-        main = threading.current_thread() is threading.main_thread()
-        wanted = [getattr(signal, name) for name in ASKING if hasattr(signal, name)] if main else []
-        self.before = {number: signal.signal(number, self._ask) for number in wanted}
+        self.before = heard(ASKING, self._ask)
 
     def _ask(self, signum, frame):
         self.over, self.preempted = True, self.preempted or signum != signal.SIGINT
@@ -40,8 +69,7 @@ class StopCleanly(Callback):
             raise CancelFitException("interrupted")
 
     def after_fit(self):
-        for number, handler in self.before.items():
-            signal.signal(number, handler)
+        unheard(self.before)
 
 
 class SkipBadBatches(Callback):

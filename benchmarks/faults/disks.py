@@ -1,0 +1,89 @@
+"""Disks that take nothing more: no file beyond a size, really full, and only to be read."""
+
+import shutil
+import subprocess
+from contextlib import contextmanager, suppress
+
+from common import Bench, call, mistold
+
+WHERE = "runs", "cache", "out", "audit"  # what a command writes to
+SMALL = "24m"  # of a disk: a run of the toy net takes 14 MB
+
+
+def disk(count, place, rng):
+    "Let no file grow beyond a random size: one line that names the target, and all as it was."
+    bench, faults = Bench(place), []
+    commands = list(of_first(bench).values())
+    for number in range(count):
+        command, most = rng.choice(commands), int(10 ** rng.uniform(2, 7.5))
+        told = f"{number} {command[0]} {most}"
+        done = call(*command, most=most)
+        if mistold(done):
+            faults.append(f"{told}: {done.stderr[-200:]}")
+        faults += bench.faults(told)
+    return faults
+
+
+def of_first(bench):
+    "The commands, with the first run where they take one."
+    told = {key: words for key, words in bench.commands().items() if key != "resume"}
+    for name in ("predict", "interpret"):
+        told[name] = [*told[name], "--run", "1"]
+    return told
+
+
+def full(count, place, rng):
+    "Fill the disk of runs, cache or answers to a random rest, with a disk in memory (needs root)."
+    bench, faults = Bench(place), []
+    commands = of_first(bench)
+    for number in range(count):
+        where, name = rng.choice(WHERE), rng.choice(list(commands))
+        told = f"{number} {name}, {where} full"
+        with mounted(place / where):
+            rest = int(10 ** rng.uniform(1, 6.8))
+            with (place / where / "ballast").open("wb") as ballast:
+                ballast.truncate(0)
+                room = shutil.disk_usage(place / where).free
+                with suppress(OSError):
+                    ballast.write(b"\0" * max(room - rest, 0))
+            done = call(*commands[name])
+            if mistold(done):
+                faults.append(f"{told}, {rest} bytes left: {done.stderr[-300:]}")
+            (place / where / "ballast").unlink()
+            faults += bench.faults(told)
+    return faults
+
+
+def read_only(count, place, rng):
+    "Each command on a disk of runs, cache or answers that may only be read (needs root)."
+    bench, faults = Bench(place), []
+    commands = of_first(bench)
+    for number in range(count):
+        where, name = rng.choice(WHERE), rng.choice(list(commands))
+        told = f"{number} {name}, {where} may only be read"
+        with mounted(place / where):
+            subprocess.run(["mount", "-o", "remount,ro", str(place / where)], check=True)
+            done = call(*commands[name])
+            if mistold(done):
+                faults.append(f"{told}: {done.stderr[-300:]}")
+            subprocess.run(["mount", "-o", "remount,rw", str(place / where)], check=True)
+            faults += bench.faults(told)
+    return faults
+
+
+@contextmanager
+def mounted(folder):
+    "A small disk at `folder`, with what lay there; afterwards all as it was."
+    folder.mkdir(exist_ok=True)
+    beside = folder.with_name(f"{folder.name}.before")
+    folder.rename(beside)
+    folder.mkdir()
+    size = f"size={SMALL}" if folder.name != "runs" else "size=400m"
+    subprocess.run(["mount", "-t", "tmpfs", "-o", size, "tmpfs", str(folder)], check=True)
+    try:
+        shutil.copytree(beside, folder, dirs_exist_ok=True)
+        yield
+    finally:
+        subprocess.run(["umount", "-l", str(folder)], check=True)
+        folder.rmdir()
+        beside.rename(folder)
