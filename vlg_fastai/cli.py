@@ -53,6 +53,7 @@ def quiet_start():
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     # fastai compiles two small functions with torch.jit when it is imported
     warnings.filterwarnings("ignore", ".*torch.jit.script", FutureWarning)
+    os.environ.setdefault("PYTHONWARNINGS", "ignore::FutureWarning:torch.jit._script")  # of children
 
 
 @contextmanager

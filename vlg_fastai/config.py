@@ -135,6 +135,13 @@ class TrainConfig(Cache, Compute, Decided, Place):
     valid_pct: Annotated[float, Limits(0.01, 0.9)] = 0.15  # share of photo groups held out
     seed: Seed = 42  # of the split, the weights, the order and the augmentation
     compile: bool = False  # torch.compile: for long runs on a GPU, minutes of warm-up on a CPU
+    # nets to fit, each without a part of the photos that it then answers: a score on all photos,
+    # and predictions that are the mean of all; 0: one net, and --valid-pct held out
+    folds: Annotated[int, Limits(0, 10)] = 0
+    refit: bool = False  # with --folds: one net more, of all photos
+    # with --folds: devices to fit them on at a time, each fold in a process of its own, such as
+    # cuda:0,cuda:1 or cpu,cpu; absent: one after the other on --device
+    devices: str | None = None
     # hours from start to end, prediction included: as many of --epochs as fit; absent: no limit
     hours: Annotated[float, Limits(0.001)] | None = None
     # minutes after which a fit is kept within an epoch as well; 0: after each epoch alone
@@ -238,7 +245,10 @@ EXCLUSIVE = (
 NAMES = ("unseen", "classes")
 WITH_NAMES = ("unseen_frac", "transductive", "clip", "attributes", "text_encoder")
 # option -> those of which one must be given with it
-NEEDS = {**dict.fromkeys(WITH_NAMES, NAMES), "resume_anyway": ("resume",)}
+NEEDS = {
+    **dict.fromkeys(WITH_NAMES, NAMES), "resume_anyway": ("resume",), "refit": ("folds",),
+    "devices": ("folds",),
+}  # fmt: skip
 PACKAGES = ("tensorboard", "wandb")  # options that need a package of their name
 DEMO = {"arch": BUNDLED_ARCH, "size": 128, "epochs": 5}  # all the drawn challenge needs
 

@@ -9,7 +9,7 @@ from vlg_fastai.config import UserError
 from vlg_fastai.console import say
 from vlg_fastai.runs.files import read_csv
 from vlg_fastai.runs.predictions import answers
-from vlg_fastai.runs.run import SPLIT, VALID, Run
+from vlg_fastai.runs.run import SPLIT, Run
 
 SAME = 0.7  # share of their held-out photos that runs of one comparison have in common at least
 
@@ -50,7 +50,7 @@ def judge_all(chosen):
 
 def _judge(run, splits):
     try:
-        table = read_csv(run.path / VALID, np.float32)
+        table = read_csv(run.answers, np.float32)
         split = (run.path / SPLIT).read_bytes()
         run.config  # noqa: B018  a damaged one is said here as well
         y, probs = answers(run, table, np.float32)
@@ -86,7 +86,7 @@ def together(judged):
         try:
             keys = photos_of(members[0])
         except KeyError:
-            say(f"left out: {members[0].run.path}: {VALID} names photos that {SPLIT} lacks")
+            say(f"left out: {members[0].run.answers} names photos that {SPLIT} lacks")
             continue
         for place in sets:
             shared = place["shared"] & set(keys)
@@ -96,7 +96,29 @@ def together(judged):
                 break
         else:
             sets.append({"first": keys, "shared": set(keys), "members": [(members, keys)]})
+    sets = _with_folds(sets)
     return sorted((_aligned(place) for place in sets), key=lambda one: -len(one.runs))
+
+
+def _with_folds(sets):
+    """`sets`, a run of folds that is alone beside the most runs whose held-out photos it answers:
+    each by a net that never saw it, so on them it is like any other run."""
+    runs = [[one for members, _ in place["members"] for one in members] for place in sets]
+    alone = [len(found) == 1 and bool(found[0].run.facts.folds) for found in runs]
+    order = sorted(range(len(sets)), key=lambda i: -len(runs[i]))
+    kept = [sets[i] for i in order if not alone[i]]
+    for place in (sets[i] for i in order if alone[i]):
+        home = next((one for one in kept if _covers(place, one)), None)
+        if home is None:
+            kept.append(place)
+        else:
+            home["shared"] &= place["shared"]
+            home["members"] += place["members"]
+    return kept
+
+
+def _covers(place, other):
+    return len(place["shared"] & other["shared"]) >= SAME * len(other["first"])
 
 
 def photos_of(one):

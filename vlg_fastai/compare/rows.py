@@ -12,6 +12,7 @@ from vlg_fastai.runs.run import Run
 
 NO_MATTER = {  # where things lie and how fast: no difference that a score could come from
     "runs", "name", "data", "decisions", "cache", "cache_gb", "workers", "tensorboard", "wandb",
+    "devices",
 }  # fmt: skip
 HIGH = {"accuracy": True, "nll": False}  # whether more is better
 

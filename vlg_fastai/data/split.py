@@ -1,8 +1,11 @@
 """Table of photos in, train or valid out: whole groups of near-duplicates, every class on both."""
 
+import warnings
+
 import numpy as np
 import pandas as pd
 from fastai.data.transforms import RandomSplitter
+from sklearn.model_selection import StratifiedGroupKFold
 
 from vlg_fastai.config import UserError
 from vlg_fastai.console import say, show
@@ -12,6 +15,8 @@ from vlg_fastai.runs.files import read_csv, write_csv
 from vlg_fastai.runs.run import SPLIT
 
 # the columns of split.csv; folder: the label that the class folder gives
+PLACE = ["group", "split", "fold"]  # columns that a split adds; the last one, of folds alone
+ALWAYS = -1  # the fold of photos that every fold learns from
 TOLD = ["label", "content"]  # what must be as it was for a run to go on
 KEPT = ["file", "label", "folder", "content", "group", "split", "problem", "source"]
 
@@ -31,8 +36,43 @@ def assign(table, valid_pct, seed, x=None):
     else:
         held_out = good["group"].isin(_held_out(good, _drawn(alike, valid_pct, seed)))
         good = good.assign(split=np.where(held_out, "valid", "train"))
-    everything = table.join(good[["group", "split"]])
-    return everything.fillna({"group": -1, "split": "unused"}).astype({"group": int})
+    return _joined(table, good)
+
+
+def in_folds(table, count, seed, x=None):
+    """Add the columns `group`, `split` (train or unused) and `fold` (0 to `count` - 1) to `table`.
+
+    Whole groups of near-duplicates, classes spread evenly. A class that would lie in one fold alone
+    has its largest group taught in every fold and asked about in none (`ALWAYS`).
+    """
+    good = _grouped(table[table["problem"].isna()], _alike(table), x)
+    if good["group"].nunique() < 2 * count:
+        raise UserError(f"--folds {count}: there are only {good['group'].nunique()} photos to part")
+    cut, places = StratifiedGroupKFold(count, shuffle=True, random_state=seed), np.zeros(len(good))
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # a class of fewer photos than folds is no reason to stop
+        for number, (_, held) in enumerate(cut.split(good, good["label"], good["group"])):
+            places[held] = number
+    good = good.assign(split="train", fold=places.astype(int))
+    for _, rows in good.groupby("label"):
+        if rows["fold"].nunique() == 1:
+            good.loc[good["group"] == _by_size(rows["group"])[0], "fold"] = ALWAYS
+    return _joined(table, good)
+
+
+def of_fold(table, number):
+    "`table` of `in_folds` with the photos of one fold held out and all others to learn from."
+    used = table["split"] != "unused"
+    sides = np.where(table["fold"] == number, "valid", "train")
+    return table.assign(split=np.where(used, sides, "unused")).drop(columns="fold")
+
+
+def _joined(table, placed):
+    "`table` with what `placed` says of the photos in use; all others are unused."
+    found = table.join(placed[[name for name in PLACE if name in placed]])
+    whole = {"group": -1, "split": "unused", "fold": ALWAYS}
+    found = found.fillna({name: value for name, value in whole.items() if name in found})
+    return found.astype({name: int for name in ("group", "fold") if name in found})
 
 
 def as_before(table, before, cfg):
@@ -56,9 +96,8 @@ def as_before(table, before, cfg):
         )
     if told:
         say(f"not as they were, and left out: {'; '.join(told)}")
-    kept = was.loc[both[same], ["group", "split"]]
-    found = table.join(kept, on="file")
-    return found.fillna({"group": -1, "split": "unused"}).astype({"group": int})
+    places = was.loc[both[same]].reindex(table["file"]).set_axis(table.index)
+    return _joined(table, places.astype({name: float for name in places if name == "fold"}))
 
 
 def _alike(table):
@@ -168,6 +207,20 @@ def say_split(table):
             say(f"{label}: {photos} photos in {groups} group: training only, its score stays blank")
 
 
+def say_folds(table, count):
+    "Say how many photos there are to part, and which are in no fold."
+    used = table[table["split"] != "unused"]
+    sizes = used.loc[used["fold"] != ALWAYS, "fold"].value_counts()
+    say(
+        f"{count} folds of {sizes.min()} to {sizes.max()} photos; a photo and its near-duplicates"
+        " stay in one"
+    )
+    alone = used[used["fold"] == ALWAYS]
+    if len(alone):
+        names = ", ".join(sorted(alone["label"].unique()))
+        say(f"taught in every fold, since their class has too few photos to part: {names}")
+
+
 def of_run(run):
     "The split.csv of `run`; None without a run."
     return None if run is None else read_csv(run.path / SPLIT)
@@ -175,4 +228,5 @@ def of_run(run):
 
 def save(table, path):
     "Write split.csv: every file of the scan; what could not be used is there with its problem."
-    write_csv(path, table.assign(folder=table.get("folder", table["label"]))[KEPT])
+    table = table.assign(folder=table.get("folder", table["label"]))
+    write_csv(path, table[[*KEPT, *(["fold"] if "fold" in table else [])]])

@@ -4,6 +4,7 @@ import errno
 from dataclasses import asdict, dataclass, field
 
 import numpy as np
+import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
@@ -92,6 +93,11 @@ def save(folder, model):
     if not finite(model):
         raise UserError(f"{folder}: its weights are no numbers, and are not saved")
     write_tensors(folder / WEIGHTS, model.state_dict())
+
+
+def tensor(array):
+    "The numpy `array` as a file of tensors takes it."
+    return torch.as_tensor(np.ascontiguousarray(array))
 
 
 def write_tensors(path, tensors):

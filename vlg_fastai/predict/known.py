@@ -14,11 +14,33 @@ from vlg_fastai.model.features import FeatureExtractor
 from vlg_fastai.unseen.features import started_from
 from vlg_fastai.unseen.folds import UnavailableError
 
+LEAST = 1e-12  # probability that no answer undercuts
 NO_NUMBERS = "the model makes no finite numbers of it"
 
 
 def answers(run, photos, cfg, means):
-    "(probabilities of `photos`, classes) by `run`; NaN for a photo that it cannot answer."
+    """(probabilities of `photos`, classes) by `run`; NaN for a photo that it cannot answer.
+
+    Of a run of folds the mean of its nets', under the temperature of all of them.
+    """
+    if not run.members:
+        return alone(run, photos, cfg, means)
+    say_folds(run)
+    probs, classes = average([alone(member, photos, cfg, means) for member in run.members])
+    logs = np.log(np.maximum(probs, LEAST))
+    return inference.probabilities(logs, run.facts.temperature), classes
+
+
+def say_folds(run):
+    "Say what answers, and what is missing."
+    asked, there = run.config["folds"], len(run.members) - run.refitted
+    missing = f", {asked - there} of {asked} are missing" if there < asked else ""
+    more = " and one of all photos" if run.refitted else ""
+    say(f"{run.path}: the mean of {there} folds{more}{missing}")
+
+
+def alone(run, photos, cfg, means):
+    "The same by a run of one model."
     machine, _ = means
     model, spec = bundle.load(run, machine)
     notes = [

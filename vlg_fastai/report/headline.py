@@ -61,7 +61,7 @@ def figures(run, held, forecast):
     facts = run.facts
     likely = "{:.3f} to {:.3f}".format(*interval(held.right, held.groups))
     photos = facts.photos
-    size = (run.path / WEIGHTS).stat().st_size / 1e6
+    size = sum((one.path / WEIGHTS).stat().st_size for one in run.members or [run]) / 1e6
     speed, candidates = facts.photos_per_second, [row["model"] for row in facts.candidates]
     chosen = f"best of {len(candidates)} candidates" if len(candidates) > 1 else "no choice"
     pace = f"{speed:.0f} photos/s" if speed else "without an epoch"

@@ -10,6 +10,7 @@ from vlg_fastai.runs.files import read_json, write_json
 
 FACTS = "facts.json"  # written last: a folder that has it is usable
 PROBE, WARM, FINE_TUNED = "probe", "warm start", "fine-tuned"
+FOLDS = "folds"  # the model of a run that is the mean of several
 UNFINISHED = "unfinished"  # a run of which nothing but its first candidates are there yet
 NEEDED = ("status", "classes")  # without them it is no run of ours
 LEFT_OUT = ("probe",)  # facts that a run may lack, and then does not name
@@ -51,6 +52,8 @@ class Facts:
     nested: dict | None = None
     arch: str | None = None
     head: str | None = None
+    # {run, model, photos, accuracy} of each net of a run of folds, folders inside this one
+    folds: list[dict] = field(default_factory=list)
     members: list[dict] = field(
         default_factory=list
     )  # of a blend: {head, share, temperature} of each

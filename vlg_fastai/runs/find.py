@@ -118,9 +118,11 @@ def _candidate(run, name, asked):
     "What `run` could have kept under that name: the run itself where it did."
     if (run.path / FACTS).exists() and run.facts.model == name:
         return run
-    one = Run(run.path / CANDIDATES / safe_name(name))
-    if not (one.path / FACTS).exists():
+    there = run.path / CANDIDATES / safe_name(name), run.path / safe_name(name)
+    one = next((Run(path) for path in there if (path / FACTS).exists()), None)
+    if one is None:
         there = [Run(path.parent).facts.model for path in run.path.glob(f"{CANDIDATES}/*/{FACTS}")]
+        there += [member.path.name for member in run.members]
         known = ", ".join([run.facts.model, *sorted(there)])
         raise UserError(f"{asked}: {run.path.name} holds no such candidate; it holds {known}")
     return one

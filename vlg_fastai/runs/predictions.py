@@ -8,7 +8,7 @@ import pandas as pd
 
 from vlg_fastai.config import UserError
 from vlg_fastai.runs.files import read_csv
-from vlg_fastai.runs.run import SPLIT, VALID
+from vlg_fastai.runs.run import SPLIT
 
 
 @dataclass(frozen=True)
@@ -38,7 +38,7 @@ class HeldOut:
 
 def held_out(run):
     "Read valid.csv of `run`; its first two columns are file and label, the others the classes."
-    table = read_csv(run.path / VALID, np.float64)
+    table = read_csv(run.answers, np.float64)
     if table.empty:
         raise UserError(f"--run {run.path}: it held out no photos, there is nothing to report")
     files = table.iloc[:, 0].to_numpy()
@@ -56,13 +56,15 @@ def groups_of(run, files):
 
 
 def answers(run, table, kind=np.float64):
-    "(labels (n,), probabilities (n, classes) as `kind`) of the valid.csv that `table` holds."
-    classes = run.facts.classes
+    "(labels (n,), probabilities (n, classes) as `kind`) of the file of answers that `table` holds."
+    classes, file = run.facts.classes, run.answers.name
     y = pd.Index(classes).get_indexer(table.iloc[:, 1])
     try:
         probs = table.iloc[:, 2:].to_numpy(kind)  # a class called like a column of ours is text
     except ValueError as error:
-        raise UserError(f"--run {run.path}: {VALID} is damaged: {error}") from None
+        raise UserError(f"--run {run.path}: {file} is damaged: {error}") from None
     if (y < 0).any() or probs.shape[1] != len(classes) or not np.isfinite(probs).all():
-        raise UserError(f"--run {run.path}: {VALID} is damaged: classes or probabilities are amiss")
+        raise UserError(
+            f"--run {run.path}: {run.answers.name} is damaged: classes or probabilities are amiss"
+        )
     return y, probs

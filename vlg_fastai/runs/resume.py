@@ -18,7 +18,7 @@ LOCK = ".lock"
 # options that change how fast a run goes on, or where it finds its photos, but not what it comes to
 FREE = {
     "runs", "device", "workers", "cache", "cache_gb", "clear_cache", "checkpoint_minutes", "hours",
-    "data", "decisions", "weights", "lean", "tensorboard", "wandb", "config", "resume",
+    "data", "decisions", "weights", "lean", "devices", "tensorboard", "wandb", "config", "resume",
     "resume_anyway",
 }  # fmt: skip
 

@@ -16,7 +16,8 @@ TEST = "test.csv"  # what predict.py said last of the test photos with this run 
 CHECKPOINT = "checkpoint"  # folder of all that a fit depends on, while it is not done
 CANDIDATES = "candidates"  # folder of what was not kept, a run folder each
 WEIGHTS = "model.safetensors"
-OOF = "oof.csv"  # out-of-fold predictions of the probe, of every labelled photo
+OOF = "oof.csv"  # out-of-fold predictions of every labelled photo: of the probe, or of folds' nets
+FOLD, REFIT = "fold-{}", "refit"  # folders of the nets of a run of folds, run folders each
 
 
 @dataclass(frozen=True)
@@ -60,9 +61,26 @@ class Run:
         return number_of(self.path)
 
     @property
+    def members(self):
+        "The runs that this one is the mean of; [] for an ordinary one."
+        return [Run(self.path / one["run"]) for one in self.facts.folds]
+
+    @property
+    def refitted(self):
+        "Whether one of its members learned from all photos."
+        return any(one["run"] == REFIT for one in self.facts.folds)
+
+    @property
+    def answers(self):
+        "The file of its answers on photos that it did not see."
+        return self.path / (OOF if self.facts.folds else VALID)
+
+    @property
     def words(self):
         "What follows --run or --resume on a command line that means this run."
         root = self.path.parent
+        if not self.number:  # a member or a candidate of another
+            return str(self.path)
         return str(self.number) if root == Path("runs") else f"{self.number} --runs {root}"
 
     @property

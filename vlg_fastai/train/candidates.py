@@ -80,6 +80,28 @@ def fit_probe(prepared, run):
     return Candidate(PROBE, "linear", model, logits, worse, temperature, CHEAP), figures
 
 
+def probe_apart(prepared):
+    """The probe of the training side alone as a Candidate, or None where none is wanted.
+
+    Its answers on the held-out photos are those of the model itself: nothing of them is in it.
+    """
+    cfg, extractor = prepared.cfg, prepared.extractor
+    if extractor is None or not (cfg.probe or not cfg.epochs):
+        return None
+    x, y, fold = prepared.training_side
+    head = probe.fit(x, y, fold.strength, len(prepared.spec.classes)).to(prepared.machine.device)
+    model = nn.Sequential(extractor.backbone, head)
+    temperature = inference.fit_temperature(fold.logits, y)
+    return Candidate(PROBE, "linear", model, *_through(head, prepared), temperature, CHEAP)
+
+
+def _through(head, prepared):
+    "[logits of `head` for the held-out photos, those of their copies or None], from kept features."
+    held = prepared.extractor.features(prepared.table[prepared.held], prepared.pixels)
+    shown = [held, prepared.copy_features if prepared.copies else None]
+    return [None if x is None else inference.through(head, x, prepared.machine) for x in shown]
+
+
 def warm_start(prepared, learn):
     """Fit the head of `learn` in place on features of the training side; a copy as a Candidate.
 
@@ -90,10 +112,7 @@ def warm_start(prepared, learn):
         return None
     head = learn.model[1]
     warm.STARTS[cfg.head](head, prepared)
-    held = extractor.features(prepared.table[prepared.held], prepared.pixels)
-    shown = [held, *([prepared.copy_features] if prepared.copies else [])]
-    z = [inference.through(head, x, prepared.machine) for x in shown]
-    return Candidate(WARM, cfg.head, deepcopy(learn.model), *z)
+    return Candidate(WARM, cfg.head, deepcopy(learn.model), *_through(head, prepared))
 
 
 def nets_of(prepared, *found):
@@ -117,7 +136,8 @@ def of_fit(prepared, learn, fit, start, warmed):
     if fit.status == "interrupted":
         return [last]
     between = [] if warmed is None else list(averages(prepared, learn, warmed))
-    return [*between, last, *([] if start is None else blends(prepared, start, last))]
+    y = prepared.labels[prepared.held]
+    return [*between, last, *([] if start is None else blends(start, last, y))]
 
 
 def net(name, model, prepared):
@@ -137,22 +157,21 @@ def averages(prepared, learn, warmed):
         say("out of memory: no more averages of weights among the candidates")
 
 
-def blends(prepared, start, last):
-    "Candidates that mix what the probe `start` and the net `last` find likely."
-    y = prepared.labels[prepared.held]
-    warmth = start.temperature, inference.fit_temperature(last.logits, y)
-    made = []
-    for share in SHARES:
-        shares = 1 - share, share
-        model = Blend([start.model, last.model], shares, warmth)
-        pairs = zip(start.answers, last.answers, strict=True)
-        z = [model.mixed([torch.as_tensor(part) for part in pair]).numpy() for pair in pairs]
-        told = zip((start.head, last.head), shares, warmth, strict=True)
-        members = [{"head": h, "share": s, "temperature": t} for h, s, t in told]
-        made.append(
-            Candidate(f"{BLEND} {share:g}", last.head, model, *z, cost=NETS, members=members)
-        )
-    return made
+def blends(start, last, y):
+    "Candidates that mix what the probe `start` and the net `last` find likely; y: what is right."
+    warmth = [one.temperature or inference.fit_temperature(one.logits, y) for one in (start, last)]
+    return [blend(start, last, share, warmth) for share in SHARES]
+
+
+def blend(start, last, share, warmth):
+    "The Candidate that has so much of `last`, each of the two calibrated by its `warmth`."
+    shares = 1 - share, share
+    model = Blend([start.model, last.model], shares, warmth)
+    pairs = zip(start.answers, last.answers, strict=True)
+    z = [model.mixed([torch.as_tensor(part) for part in pair]).numpy() for pair in pairs]
+    told = zip((start.head, last.head), shares, warmth, strict=True)
+    members = [{"head": h, "share": s, "temperature": t} for h, s, t in told]
+    return Candidate(f"{BLEND} {share:g}", last.head, model, *z, cost=NETS, members=members)
 
 
 def held_out_logits(model, prepared):

@@ -60,9 +60,14 @@ def best(candidates, y, groups):
         blank = [{"model": one.name, "nll": None, "accuracy": None} for one in candidates]
         return [one for one in candidates if one.cost != NETS][-1], blank, None
     judged = Losses.of(candidates, y, groups)
-    kept = _chosen(candidates, judged)
-    rows = [_row(one, judged, i) for i, one in enumerate(candidates)]
+    kept = place_of_best(candidates, judged)
+    rows = rows_of(candidates, judged)
     return candidates[kept], rows, nested(candidates, judged) if len(candidates) > 1 else None
+
+
+def rows_of(candidates, judged):
+    "Figures of each, as facts.json holds them."
+    return [_row(one, judged, i) for i, one in enumerate(candidates)]
 
 
 def _row(one, judged, i):
@@ -74,8 +79,8 @@ def _row(one, judged, i):
     return row
 
 
-def _chosen(candidates, judged):
-    "The place of the candidate to keep among `candidates`."
+def place_of_best(candidates, judged):
+    "The place of the candidate to keep among `candidates`, by their `Losses`."
     losses = np.where(np.isfinite(judged.means).all(1), judged.means.mean(1), np.inf)
     if not np.isfinite(losses).any():
         raise UserError("--lr: no model of this run gives finite answers; try a tenth of it")
@@ -114,7 +119,7 @@ def nested(candidates, judged):
     probs = np.zeros((len(y), classes))
     for others, part in GroupKFold(parts).split(y, y, judged.groups):
         asked = [one.among(others) for one in candidates]
-        one = candidates[_chosen(asked, Losses.of(asked, y[others], judged.groups[others]))]
+        one = candidates[place_of_best(asked, Losses.of(asked, y[others], judged.groups[others]))]
         warmth = fit_temperature(one.logits[others], y[others])
         probs[part] = inference.probabilities(one.logits[part], warmth)
     right = probs.argmax(1) == y

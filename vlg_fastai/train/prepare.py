@@ -113,14 +113,23 @@ def prepare(cfg, source, scanned, machine, before=None):
     scanned = scan.without(scanned, good[~seen])
     good = good[seen]
     x = extractor.features(good, pixels) if extractor else None
-    if before is None:
-        every = split.assign(scanned, cfg.valid_pct, cfg.seed, x)
-    else:
-        every = split.as_before(scanned, before, cfg)
-    split.say_split(every)
-    used = every[every["split"] != "unused"].reset_index(drop=True)
-    spec = describe(cfg, source, view, used)
+    every = parted(cfg, scanned, x) if before is None else split.as_before(scanned, before, cfg)
+    split.say_folds(every, cfg.folds) if cfg.folds else split.say_split(every)
+    used, spec = in_use(cfg, source, view, every)
     return Prepared(cfg, machine, store, every, used, spec, pixels, extractor)
+
+
+def parted(cfg, scanned, x):
+    "The table `scanned` with the sides, or the folds, that `cfg` asks for."
+    if cfg.folds:
+        return split.in_folds(scanned, cfg.folds, cfg.seed, x)
+    return split.assign(scanned, cfg.valid_pct, cfg.seed, x)
+
+
+def in_use(cfg, source, view, every):
+    "(table of the photos in use, ModelSpec of the model to be trained on them)."
+    used = every[every["split"] != "unused"].reset_index(drop=True)
+    return used, describe(cfg, source, view, used)
 
 
 def uses_features(cfg, source):

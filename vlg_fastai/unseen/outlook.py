@@ -8,7 +8,6 @@ import numpy as np
 from vlg_fastai.config import UserError
 from vlg_fastai.console import say, show
 from vlg_fastai.runs.files import read_csv
-from vlg_fastai.runs.run import VALID
 from vlg_fastai.unseen import figures, gap, mixture, shift
 from vlg_fastai.unseen.features import RunFeatures, UnavailableError
 from vlg_fastai.unseen.forecast import FEW, forecast
@@ -154,7 +153,7 @@ def of(cfg, chosen, photos, means, required):
 def judge(run, run_features):
     "The `Judged` accuracy of `run` on photos of known classes that it did not see."
     labelled, evidence = run_features.labelled, run_features.evidence
-    valid = read_csv(run.path / VALID)
+    valid = read_csv(run.answers)
     classes, place = (
         list(valid.columns[2:]),
         {f: i for i, f in enumerate(run_features.shown["file"])},

@@ -1,0 +1,204 @@
+"""Folds that are done in, one run out: what each keeps, answers on all photos, one score.
+
+What a fold keeps, and by which temperature it answers, is chosen by the photos of the other folds
+alone. So no photo has a say in what answers it, and the score needs no correction for a choice.
+"""
+
+from dataclasses import dataclass, replace
+from functools import cached_property
+
+import numpy as np
+
+from vlg_fastai.console import say
+from vlg_fastai.model import inference, scores
+from vlg_fastai.model.intervals import interval
+from vlg_fastai.runs.facts import FINE_TUNED, FOLDS, PROBE, UNFINISHED, Facts
+from vlg_fastai.runs.landing import together
+from vlg_fastai.runs.run import OOF, Run
+from vlg_fastai.train import choosing, fold
+from vlg_fastai.train.candidates import BLEND, Candidate, blend, blends
+from vlg_fastai.train.evaluate import finish, write_predictions
+from vlg_fastai.train.prepare import Prepared
+
+LEAST = 1e-12  # probability that no answer undercuts
+DONE = "finished", "dry run"
+
+
+@dataclass(frozen=True)
+class Fold:
+    "A fold that is done: its run, its photos, and what it could keep."
+
+    run: Run
+    prepared: Prepared
+
+    @cached_property
+    def _read(self):
+        table = self.prepared.table
+        return fold.read(self.run, list(table.loc[self.prepared.held, "file"]))
+
+    @property
+    def found(self):
+        return self._read[0]
+
+    @property
+    def facts(self):
+        return self._read[1]
+
+    @property
+    def y(self):
+        return self.prepared.labels[self.prepared.held]
+
+    @property
+    def groups(self):
+        return self.prepared.groups[self.prepared.held]
+
+
+@dataclass(frozen=True)
+class Pool:
+    "Answers of several folds on the photos that each of them held out, as those of one."
+
+    candidates: list[Candidate]
+    y: np.ndarray
+    groups: np.ndarray
+
+    @classmethod
+    def of(cls, folds, names):
+        "Of what all of `folds` could keep that is called one of `names`, and of blends of it."
+        y = np.concatenate([one.y for one in folds])
+        groups = np.concatenate([one.groups for one in folds])
+        found = [_pooled([_named(one.found, name) for one in folds], y) for name in names]
+        there = {one.name: one for one in found}
+        if {PROBE, FINE_TUNED} <= set(there):
+            found += blends(there[PROBE], there[FINE_TUNED], y)
+        return cls(found, y, groups)
+
+    @cached_property
+    def losses(self):
+        return choosing.Losses.of(self.candidates, self.y, self.groups)
+
+    @property
+    def best(self):
+        "The candidate to keep, with the temperature that suits these photos."
+        one = self.candidates[choosing.place_of_best(self.candidates, self.losses)]
+        return replace(one, temperature=inference.fit_temperature(one.logits, self.y))
+
+
+def _named(found, name):
+    return next(one for one in found if one.name == name)
+
+
+def _pooled(parts, y):
+    "One Candidate of the answers of `parts`, one a fold."
+    answers = [np.concatenate(z) for z in zip(*(one.answers for one in parts), strict=True)]
+    one = replace(parts[0], logits=answers[0], degraded=answers[1] if answers[1:] else None)
+    return replace(one, temperature=inference.fit_temperature(one.logits, y))
+
+
+def assemble(run, prepared, folds, known, asked):
+    """Have the folder of `run` hold what the `Fold`s that are done come to; its Facts.
+
+    known: facts of the run; asked: how many folds there will be.
+    """
+    names = shared(folds)
+    kept = [keep(one, [other for other in folds if other is not one], names) for one in folds]
+    probs = [inference.probabilities(one.logits, one.temperature) for one in kept]
+    answered = Answered.of(folds, np.concatenate(probs))
+    pool = Pool.of(folds, names)
+    known = dict(known)
+    more = known.pop("refit", [])
+    told = {
+        **folds[0].facts, **known, "model": FOLDS,
+        "candidates": choosing.rows_of(pool.candidates, pool.losses),
+        "status": UNFINISHED if len(folds) < asked and known["status"] in DONE else known["status"],
+        "folds": [*(row(*pair) for pair in zip(folds, kept, strict=True)), *(more or [])],
+    }  # fmt: skip
+    return write(run, prepared, answered, told)
+
+
+def shared(folds):
+    "Names of what all of `folds` could keep, in their order."
+    return [one.name for one in folds[0].found
+            if all(one.name in {o.name for o in other.found} for other in folds)]  # fmt: skip
+
+
+def keep(one, rest, names):
+    "Choose what the Fold `one` keeps by the photos of the `rest`; write it, as a run; what it is."
+    # a fold that is alone has none to choose by: it keeps the probe, whose temperature is its own
+    best = Pool.of(rest, names).best if rest else one.found[0]
+    kept = like(best, one.found)
+    finish_as(one, kept)
+    return kept
+
+
+def like(best, found):
+    "The Candidate among `found`, or the blend of two of them, that is what `best` is."
+    if not best.name.startswith(BLEND):
+        own = _named(found, best.name)
+        return replace(own, temperature=best.temperature)
+    share, warmth = best.members[1]["share"], [one["temperature"] for one in best.members]
+    own = blend(_named(found, PROBE), _named(found, FINE_TUNED), share, warmth)
+    return replace(own, temperature=best.temperature)
+
+
+@dataclass(frozen=True)
+class Answered:
+    "Rows (n,) of the table of photos that folds held out, and probabilities (n, classes) of each."
+
+    rows: np.ndarray
+    probs: np.ndarray
+
+    @classmethod
+    def of(cls, folds, probs):
+        "In the order of the table, of `probs` fold by fold."
+        rows = np.concatenate([np.flatnonzero(one.prepared.held) for one in folds])
+        order = np.argsort(rows)
+        return cls(rows[order], probs[order])
+
+
+def write(run, prepared, answered, told):
+    "Write oof.csv and facts.json of the whole run, under one temperature; its Facts."
+    y, groups = prepared.labels[answered.rows], prepared.groups[answered.rows]
+    logs = np.log(np.maximum(answered.probs, LEAST))
+    spec = replace(prepared.spec, temperature=inference.fit_temperature(logs, y))
+    after = inference.probabilities(logs, spec.temperature)
+    figures = scores.summary(answered.probs, after, y, spec.classes)
+    likely = interval(after.argmax(1) == y, groups)
+    photos = {"train": len(prepared.table), "valid": len(y)}
+    with together(run.path) as folder:
+        write_predictions(folder / OOF, prepared, logs, spec.temperature, answered.rows)
+        facts = Facts(
+            **{**told, **spec.facts(), **figures, "accuracy_interval": likely, "photos": photos}
+        )
+        facts.write(folder)
+    return facts
+
+
+def row(one, best):
+    "What facts.json says of a fold."
+    right = best.logits.argmax(1) == one.y
+    return {"run": one.run.path.name, "model": best.name, "photos": len(right),
+            "accuracy": float(right.mean())}  # fmt: skip
+
+
+def refitted(whole, folds, source, cbs=()):
+    """Fit the Fold `whole`, that of all photos, and have it hold what suits most photos of `folds`.
+
+    Nothing judges it: the run's score is that of the folds, which learned from fewer photos. [what
+    facts.json says of it], [] where nothing came of it, None where it was stopped.
+    """
+    if not fold.is_done(whole.run) and not fold.fit(whole.prepared, source, whole.run, cbs):
+        return None
+    best = Pool.of(folds, shared(folds)).best
+    parts = {PROBE, FINE_TUNED} if best.members else {best.name}
+    if not parts <= {one.name for one in whole.found}:
+        say(f"{whole.run.path.name}: it holds no {best.name}, which the folds chose: left out")
+        return []
+    kept = like(best, whole.found)
+    finish_as(whole, kept)
+    return [{"run": whole.run.path.name, "model": kept.name, "photos": 0, "accuracy": None}]
+
+
+def finish_as(one, kept):
+    "Have the folder of the Fold `one` hold the candidate `kept`, as an ordinary run."
+    told = {**one.facts, "candidates": [], "nested": None}
+    finish(one.run, one.prepared, replace(kept, model=fold.weights(one.run, kept)), told)

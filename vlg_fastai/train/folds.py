@@ -1,0 +1,130 @@
+"""Config in, a run of several nets out: each fitted without its part of the photos."""
+
+import time
+from dataclasses import dataclass, replace
+from functools import partial
+
+from vlg_fastai.cli import as_json
+from vlg_fastai.config import UserError
+from vlg_fastai.console import say
+from vlg_fastai.data import split
+from vlg_fastai.machine import device
+from vlg_fastai.machine.versions import circumstances
+from vlg_fastai.model import sources
+from vlg_fastai.runs.facts import UNFINISHED
+from vlg_fastai.runs.files import write_json
+from vlg_fastai.runs.resume import locked, to_resume
+from vlg_fastai.runs.run import CONFIG, FOLD, REFIT, SPLIT, Run
+from vlg_fastai.train import fold
+from vlg_fastai.train.assembling import DONE, Fold, assemble, refitted
+from vlg_fastai.train.learner import learner_for
+from vlg_fastai.train.opening import noted, open_run
+from vlg_fastai.train.prepare import Prepared, in_use, prepare, settle_and_scan
+from vlg_fastai.train.side_by_side import LOG, fit_all
+from vlg_fastai.train.stopping import GO_ON, stoppable
+
+
+def in_folds(cfg, source, cbs=()):
+    """Do the run of folds that `cfg` asks for, or go on with it; its Run.
+
+    It can be used from its first fold on. cbs: the caller's callbacks for every fit.
+    """
+    start = time.monotonic()
+    machine = device.prepare(first_of(cfg))
+    earlier = to_resume(cfg.runs, cfg.resume) if cfg.resume else None
+    cfg, scanned = settle_and_scan(cfg, source)
+    prepared = prepare(cfg, source, scanned, machine, split.of_run(earlier))
+    work = Work(prepared, source, cbs)
+    run = earlier or open_run(prepared, source, learner_for(work.of_fold(0), source))
+    with locked(run), stoppable(run):
+        times = noted(earlier) if earlier else []
+        folds = [work.opened(run, number) for number in range(cfg.folds)]
+        about = {"start": start, "resumed_at": times}
+        work.fit(run, folds, about)
+    return Run(run.path)
+
+
+def first_of(cfg):
+    "`cfg` with the first of --devices as its device, after a look at all of them."
+    if not cfg.devices:
+        return cfg
+    names = devices_of(cfg)
+    for name in names:
+        device.pick(name)
+    return replace(cfg, device=names[0])
+
+
+def devices_of(cfg):
+    names = [name.strip() for name in cfg.devices.split(",")]
+    if not all(names):
+        raise UserError(f"--devices {cfg.devices}: give names like cuda:0,cuda:1")
+    return names
+
+
+@dataclass(frozen=True)
+class Work:
+    "What all folds of a run share."
+
+    prepared: Prepared
+    source: sources.Source
+    cbs: tuple
+
+    def of_fold(self, number):
+        "The `Prepared` of one fold, its photos held out; of none of them where it is `REFIT`."
+        every = split.of_fold(self.prepared.every, number)
+        cfg = fold.of_fold(self.prepared.cfg)
+        table, spec = in_use(cfg, self.source, self.prepared.spec.view, every)
+        return replace(self.prepared, cfg=cfg, every=every, table=table, spec=spec)
+
+    def opened(self, run, number):
+        "The Fold of that number, its folder begun if it was not."
+        name = REFIT if number == REFIT else FOLD.format(number)
+        own, part = Run(run.path / name), self.of_fold(number)
+        if not (own.path / CONFIG).exists():
+            own.path.mkdir(exist_ok=True)
+            split.save(part.every, own.path / SPLIT)
+            write_json(own.path / CONFIG, as_json(part.cfg))
+        return Fold(own, part)
+
+    def fit(self, run, folds, about):
+        "Fit the `folds` that are not done, and have `run` hold what those come to that are."
+        todo = [one for one in folds if not fold.is_done(one.run)]
+        cfg, settle = self.prepared.cfg, partial(self.settle, run, folds, about)
+        if cfg.devices:
+            whole = fit_all(todo, devices_of(cfg), self.source, settle) if todo else True
+        else:
+            whole = self.one_by_one(todo, settle)
+        settle(("dry run" if cfg.dry_run else "finished") if whole else "interrupted")
+
+    def one_by_one(self, todo, settle):
+        "Fit the folds `todo` in this process, `settle` after each; False where it was stopped."
+        for at, one in enumerate(todo):
+            say(f"{one.run.path.name}, {at + 1} of {len(todo)} to do:")
+            hours = fold.part_of(one.prepared.cfg.hours, len(todo) - at)
+            timed = replace(one.prepared, cfg=replace(one.prepared.cfg, hours=hours))
+            if not fold.fit(timed, self.source, one.run, self.cbs):
+                return False
+            settle()
+        return True
+
+    def settle(self, run, folds, about, status=UNFINISHED):
+        "Have `run` hold what those of the `folds` come to that are done."
+        done = [one for one in folds if fold.is_done(one.run)]
+        if not done and status == "interrupted":
+            raise KeyboardInterrupt(GO_ON.format(run.words))
+        if not done:
+            raise UserError(f"{run.path}: no fold came to its end; see {LOG} in their folders")
+        known = {**circumstances(self.source, self.prepared.machine, about["start"]),
+                 "resumed_at": about["resumed_at"], "status": status}  # fmt: skip
+        whole = status in DONE and len(done) == len(folds)
+        if whole and self.prepared.cfg.refit:
+            assemble(run, self.prepared, done, {**known, "status": UNFINISHED}, len(folds))
+            known["refit"] = self.refitted(run, done)
+            known["status"] = "interrupted" if known["refit"] is None else status
+        assemble(run, self.prepared, done, known, len(folds))
+
+    def refitted(self, run, done):
+        "[what facts.json says of a net of all photos], None where it was stopped."
+        say(f"{REFIT}: a net of all photos")
+        whole = self.opened(run, REFIT)
+        return refitted(whole, done, self.source, self.cbs)

@@ -1,0 +1,86 @@
+"""Prepared photos in, the run folder that a training writes to out: new, or one to go on in."""
+
+from datetime import UTC, datetime
+
+from vlg_fastai.cli import as_json
+from vlg_fastai.console import say
+from vlg_fastai.data import split
+from vlg_fastai.machine.versions import circumstances
+from vlg_fastai.model import bundle, sources
+from vlg_fastai.recipes import measured
+from vlg_fastai.runs.files import check_room, read_json, write_json
+from vlg_fastai.runs.resume import to_resume
+from vlg_fastai.runs.run import CHECKPOINT, CONFIG, SPLIT, create
+from vlg_fastai.train import checkpoint
+
+RESUMED = "resumed.json"  # beside the checkpoints: when the run went on
+COPIES = 6  # of a net in a run: a blend of two, and the four that were not kept
+KEPT = 14  # in two checkpoints, of seven tensors a weight at the most
+
+
+def open_run(prepared, source, learn):
+    "The new run folder, with what was asked and how the photos were split; says what begins."
+    cfg, spec, machine = prepared.cfg, prepared.spec, prepared.machine
+    check_room(cfg.runs, room_for(prepared, learn), f"--runs {cfg.runs}")
+    run = create(cfg.runs, cfg.name or sources.base_name(source.arch))
+    split.save(prepared.every, run.path / SPLIT)
+    write_json(run.path / CONFIG, as_json(cfg))  # last: a run that has it can go on
+    say(
+        f"{run.path}: {source.arch} ({weights_in_words(source)}), {len(spec.classes)} classes,"
+        f" {spec.view.size} px, {machine.device} {machine.precision}"
+    )
+    if cfg.epochs and not measured(cfg.recipe, source.arch):
+        say(f"--recipe {cfg.recipe}: its values for {source.arch} are not measured")
+    return run
+
+
+def room_for(prepared, learn):
+    "Bytes that the run will take at the most, tables apart."
+    net = learn.model if learn else prepared.extractor.net
+    lean = prepared.cfg.lean or not learn
+    nets = max(prepared.cfg.folds, 1) * (2 if lean else COPIES)
+    return bundle.size_of(net) * (nets + (KEPT if learn else 0))
+
+
+def weights_in_words(source):
+    return {
+        "hub": "weights from the hub",
+        "cache": "weights from the hub's cache",
+        "bundled": "bundled ImageNet weights",
+        "file": f"weights of {source.file}",
+        "nothing": "no trained weights",
+    }[source.kind]
+
+
+def facts_of(source, machine, start, resumed_at, **known):
+    "Facts of a run that hold whatever comes of it, as they are now."
+    return {**circumstances(source, machine, start), "resumed_at": resumed_at, **known}
+
+
+def resumed(run):
+    "When `run` went on, and that it does so now, which is said; [] for one that begins."
+    if run is None:
+        return []
+    times = noted(run)
+    say_place(run)
+    return times
+
+
+def noted(run):
+    "Note that `run` goes on now; all the times that it did."
+    to_resume(run.path.parent, run.path.name)  # again: it may have been finished meanwhile
+    times, file = [], run.path / CHECKPOINT / RESUMED
+    if file.exists():
+        times = read_json(file)["at"]
+    times.append(datetime.now(UTC).isoformat(timespec="seconds"))
+    write_json(file, {"at": times})
+    return times
+
+
+def say_place(run):
+    "Say where the fit of `run` goes on."
+    kept = checkpoint.read(run.path / CHECKPOINT)
+    place = kept["place"] if kept else {"epoch": 0, "batches": 0}
+    done = len(kept["callbacks"]["History"]["rows"]) if kept else 0
+    within = f", with batch {place['batches'] + 1}" if place["batches"] else ""
+    say(f"{run.path}: goes on after epoch {done}{within}")

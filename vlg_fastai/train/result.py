@@ -1,0 +1,92 @@
+"""A run that has ended in, what it scored and what to do next out, in words."""
+
+from collections import Counter
+
+from vlg_fastai.console import clock, say
+from vlg_fastai.model import scores
+from vlg_fastai.recipes import STRONG
+from vlg_fastai.runs.facts import PROBE, UNFINISHED, WARM
+from vlg_fastai.runs.resume import clear
+from vlg_fastai.train import choosing
+
+FEW_HELD_OUT = 30  # below it an accuracy is known to less than 10 points either way
+
+
+def settled(run):
+    "`run`, told of; what only a run that stops needs is gone unless it did."
+    if run.facts.status not in ("interrupted", UNFINISHED):
+        clear(run)
+    say_result(run, run.facts)
+    return run
+
+
+def say_result(run, facts):
+    "Say how good the run is, how sure that is, and where it lies."
+    if facts.accuracy is None:
+        say("no validation photos: the run has no score")
+    else:
+        if facts.held_out < FEW_HELD_OUT:
+            say(f"only {facts.held_out} photos are held out: too few to score or calibrate by")
+        say_folds(run, facts) if facts.folds else say_score(facts)
+        warn_of_guessing(facts)
+    tuned = facts.best_epoch and facts.model not in (PROBE, WARM)
+    epoch = f", best epoch {facts.best_epoch}" if tuned else ""
+    kept = "" if facts.folds else f", kept: {facts.model}{epoch}"
+    say(f"{facts.status} in {clock(facts.seconds)}{kept}; run saved in {run.path}")
+    say_next(run, facts)
+
+
+def say_folds(run, facts):
+    "Say what a run of folds scored, and what its nets are."
+    kinds = Counter(one["model"] for one in facts.folds)
+    choosing.say_choice(facts.candidates, ", ".join(f"{n} x {kind}" for kind, n in kinds.items()))
+    missing = run.config["folds"] + run.refitted - len(facts.folds)
+    less = f"; {missing} nets are missing: train.py --resume {run.words}" if missing else ""
+    say(
+        f"{len(facts.folds)} nets: {in_words(facts.named())}, macro-F1 {facts.macro_f1:.4f};"
+        f" {facts.held_out} photos, each answered by the net that never saw it{less}"
+    )
+
+
+def say_score(facts):
+    """Say the score on the held-out photos: where a model was chosen by them, that of answers
+    chosen without the photo comes first, since what is kept looks better than it is."""
+    own = (
+        f"{in_words(facts.named())}, macro-F1 {facts.macro_f1:.4f}, ECE {facts.ece_before:.3f} ->"
+        f" {facts.ece:.3f}"
+    )
+    if not facts.nested:
+        say(f"validation: {own}; {facts.held_out} photos")
+        return
+    but = ", but not the epoch," if facts.best_epoch else ""
+    say(
+        f"validation: {in_words(facts.nested)}; {facts.held_out} photos, each answered by a model"
+        f" and temperature{but} chosen without it"
+    )
+    say(f"the one that is kept, chosen by all of them: {own}")
+
+
+def in_words(figures):
+    low, high = figures["accuracy_interval"]
+    return f"accuracy {figures['accuracy']:.4f} ({low:.3f} to {high:.3f}), NLL {figures['nll']:.4f}"
+
+
+def say_next(run, facts):
+    "Say what to do now: where fine-tuning earned nothing, what would."
+    if facts.epochs and facts.model in (PROBE, WARM):
+        say(f"the {facts.epochs} epochs earned nothing over the {facts.model}, which is kept")
+        if run.config["recipe"] != STRONG:
+            say(
+                "what fine-tunes from a probe and keeps what that knows: python train.py --data"
+                f" {run.config['data']} --recipe {STRONG}"
+            )
+    say(f"next: python predict.py --run {run.words}")
+
+
+def warn_of_guessing(facts):
+    "Say so where the model that is kept knows less than one who knows nothing."
+    if scores.guesses(facts):
+        say(
+            f"this model is worse than guessing (NLL {scores.guessing(len(facts.classes)):.4f}): do"
+            " not submit what it says; try a tenth of the --lr"
+        )

@@ -1,0 +1,175 @@
+"""Folds and devices in, each fold fitted in a process of its own, as many at a time as devices."""
+
+import multiprocessing
+import os
+import signal
+import sys
+import threading
+import time
+from dataclasses import dataclass, replace
+from multiprocessing.connection import wait
+from typing import TYPE_CHECKING
+
+import torch
+
+from vlg_fastai.cli import plain_errors
+from vlg_fastai.console import Lines, bar, clock, say
+from vlg_fastai.data import split
+from vlg_fastai.machine import device
+from vlg_fastai.runs.run import HISTORY, Run
+from vlg_fastai.train import fold
+from vlg_fastai.train.prepare import prepare, settle_and_scan
+
+if TYPE_CHECKING:
+    from vlg_fastai.train.assembling import Fold
+
+LOG = "log.txt"  # what a process says, in the folder of its fold
+PATIENCE = 60  # seconds that processes have to keep what they did when they are asked to stop
+STEP = 0.5  # seconds between two looks
+WHAT = "folds, epoch", "folds"
+
+
+def fit_all(todo, devices, source, settle):
+    """Fit the `Fold`s `todo`, each on the next free one of `devices`; False where it was stopped.
+
+    settle: called after each of them. One whose process dies costs its fold and a line. Processes
+    are started afresh: one that is forked cannot use a GPU that its parent has used.
+    """
+    team, waiting = Team(devices, source), list(todo)
+    try:
+        with bar() as live:
+            tell = progress(live, todo)
+            while waiting or team.jobs:
+                while waiting and team.free:
+                    team.begin(waiting.pop(0), -(-(len(waiting) + 1) // len(devices)))
+                for job in team.ended():
+                    if job.told():
+                        settle()
+                tell()
+    except KeyboardInterrupt:
+        say("stopping every fold after its batch")
+        team.stop(signal.SIGINT)
+        return False
+    finally:
+        team.stop(signal.SIGTERM)
+    return True
+
+
+@dataclass
+class Job:
+    "A fold that a process fits on the device called `name`."
+
+    one: "Fold"
+    name: str
+    process: multiprocessing.process.BaseProcess
+    start: float
+
+    def told(self):
+        "Whether the fold is done, which is said."
+        folder = self.one.run.path
+        if fold.is_done(self.one.run):
+            say(f"{folder.name}: done on {self.name} in {clock(time.monotonic() - self.start)}")
+            return True
+        lines = (folder / LOG).read_text("utf-8", "replace").split("\n") if self.log_there else []
+        last = next((line for line in reversed(lines) if line.strip()), "nothing")
+        say(f"{folder.name} is lost (exit code {self.process.exitcode} on {self.name}); it said"
+            f" last: {last}; all of it is in {folder / LOG}")  # fmt: skip
+        return False
+
+    @property
+    def log_there(self):
+        return (self.one.run.path / LOG).exists()
+
+
+class Team:
+    "The processes that fit folds, one a device at a time."
+
+    def __init__(self, devices, source):
+        self.free, self.source, self.jobs = list(devices), source, []
+        on_cpu = sum(torch.device(name).type == "cpu" for name in devices)
+        self.threads = max(device.cpus() // on_cpu, 1) if on_cpu else None
+
+    def begin(self, one, rounds):
+        "Have a process fit the Fold `one`; rounds: how many folds come one after the other here."
+        name, cfg = self.free.pop(0), one.prepared.cfg
+        hours = fold.part_of(cfg.hours, rounds, gone=True)
+        cfg = replace(cfg, device=name, hours=hours, resume=str(one.run.path))
+        threads = self.threads if torch.device(name).type == "cpu" else None
+        given = cfg, self.source, one.run.path, threads
+        process = multiprocessing.get_context("spawn").Process(target=work, args=given)
+        process.start()
+        self.jobs.append(Job(one, name, process, time.monotonic()))
+
+    def ended(self):
+        "The jobs that are over by now, or within a moment; their devices are free."
+        wait([job.process.sentinel for job in self.jobs], STEP)
+        over = [job for job in self.jobs if not job.process.is_alive()]
+        for job in over:
+            job.process.join()
+            self.jobs.remove(job)
+            self.free.append(job.name)
+        return over
+
+    def stop(self, signum):
+        "Ask all to stop and wait until they have kept what they did; end those that do not."
+        for job in self.jobs:
+            if job.process.is_alive():
+                os.kill(job.process.pid, signum)
+        end = time.monotonic() + PATIENCE
+        for job in self.jobs:
+            job.process.join(max(end - time.monotonic(), 0))
+            if job.process.is_alive():
+                job.process.kill()
+                job.process.join()
+        self.jobs = []
+
+
+def progress(live, todo):
+    "A function that shows how many epochs, or folds without any, of `todo` are done by now."
+    cfg = todo[0].prepared.cfg
+    epochs = cfg.epochs + cfg.freeze_epochs if cfg.epochs else 0
+    total, what = (epochs or 1) * len(todo), WHAT[not epochs]
+    task, lines = live.add_task(what, total=total), Lines(what, total)
+
+    def tell():
+        done = sum(epochs_of(one.run) if epochs else fold.is_done(one.run) for one in todo)
+        live.update(task, completed=done)
+        lines.update(done)
+
+    return tell
+
+
+def epochs_of(run):
+    "Epochs that are done, by the history of `run`."
+    file = run.path / HISTORY
+    return max(file.read_bytes().count(b"\n") - 1, 0) if file.exists() else 0
+
+
+def work(cfg, source, path, threads):
+    "What a process does: the fold whose split and options lie in `path`."
+    apart(path / LOG)
+    with plain_errors():
+        if threads:
+            torch.set_num_threads(threads)
+        machine, run = device.prepare(cfg), Run(path)
+        cfg, scanned = settle_and_scan(cfg, source)
+        prepared = prepare(cfg, source, scanned, machine, split.of_run(run))
+        if not fold.fit(prepared, source, run):
+            raise KeyboardInterrupt("stopped")
+
+
+def apart(log):
+    """Have this process say all in the file `log`, hear of a Ctrl-C from its parent alone, and keep
+    what it did where that one dies."""
+    if hasattr(os, "setsid"):
+        os.setsid()
+    file = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
+    for stream in (sys.stdout, sys.stderr):
+        os.dup2(file, stream.fileno())
+    parent = multiprocessing.parent_process()
+
+    def follow():
+        parent.join()
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    threading.Thread(target=follow, daemon=True).start()
