@@ -68,6 +68,7 @@ CHANGES = {
 TESTED_ELSEWHERE = {
     "data": "every test here", "runs": "every test here",
     "workers": "test_who_reads_the_photos_makes_no_difference",
+    "folds": "test_folds.py", "refit": "test_folds.py", "devices": "test_folds.py",
     "hours": "test_hours.py", "checkpoint_minutes": "test_resuming.py",
     "resume": "test_resuming.py", "resume_anyway": "test_resuming.py",
     "config": "test_a_run_repeated_from_its_stored_config_is_the_same",

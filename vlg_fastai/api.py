@@ -24,6 +24,7 @@ from vlg_fastai.config import (
 )
 from vlg_fastai.data.folder import defaults_for, test_of
 from vlg_fastai.model.sources import choose
+from vlg_fastai.runs.blends import names_of
 from vlg_fastai.runs.find import find, finished
 from vlg_fastai.runs.resume import earlier
 from vlg_fastai.runs.run import Run as RunFolder
@@ -61,7 +62,7 @@ def train(cbs=(), **options):
 def predict(**options):
     "Predict as `predict.py` does; the path of the submission."
     cfg = configured(PredictConfig, _named(options))
-    chosen = find(cfg.runs, cfg.run)
+    chosen = find(cfg.runs, names_of(cfg))
     test = test_of(cfg, chosen[0])
     quiet_start()
     from vlg_fastai.predict.run import predict

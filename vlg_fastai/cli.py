@@ -16,14 +16,8 @@ from typing import Annotated, get_args, get_origin, get_type_hints
 import tyro
 from typeguard import TypeCheckError, check_type
 
-from vlg_fastai.config import (
-    ARCH,
-    EXCLUSIVE,
-    NEEDS,
-    PACKAGES,
-    UserError,
-)
-from vlg_fastai.limits import Is, Limits
+from vlg_fastai.config import ARCH, UserError
+from vlg_fastai.limits import EXCLUSIVE, NEEDS, PACKAGES, Is, Limits
 from vlg_fastai.recipes import defaults_of
 
 FULL = "; free some space, or name another folder"
@@ -53,7 +47,8 @@ def quiet_start():
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     # fastai compiles two small functions with torch.jit when it is imported
     warnings.filterwarnings("ignore", ".*torch.jit.script", FutureWarning)
-    os.environ.setdefault("PYTHONWARNINGS", "ignore::FutureWarning:torch.jit._script")  # of children
+    # the same for processes that are started from here
+    os.environ.setdefault("PYTHONWARNINGS", "ignore::FutureWarning:torch.jit._script")
 
 
 @contextmanager

@@ -16,6 +16,7 @@ from vlg_fastai.config import (
 from vlg_fastai.data.folder import defaults_for, test_of
 from vlg_fastai.model.sources import choose
 from vlg_fastai.runs import resume
+from vlg_fastai.runs.blends import names_of
 from vlg_fastai.runs.find import find, finished
 
 
@@ -43,7 +44,7 @@ def with_source(read):
 def predict(argv=None):
     with plain_errors():
         cfg = parse(PredictConfig, argv)
-        chosen = find(cfg.runs, cfg.run)
+        chosen = find(cfg.runs, names_of(cfg))
         test = test_of(cfg, chosen[0])
         from vlg_fastai.predict.run import predict
 

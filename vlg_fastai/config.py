@@ -166,6 +166,10 @@ class PredictConfig(Cache, Compute, Decided, Chosen):
     # how the submission spells classes: names, index (numbers from 0 in order of names), or a CSV
     # with a class and its label a line; absent: names, if the sample has some of them
     labels_as: Literal["names", "index"] | File | None = None
+    # how several runs count: mean, each the same; greedy, by shares found on photos that none saw;
+    # or a blend.json to repeat; absent: the best run alone, mean or greedy, the simplest that does
+    # as well
+    blend: Literal["mean", "greedy"] | File | None = None
     tta: bool = False  # average with the mirrored photo; says whether that helped on validation
     bs: Positive = 64  # photos a batch
     # how many photos look like no class that was trained on, and the score to expect
@@ -234,22 +238,6 @@ class CompareConfig(Place):
     sort: Literal["score", "run", "seconds", "speed"] = "score"  # order of the rows
 
 
-# pairs of which one at most is given
-EXCLUSIVE = (
-    ("mixup", "cutmix"),
-    ("unseen", "classes"),
-    ("unseen", "reject"),
-    ("classes", "reject"),
-    ("config", "resume"),
-)
-NAMES = ("unseen", "classes")
-WITH_NAMES = ("unseen_frac", "transductive", "clip", "attributes", "text_encoder")
-# option -> those of which one must be given with it
-NEEDS = {
-    **dict.fromkeys(WITH_NAMES, NAMES), "resume_anyway": ("resume",), "refit": ("folds",),
-    "devices": ("folds",),
-}  # fmt: skip
-PACKAGES = ("tensorboard", "wandb")  # options that need a package of their name
 DEMO = {"arch": BUNDLED_ARCH, "size": 128, "epochs": 5}  # all the drawn challenge needs
 
 

@@ -44,3 +44,21 @@ Seed = Annotated[int, Limits(0, 2**32 - 1)]
 Amount = Annotated[float, Limits(0)]
 Share = Annotated[float, Limits(0, 0.99)]
 Rate = Annotated[float, Limits(1e-9, 10)]
+
+
+# pairs of which one at most is given
+EXCLUSIVE = (
+    ("mixup", "cutmix"),
+    ("unseen", "classes"),
+    ("unseen", "reject"),
+    ("classes", "reject"),
+    ("config", "resume"),
+)
+NAMES = ("unseen", "classes")
+WITH_NAMES = ("unseen_frac", "transductive", "clip", "attributes", "text_encoder")
+# option -> those of which one must be given with it
+NEEDS = {
+    **dict.fromkeys(WITH_NAMES, NAMES), "resume_anyway": ("resume",), "refit": ("folds",),
+    "devices": ("folds",),
+}  # fmt: skip
+PACKAGES = ("tensorboard", "wandb")  # options that need a package of their name

@@ -8,7 +8,7 @@ import pandas as pd
 from vlg_fastai.config import UserError
 from vlg_fastai.console import say
 from vlg_fastai.runs.files import read_csv
-from vlg_fastai.runs.predictions import answers
+from vlg_fastai.runs.predictions import answers, keys_of
 from vlg_fastai.runs.run import SPLIT, Run
 
 SAME = 0.7  # share of their held-out photos that runs of one comparison have in common at least
@@ -85,7 +85,7 @@ def together(judged):
     for members in splits.values():
         try:
             keys = photos_of(members[0])
-        except KeyError:
+        except (KeyError, UserError):
             say(f"left out: {members[0].run.answers} names photos that {SPLIT} lacks")
             continue
         for place in sets:
@@ -122,13 +122,8 @@ def _covers(place, other):
 
 
 def photos_of(one):
-    "{(content, label, how many such came before): near-duplicate group} of its held-out photos."
-    split = read_csv(one.run.path / SPLIT).set_index("file")
-    known = split.loc[one.files, ["content", "group"]].reset_index(drop=True)
-    key = pd.DataFrame({"content": known["content"], "label": one.labels})
-    before = key.groupby(["content", "label"]).cumcount()
-    keys = zip(key["content"], key["label"], before, strict=True)
-    return dict(zip(keys, known["group"], strict=True))
+    "{key of a photo: near-duplicate group} of its held-out photos."
+    return keys_of(one.run, pd.DataFrame({"file": one.files, "label": one.labels}))
 
 
 def _aligned(place):

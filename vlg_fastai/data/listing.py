@@ -10,8 +10,6 @@ import pandas as pd
 
 from vlg_fastai.console import say
 from vlg_fastai.data.folder import SUFFIXES, class_folders, photos
-from vlg_fastai.runs.files import read_csv
-from vlg_fastai.runs.run import SPLIT
 
 # file is relative to root and stays; side: train, valid or test
 COLUMNS = ["root", "file", "label", "source", "side"]
@@ -53,7 +51,7 @@ def of_folder(folder):
 
 def of_run(run, root):
     "The photos that `run` was made from, as it stored them, where they lie below `root` now."
-    return located(read_csv(run.path / SPLIT), root)
+    return located(run.split, root)
 
 
 def _of_folders(layout, folders, side, most):

@@ -11,8 +11,7 @@ from vlg_fastai.config import UserError
 from vlg_fastai.console import say, show
 from vlg_fastai.data import twins
 from vlg_fastai.data.decisions import DROPPED
-from vlg_fastai.runs.files import read_csv, write_csv
-from vlg_fastai.runs.run import SPLIT
+from vlg_fastai.runs.files import write_csv
 
 # the columns of split.csv; folder: the label that the class folder gives
 PLACE = ["group", "split", "fold"]  # columns that a split adds; the last one, of folds alone
@@ -223,7 +222,7 @@ def say_folds(table, count):
 
 def of_run(run):
     "The split.csv of `run`; None without a run."
-    return None if run is None else read_csv(run.path / SPLIT)
+    return None if run is None else run.split
 
 
 def save(table, path):

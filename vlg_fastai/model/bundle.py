@@ -77,6 +77,16 @@ def _numbers(values, count):
     return len(values) == count and bool(np.isfinite(values).all())
 
 
+@dataclass(frozen=True)
+class Weights:
+    "Tensors that are no model now, or train on meanwhile, to be written as a model."
+
+    state: dict
+
+    def state_dict(self):
+        return self.state
+
+
 def finite(model):
     "Whether all weights and statistics of `model` are numbers."
     tensors = (t for t in model.state_dict().values() if t.is_floating_point())

@@ -2,6 +2,8 @@
 
 import numpy as np
 
+NOISE = 1.0  # standard errors by which something costlier has to be better
+
 
 def interval(right, groups=None):
     """The 95 % interval (low, high) of the accuracy of answers `right` (n,), None without any.
@@ -34,6 +36,13 @@ def effective(right, groups):
     # all right or all wrong: nothing varies, and each group counts once
     design = np.divide(noise, simple, out=np.full(len(right), n / len(sizes)), where=simple > 0)
     return n / np.maximum(design, 1)
+
+
+def clearly(gain, groups):
+    "Whether the mean of `gain` (n,) is above 0 by more than `NOISE`, near-duplicates counted once."
+    _, at = np.unique(groups, return_inverse=True)
+    error = np.sqrt((np.bincount(at, gain - gain.mean()) ** 2).sum()) / len(gain)
+    return bool(gain.mean() > NOISE * error)
 
 
 def grouped(scores, groups):

@@ -10,10 +10,11 @@ from scipy.special import softmax
 from vlg_fastai.config import UserError
 from vlg_fastai.console import say
 from vlg_fastai.predict import submission
+from vlg_fastai.runs.blends import NAME
 from vlg_fastai.runs.files import write_csv, write_json
 from vlg_fastai.runs.run import TEST
 
-BESIDE = "probabilities.csv", "forecast.json"  # the submission
+BESIDE = "probabilities.csv", "forecast.json", NAME  # the submission
 LEAST = 1e-12  # probability that no answer undercuts
 GONE = "answered, but gone before it was compared with other photos"
 
@@ -24,7 +25,7 @@ def written(cfg):
 
 
 def beside(out):
-    """Paths of the probabilities and of the forecast of the submission `out`.
+    """Paths of the probabilities, the forecast and the blend of the submission `out`.
 
     A second submission in a folder gets names of its own, `second.probabilities.csv`: those of the
     first one are not lost.
@@ -126,28 +127,31 @@ class Answer:
         return pd.concat([pd.DataFrame(told), probs], axis=1)
 
 
-def write(cfg, chosen, asked, answer, facts):
-    """Write the submission, `beside` it its probabilities and, where there are `facts`, a forecast.
+def write(cfg, blend, asked, answer, facts):
+    """Write the submission, `beside` it its probabilities and, where there are `facts`, a forecast,
+    and the shares of a blend.
 
     asked: (sample or None, positions of the rows to submit, {label: as it is submitted}). What one
     run alone said stays with it.
     """
     if not np.isfinite(answer.probs).all():
-        raise UserError(f"--run {chosen[0].path}: no finite probabilities came of it; train again")
+        run = blend.runs[0].path
+        raise UserError(f"--run {run}: no finite probabilities came of it; train again")
     sample, order, spelled = asked
     rows = answer.photos["file"].iloc[order]
     category = [spelled[label] for label in answer.category[order]]
     table = submission.table(sample, rows, answer.probs[order], answer.labels, category)
-    probabilities, forecast = beside(cfg.out)
+    probabilities, forecast, shares = beside(cfg.out)
     details = answer.details(order, table)
     write_csv(cfg.out, table)
     write_csv(probabilities, details)
-    if len(chosen) == 1:
-        keep(chosen[0], details, answer.photos)
-    if facts:
-        write_json(forecast, facts)
-    else:
-        forecast.unlink(missing_ok=True)  # an earlier one tells of another submission
+    if len(blend.runs) == 1:
+        keep(blend.runs[0], details, answer.photos)
+    for path, told in ((forecast, facts), (shares, blend.facts)):
+        if told:
+            write_json(path, told)
+        else:
+            path.unlink(missing_ok=True)  # an earlier one tells of another submission
     say(f"{len(table)} rows written to {cfg.out}, probabilities to {probabilities}")
 
 

@@ -147,10 +147,11 @@ def settled(chosen, photos, probs, classes):
     return photos, probs
 
 
-def average(answered):
+def average(answered, shares=None):
     """(mean probabilities, classes) over runs; their classes may be in any order but are the same.
 
-    A photo that one of them cannot answer (NaN) is answered by the others.
+    A photo that one of them cannot answer (NaN) is answered by the others. shares: (runs,) how much
+    each counts; absent: the same.
     """
     classes = answered[0][1]
     aligned = []
@@ -159,5 +160,7 @@ def average(answered):
             odd = sorted(set(names) ^ set(classes))[:3]
             raise UserError(f"--run: runs of different classes cannot be averaged, e.g. {odd}")
         aligned.append(probs[:, [names.index(name) for name in classes]])
-    told = ~np.isnan(aligned)
-    return np.where(told, aligned, 0).sum(0) / np.where(told.any(0), told.sum(0), np.nan), classes
+    shares = np.full(len(aligned), 1 / len(aligned)) if shares is None else shares
+    told = ~np.isnan(aligned) * shares[:, None, None]
+    sums = (told * np.nan_to_num(aligned)).sum(0)
+    return sums / np.where(told.any(0), told.sum(0), np.nan), classes

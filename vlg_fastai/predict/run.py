@@ -7,7 +7,7 @@ from vlg_fastai.console import say
 from vlg_fastai.data import folder, scan
 from vlg_fastai.data.store import Store
 from vlg_fastai.machine import device
-from vlg_fastai.predict import adapting, known, naming, rejecting, submission
+from vlg_fastai.predict import adapting, blending, known, naming, rejecting, submission
 from vlg_fastai.predict.answer import Answer, write, written
 from vlg_fastai.runs.files import check_room
 from vlg_fastai.runs.find import twins_among
@@ -20,28 +20,29 @@ def predict(cfg, chosen, test):
 
     Writes the submission and, beside it, probabilities and forecast; returns the path of the first.
     """
-    chosen = distinct(chosen)
+    chosen = distinct(chosen) if cfg.blend in (None, "mean", "greedy") else chosen
     check_room(cfg.out.absolute().parent, 0, f"--out {cfg.out}")
     names, made = naming.read(cfg, chosen[0]), decided(chosen[0], cfg)
     machine, store = device.prepare(cfg), Store.asked_for(cfg)
     sample, photos, order, spelled = questions(cfg, chosen[0], test, names)
-    probs, classes = known.average(
-        [known.answers(run, photos, cfg, (machine, store)) for run in chosen]
-    )
-    answer = Answer.closed(*known.settled(chosen, photos, probs, classes), classes)
-    view = outlook.of(cfg, chosen, answer.photos, (machine, store), required=needs(cfg, names))
+    blend = blending.weigh(cfg, chosen)
+    means = machine, store
+    answered = [known.answers(run, photos, cfg, means) for run in blend.runs]
+    probs, classes = blend.mixed(answered, known.average)
+    answer = Answer.closed(*known.settled(blend.runs, photos, probs, classes), classes)
+    view = outlook.of(cfg, blend, answer.photos, means, required=needs(cfg, names))
     facts = {}
     if not view:
         say(f"decisions: {len(made)} in {made.path}; without a forecast they play no part")
     if view:
         answer = answer.of_files(view.run_features.asked["file"])
-        answer, facts = outlook.told(cfg, chosen, view, answer)
+        answer, facts = outlook.told(cfg, blend.runs, view, answer)
         answer = adapting.adapt(cfg, answer, view)
     if names:
         answer, facts["names"] = naming.name(cfg, answer, view, names)
     if cfg.reject:
         answer, facts["reject"] = rejecting.reject(cfg, answer, view)
-    write(cfg, chosen, (sample, order, spelled), answer, facts)
+    write(cfg, blend, (sample, order, spelled), answer, facts)
     say_how_to_score(cfg, test)
     return cfg.out
 

@@ -14,7 +14,7 @@ from vlg_fastai.pages.album import Album
 from vlg_fastai.report import cards, confusion, gallery, headline, losses, reliability
 from vlg_fastai.report.around import READINGS, Around
 from vlg_fastai.runs.files import read_csv
-from vlg_fastai.runs.run import HISTORY, SPLIT
+from vlg_fastai.runs.run import HISTORY
 from vlg_fastai.unseen.folds import UnavailableError
 
 MOST = losses.MOST  # photos with the worst loss
@@ -107,7 +107,7 @@ def drawn(inputs, forecast):
 def per_class(inputs, counts):
     "One dict a class: precision, recall, F1, photos, and what it is most often taken for."
     held, rows = inputs.held, []
-    split = read_csv(inputs.run.path / SPLIT)
+    split = inputs.run.split
     taught = split.loc[split["split"] == "train", "label"].value_counts()
     for k, row in enumerate(confusion.per_class(held).to_dict("records")):
         others = counts[k].copy()

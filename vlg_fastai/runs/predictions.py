@@ -50,9 +50,23 @@ def groups_of(run, files):
     "(n,) near-duplicate groups of `files`; one that split.csv does not know is a group of its own."
     if not (run.path / SPLIT).exists():
         return None
-    split = read_csv(run.path / SPLIT).drop_duplicates("file").set_index("file")
+    split = run.split.drop_duplicates("file").set_index("file")
     found = split["group"].reindex(files).to_numpy(float)
     return np.where(np.isnan(found), -1 - np.arange(len(files)), found).astype(int)
+
+
+def keys_of(run, table):
+    """{(content, label, how many such came before): near-duplicate group} of the photos in `table`.
+
+    A photo is its content and its label, so that renamed or moved data are still the same.
+    """
+    split = run.split.set_index("file")
+    files, labels = table.iloc[:, 0], table.iloc[:, 1].to_numpy()
+    known = split.loc[files, ["content", "group"]].reset_index(drop=True)
+    key = pd.DataFrame({"content": known["content"], "label": labels})
+    before = key.groupby(["content", "label"]).cumcount()
+    keys = zip(key["content"], key["label"], before, strict=True)
+    return dict(zip(keys, known["group"], strict=True))
 
 
 def answers(run, table, kind=np.float64):

@@ -9,9 +9,10 @@ from vlg_fastai.cli import as_json
 from vlg_fastai.config import TrainConfig, UserError
 from vlg_fastai.console import say
 from vlg_fastai.runs.facts import Facts
-from vlg_fastai.runs.files import read_json
+from vlg_fastai.runs.files import read_csv, read_json
 
 CONFIG, HISTORY, SPLIT, VALID = "config.json", "history.csv", "split.csv", "valid.csv"
+IN_SPLIT = "file", "label", "group", "split"  # columns of split.csv that every reader needs
 TEST = "test.csv"  # what predict.py said last of the test photos with this run alone
 CHECKPOINT = "checkpoint"  # folder of all that a fit depends on, while it is not done
 CANDIDATES = "candidates"  # folder of what was not kept, a run folder each
@@ -59,6 +60,15 @@ class Run:
     @property
     def number(self):
         return number_of(self.path)
+
+    @property
+    def split(self):
+        "split.csv as a table; UserError where it lacks what every reader needs."
+        table = read_csv(self.path / SPLIT)
+        lacking = [name for name in IN_SPLIT if name not in table]
+        if lacking:
+            raise UserError(f"--run {self.path}: {SPLIT} is damaged: no column {lacking[0]}")
+        return table
 
     @property
     def members(self):

@@ -123,7 +123,8 @@ def shared(folds):
 
 def keep(one, rest, names):
     "Choose what the Fold `one` keeps by the photos of the `rest`; write it, as a run; what it is."
-    # a fold that is alone has none to choose by: it keeps the probe, whose temperature is its own
+    # a fold that is alone has none to choose by: it keeps the probe, whose temperature is its own,
+    # or, without one, a net as it is
     best = Pool.of(rest, names).best if rest else one.found[0]
     kept = like(best, one.found)
     finish_as(one, kept)
@@ -134,7 +135,7 @@ def like(best, found):
     "The Candidate among `found`, or the blend of two of them, that is what `best` is."
     if not best.name.startswith(BLEND):
         own = _named(found, best.name)
-        return replace(own, temperature=best.temperature)
+        return replace(own, temperature=best.temperature or 1.0)
     share, warmth = best.members[1]["share"], [one["temperature"] for one in best.members]
     own = blend(_named(found, PROBE), _named(found, FINE_TUNED), share, warmth)
     return replace(own, temperature=best.temperature)

@@ -14,12 +14,11 @@ from vlg_fastai.config import UserError
 from vlg_fastai.console import say, show
 from vlg_fastai.model import inference, scores
 from vlg_fastai.model.inference import fit_temperature
-from vlg_fastai.model.intervals import interval
+from vlg_fastai.model.intervals import clearly, interval
 from vlg_fastai.runs.facts import PROBE
 from vlg_fastai.train.candidates import AVERAGE, NETS
 
 FOLDS = 5  # parts of the held-out photos, each answered by what the others choose
-NOISE = 1.0  # standard errors by which a costlier model has to be better
 
 
 @dataclass(frozen=True)
@@ -100,10 +99,7 @@ def place_of_best(candidates, judged):
 
 def _beats(judged, rival, kept):
     "Whether `rival` is better than `kept` by more than `NOISE`, near-duplicates counted once."
-    gain = judged.means[kept] - judged.means[rival]
-    _, at = np.unique(judged.groups, return_inverse=True)
-    error = np.sqrt((np.bincount(at, gain - gain.mean()) ** 2).sum()) / len(gain)
-    return gain.mean() > NOISE * error
+    return clearly(judged.means[kept] - judged.means[rival], judged.groups)
 
 
 def nested(candidates, judged):

@@ -5,7 +5,7 @@ photos choose nothing here, neither an epoch nor a model nor a temperature.
 """
 
 import time
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 from safetensors.torch import load_file
 
@@ -89,16 +89,6 @@ def write(run, found, known):
     write_json(run.path / TOLD, {"candidates": told, **known})
 
 
-@dataclass(frozen=True)
-class Weights:
-    "Tensors of a model, to be written as one."
-
-    state: dict
-
-    def state_dict(self):
-        return self.state
-
-
 def read(run, files):
     "([Candidate] of a fold that is done with its answers on `files`, facts of its fit)."
     told, tensors = read_json(run.path / TOLD), load_file(run.path / ANSWERS)
@@ -115,9 +105,12 @@ def read(run, files):
 def weights(run, one):
     "The `Weights` of the Candidate `one` of a fold: of a blend those of both its nets."
     if not one.members:
-        return Weights(load_file(run.path / CANDIDATES / safe_name(one.name) / bundle.WEIGHTS))
-    both = candidates.PROBE, candidates.FINE_TUNED
-    states = [load_file(run.path / CANDIDATES / safe_name(name) / bundle.WEIGHTS) for name in both]
-    return Weights(
+        return bundle.Weights(_tensors(run, one.name))
+    states = [_tensors(run, name) for name in (candidates.PROBE, candidates.FINE_TUNED)]
+    return bundle.Weights(
         {f"members.{i}.{key}": t for i, state in enumerate(states) for key, t in state.items()}
     )
+
+
+def _tensors(run, name):
+    return load_file(run.path / CANDIDATES / safe_name(name) / bundle.WEIGHTS)

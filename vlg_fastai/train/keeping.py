@@ -1,25 +1,13 @@
 """A fit in, its best net so far in the run folder out: a kill costs what came after it."""
 
-from dataclasses import dataclass
-
 import numpy as np
 from fastai.callback.core import Callback
 
-from vlg_fastai.model import inference
+from vlg_fastai.model import bundle, inference
 from vlg_fastai.runs.facts import FINE_TUNED, UNFINISHED
 from vlg_fastai.train.callbacks import CalibratedNLL
 from vlg_fastai.train.candidates import Candidate
 from vlg_fastai.train.evaluate import finish
-
-
-@dataclass(frozen=True)
-class Weights:
-    "The state of a model that trains on meanwhile, to be written as a model."
-
-    state: dict
-
-    def state_dict(self):
-        return self.state
 
 
 class KeepBetter(Callback):
@@ -48,7 +36,7 @@ class KeepBetter(Callback):
         if held and not (loss := self._loss(z)) < self.least:
             return
         self.least = loss if held else np.inf
-        net = Candidate(FINE_TUNED, self.prepared.cfg.head, Weights(best.state), z)
+        net = Candidate(FINE_TUNED, self.prepared.cfg.head, bundle.Weights(best.state), z)
         told = {**self.about(), "status": UNFINISHED, "best_epoch": best.chosen}
         self.writer.submit(
             finish, self.run_folder, self.prepared, net, {**told, "epochs": row["epoch"]}

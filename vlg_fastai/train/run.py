@@ -40,16 +40,14 @@ def train(cfg, source, cbs=()):
         probe, fold = candidates.fit_probe(prepared, run)
         if probe and learn and not (run.path / FACTS).exists():
             # from here on the run can be used, whatever ends it
-            finish(
-                run, prepared, probe, {"probe": fold, **FitResult(UNFINISHED).facts(), **about()}
-            )
+            begun = {"probe": fold, **FitResult(UNFINISHED).facts(), **about()}
+            finish(run, prepared, probe, begun)
         warm = candidates.warm_start(prepared, learn)
         keep = partial(KeepBetter, prepared, run, partial(about, probe=fold), probe)
         fit = fine_tune(prepared, learn, run, cbs, candidates.nets_of(prepared, probe, warm), keep)
         tuned = candidates.of_fit(prepared, learn, fit, probe, warm)
         found = [one for one in (probe, warm, *tuned) if one is not None]
         kept, rows, nested = choose(found, prepared, fit)
-        choosing.say_choice(rows, kept.name)
         known = {**about(probe=fold), **fit.facts(), "candidates": rows, "nested": nested}
         others.keep(run, prepared, known, [one for one in found if one is not kept])
         tell(finish(run, prepared, kept, known))
@@ -57,8 +55,10 @@ def train(cfg, source, cbs=()):
 
 
 def choose(found, prepared, fit):
-    "(the candidate to keep, rows of all figures, figures that the choice is no part of)."
+    "(the candidate to keep, rows of all figures, figures that the choice is no part of), said."
     if not found:
         raise UserError(f"--lr {fit.lr:g}: training diverged; try a tenth of it")
     held = prepared.held
-    return choosing.best(found, prepared.labels[held], prepared.groups[held])
+    kept, rows, nested = choosing.best(found, prepared.labels[held], prepared.groups[held])
+    choosing.say_choice(rows, kept.name)
+    return kept, rows, nested

@@ -129,8 +129,9 @@ class Judged:
         return [(words, float(value)) for words, value in found]
 
 
-def of(cfg, chosen, photos, means, required):
-    """The Outlook of the table `photos`, by the first of the runs `chosen`; None with a word why.
+def of(cfg, blend, photos, means, required):
+    """The Outlook of the table `photos`, by the first of the runs of `blend` and by what they say
+    together of photos that none saw; None with a word why.
 
     UserError instead where an option needs it (`required`: how it was given).
     """
@@ -139,21 +140,27 @@ def of(cfg, chosen, photos, means, required):
     machine, store = means
     good = photos[photos["problem"].isna()].reset_index(drop=True)
     try:
-        run_features = RunFeatures.of_run(chosen[0], cfg, good, machine, store)
+        run_features = RunFeatures.of_run(blend.runs[0], cfg, good, machine, store)
         run_features.evidence  # noqa: B018  it may turn out that there are too few photos
     except UnavailableError as reason:
         if required:
-            raise UserError(f"{required}: not with --run {chosen[0].path}: {reason}") from None
+            raise UserError(f"{required}: not with --run {blend.runs[0].path}: {reason}") from None
         say(f"no forecast of the score: {reason}")
         return None
     adapt = cfg.adapt if cfg.forecast or cfg.adapt == "on" else "off"
-    return Outlook(run_features, [judge(run, run_features) for run in chosen], adapt)
+    if blend.table is None:
+        return Outlook(run_features, [judge(run, run_features) for run in blend.runs], adapt)
+    return Outlook(run_features, [judged(blend.table, run_features)], adapt)
 
 
 def judge(run, run_features):
     "The `Judged` accuracy of `run` on photos of known classes that it did not see."
+    return judged(read_csv(run.answers), run_features, run.facts.is_probe)
+
+
+def judged(valid, run_features, is_probe=False):
+    "The same of answers in a table like valid.csv."
     labelled, evidence = run_features.labelled, run_features.evidence
-    valid = read_csv(run.answers)
     classes, place = (
         list(valid.columns[2:]),
         {f: i for i, f in enumerate(run_features.shown["file"])},
@@ -162,10 +169,10 @@ def judge(run, run_features):
     rows = valid.iloc[:, 0].map(place).to_numpy(int)
     best = valid.iloc[:, 2:].to_numpy(float).argmax(1) if len(valid) else np.zeros(0, int)
     right = np.array(classes, dtype=object)[best] == valid.iloc[:, 1].to_numpy()
-    taught = np.delete(labelled.groups, rows) if not run.facts.is_probe else []
+    taught = np.delete(labelled.groups, rows) if not is_probe else []
     own = ~np.isin(labelled.groups[rows], taught)
     sure = own & ~labelled.doubtful[rows]
-    return Judged(right, own, sure, evidence.right if run.facts.is_probe else None)
+    return Judged(right, own, sure, evidence.right if is_probe else None)
 
 
 def told(cfg, chosen, view, answer):

@@ -1,0 +1,149 @@
+"""Several runs count as much as photos say that none of them saw, and no more than that."""
+
+import dataclasses
+import json
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from conftest import run_prediction, run_training, toy_config
+
+from vlg_fastai.config import PredictConfig, UserError
+from vlg_fastai.predict import blending
+from vlg_fastai.predict.blending import Shared
+from vlg_fastai.runs import blends
+
+REAL = {"arch": "tf_efficientnet_lite0", "pretrained": True, "epochs": 0}
+
+
+def shared(noises, n=400, seed=0, common=0.0):
+    "Runs that are as wrong as their noise; with `common`, partly about the same photos."
+    rng = np.random.default_rng(seed)
+    y = rng.integers(0, 3, n)
+    both = rng.normal(size=(n, 3))
+    z = [
+        3 * np.eye(3)[y] + noise * (common * both + (1 - common) * rng.normal(size=(n, 3)))
+        for noise in noises
+    ]
+    probs = np.exp(z) / np.exp(z).sum(-1, keepdims=True)
+    return Shared(
+        [None] * len(noises), probs, y, np.arange(n), np.arange(n).astype(str), y.astype(str)
+    )
+
+
+@pytest.fixture
+def few(monkeypatch):
+    monkeypatch.setattr(blending, "FEW", 20)
+
+
+@pytest.fixture(scope="module")
+def three(toy, tmp_path_factory):
+    "Probes of two nets and of one at another size."
+    root = tmp_path_factory.mktemp("runs")
+    made = ({}, {"arch": "tf_efficientnet_lite1"}, {"size": 64})
+    return [run_training(toy_config(toy, root, **{**REAL, **one})) for one in made]
+
+
+def test_greedy_selection_is_no_worse_than_the_best_run_or_the_mean_on_what_it_sees():
+    own = shared((1.0, 2.0, 4.0)).own
+    shares = blending.greedy(own)
+    assert shares.sum() == pytest.approx(1)
+    loss = -np.log(shares @ own).mean()
+    assert loss <= -np.log(own).mean(1).min() + 1e-9
+    assert loss <= -np.log(own.mean(0)).mean() + 1e-3
+    assert shares[0] > shares[2]
+
+
+def test_a_run_that_adds_nothing_gets_nothing():
+    own = shared((1.0, 1.0)).own
+    assert blending.greedy(np.stack([own[0], np.full_like(own[0], 0.01)])).tolist() == [1, 0]
+
+
+def kept(found, monkeypatch, blend=None):
+    told = []
+    monkeypatch.setattr(blending, "say_choice", lambda found, rows, kept, shares: told.append(kept))
+    monkeypatch.setattr(blending, "stored", lambda *given: {})
+    found = dataclasses.replace(found, runs=[type("R", (), {"facts": Facts})] * len(found.runs))
+    blending.settled(PredictConfig(blend=blend), found, len(found.runs))
+    return told[0]
+
+
+class Facts:
+    classes = ("0", "1", "2")
+
+
+def test_the_simplest_answer_is_kept_where_others_gain_nothing(monkeypatch):
+    assert kept(shared((1.0, 1.0), common=1.0), monkeypatch) == "best"
+    assert kept(shared((3.0, 3.0, 3.0)), monkeypatch) == "mean"
+    assert kept(shared((3.0, 3.0, 30.0)), monkeypatch) == "greedy"
+    assert kept(shared((1.0, 1.0), common=1.0), monkeypatch, "greedy") == "greedy"
+
+
+def test_what_a_blend_scores_is_judged_on_photos_that_had_no_say_in_it():
+    "Of many runs that know nothing one looks good by chance; judged elsewhere it does not."
+    rng = np.random.default_rng(0)
+    y, probs = rng.integers(0, 3, 60), rng.dirichlet(np.ones(3), (200, 60))
+    found = Shared([None] * 200, probs, y, np.arange(60), y, y)
+    seen = -np.log(blending.greedy(found.own) @ found.own).mean()
+    loss, _ = blending.nested(found, blending.greedy)
+    assert seen < 0.85 * np.log(3)
+    assert loss.mean() > 0.95 * np.log(3)
+
+
+def test_a_blend_is_written_and_can_be_repeated(three, few, tmp_path, capsys):
+    run_prediction(three, tmp_path / "a/s.csv", forecast=False, blend="greedy")
+    assert "shares found on others; kept: greedy" in capsys.readouterr().out
+    told = json.loads((tmp_path / "a/blend.json").read_text())
+    assert sum(told["shares"]) == pytest.approx(1)
+    cfg = PredictConfig(blend=tmp_path / "a/blend.json", runs=three[0].path.parent)
+    from vlg_fastai.runs.find import find
+
+    chosen = find(cfg.runs, blends.names_of(cfg))
+    run_prediction(chosen, tmp_path / "b/s.csv", forecast=False, blend=cfg.blend)
+    for name in ("s.csv", "probabilities.csv"):
+        assert (tmp_path / "b" / name).read_bytes() == (tmp_path / "a" / name).read_bytes()
+
+
+def test_a_mean_counts_each_run_the_same(three, few, tmp_path):
+    run_prediction(three[:2], tmp_path / "s.csv", forecast=False, blend="mean")
+    told = json.loads((tmp_path / "blend.json").read_text())
+    assert told["shares"] == [0.5, 0.5]
+
+
+def test_runs_that_held_out_other_photos_are_not_weighed(toy, tmp_path, capsys):
+    options = {"epochs": 1, "probe": False, "warm_start": False}
+    runs = [run_training(toy_config(toy, tmp_path, seed=seed, **options)) for seed in (1, 2)]
+    run_prediction(runs, tmp_path / "s.csv", forecast=False)
+    assert "too few to weigh them; each counts the same" in capsys.readouterr().out
+    with pytest.raises(UserError, match="--run: .* try --blend mean"):
+        run_prediction(runs, tmp_path / "t.csv", forecast=False, blend="greedy")
+
+
+def test_a_probe_that_lies_beside_a_net_is_among_what_is_weighed(toy, tmp_path):
+    cfg = toy_config(toy, tmp_path, **{**REAL, "epochs": 1, "choose": "clean"})
+    run = run_training(cfg)
+    beside = blending.probes_of([run])
+    assert [one.path.name for one in beside] == ([] if run.facts.is_probe else ["probe"])
+    assert not blending.probes_of([run, *beside])
+
+
+@pytest.mark.parametrize(
+    "told", [{}, {"runs": ["a"], "shares": [0.4], "temperature": 1.0}, {"runs": 3, "shares": 1}]
+)
+def test_a_file_that_is_no_blend_is_named(tmp_path, told):
+    path = tmp_path / "blend.json"
+    path.write_text(json.dumps(told))
+    with pytest.raises(UserError, match="--blend .*blend.json: not what predict.py wrote"):
+        blends.read(path)
+
+
+def test_the_forecast_of_a_blend_starts_from_its_own_answers(probed, tmp_path, capsys):
+    cfg = toy_config(Path(probed.config["data"]), tmp_path / "runs", **REAL)
+    other = run_training(dataclasses.replace(cfg, size=96, seed=42))
+    run_prediction([probed, other], tmp_path / "s.csv", blend="greedy")
+    told = json.loads((tmp_path / "blend.json").read_text())
+    steps = json.loads((tmp_path / "forecast.json").read_text())
+    assert told["judged"]["kept"] == "greedy"
+    assert pd.read_csv(tmp_path / "probabilities.csv")["p_unseen"].notna().any()
+    assert steps["run"] in {path.split("/")[-1] for path in told["runs"]}
