@@ -225,3 +225,21 @@ def test_a_net_of_a_run_of_folds_can_be_named(run):
     assert find(root, [f"{run.number}:fold-1"])[0].path == run.path / "fold-1"
     with pytest.raises(UserError, match="holds no such candidate; it holds folds, fold-0, fold-1"):
         find(root, [f"{run.number}:fold-9"])
+
+
+def test_labels_are_doubted_by_the_nets_of_a_run_of_folds(run, toy, tmp_path, capsys):
+    from vlg_fastai.api import audit
+
+    given = {"data": toy, "runs": run.path.parent, "arch": "tf_efficientnet_lite0", "size": 64}
+    doubts = audit(**given, out=tmp_path / "nets")
+    total = len(run.split)
+    assert f"its nets judge the labels of {total} of {total} photos" in capsys.readouterr().out
+    audit(**{**given, "runs": tmp_path}, out=tmp_path / "probe")
+    assert "its nets judge" not in capsys.readouterr().out
+    oof = pd.read_csv(run.path / "oof.csv")
+    guess = oof.columns[2:].to_numpy()[oof.iloc[:, 2:].to_numpy().argmax(1)]
+    wrong = set(oof["file"][guess != oof["label"]].str.removeprefix("train/"))
+    told = pd.read_csv(doubts)
+    assert wrong <= set(told["file"][told["issue"] == "doubtful_label"])
+    with pytest.raises(UserError, match="--run 9"):
+        audit(**given, run="9", out=tmp_path / "x")

@@ -41,7 +41,7 @@ class Place:
 class Chosen(Place):
     "Which runs to work with, and where their photos are now."
 
-    # runs by name, number or path: predict averages them, interpret takes each in turn; absent:
+    # runs by name, number or path: predict blends them, interpret takes each in turn; absent:
     # the newest finished
     run: tuple[str, ...] = ()
     data: Folder | None = None  # image folder; absent: the run's own
@@ -190,7 +190,7 @@ class PredictConfig(Cache, Compute, Decided, Chosen):
 
 
 @dataclass(frozen=True)
-class AuditConfig(Cache, Compute, Decided):
+class AuditConfig(Cache, Compute, Decided, Place):
     "Find repeated photos, doubtful labels, broken and odd files, and decide about them by looking."
 
     data: Folder | None = None  # image folder; absent: `data`, or a drawn challenge in `data/demo`
@@ -199,6 +199,8 @@ class AuditConfig(Cache, Compute, Decided):
     weights: File | None = None  # .safetensors or .pth file of its weights, instead of the hub's
     # side in pixels of what the backbone sees; absent: as train.py
     size: Annotated[int, Limits(32, 2048)] | None = None
+    # run of folds whose nets judge the labels; absent: the newest of this folder, or else a probe
+    run: str | None = None
     auto: bool = False  # decide what is nearly certain: labels that held-out models doubt twice
     compare: bool = False  # only: the probe with and without the decisions made so far
     seed: Seed = 42  # of the folds that judge labels

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
-from vlg_fastai.audit import compare, issues, labels, oddities, page, pairs
+from vlg_fastai.audit import compare, issues, labels, nets, oddities, page, pairs
 from vlg_fastai.config import UserError, size_of
 from vlg_fastai.console import say, show
 from vlg_fastai.data import decisions, scan, twins
@@ -48,7 +48,7 @@ def audit(cfg, source):
     known = labelled(look, cfg.seed)
     if cfg.compare:
         return compare.say_worth(look, known, made)
-    found, sure = listed(table, look, known)
+    found, sure = listed(table, look, known, nets.judging(cfg, layout.root))
     found = undecided(found, made)
     path = cfg.out / "issues.csv"
     write_csv(path, found[issues.COLUMNS])
@@ -104,13 +104,15 @@ def labelled(look, seed):
     return Labelled(x, y, kin, fold, seed)
 
 
-def listed(table, look, known):
+def listed(table, look, known, folds=None):
     """(all issues in one table, (n,) True where --auto may act on a label).
+
+    folds: run whose nets judge labels, instead of the probe.
 
     content and folder, by which decisions are kept, are beside the columns of issues.csv.
     """
     photos = look.photos[look.labelled].reset_index(drop=True)
-    doubts, sure = labels.find(photos, known)
+    doubts, sure = labels.find(photos, nets.judged(known, photos, folds) if folds else known)
     found = issues.joined(
         [
             doubts,
