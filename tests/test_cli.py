@@ -201,3 +201,20 @@ def test_a_net_that_steps_in_gets_the_recipe_of_its_own(monkeypatch):
     cfg, source = commands.with_source(partial(parse, TrainConfig, ["--recipe", "strong"]))
     assert source.arch == cfg.arch == "tf_efficientnet_lite0"
     assert cfg.lr_body == 3e-4
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "DataLoader worker (pid 7) is killed by signal: Bus error.",
+        "Caught RuntimeError in DataLoader worker process 0.\nunable to write to file </torch_1_2>:"
+        " No space left on device (28)",
+    ],
+)
+def test_reading_processes_without_shared_memory_are_one_line(capsys, text):
+    with pytest.raises(SystemExit) as stop, cli.plain_errors():
+        raise RuntimeError(text)
+    assert stop.value.code == 2
+    assert "error: --workers: " in capsys.readouterr().err
+    with pytest.raises(RuntimeError), cli.plain_errors():
+        raise RuntimeError("Caught KeyError in DataLoader worker process 0.")

@@ -4,7 +4,6 @@ import os
 import signal
 import subprocess
 import sys
-import time
 
 import pytest
 import torch
@@ -15,7 +14,6 @@ from vlg_fastai.cli import PreemptedError
 from vlg_fastai.config import UserError
 from vlg_fastai.model import inference
 from vlg_fastai.runs.find import find, newest
-from vlg_fastai.runs.run import Run
 from vlg_fastai.train import candidates, learner
 
 REAL = {"arch": "tf_efficientnet_lite0", "pretrained": True, "size": 64}
@@ -146,23 +144,6 @@ def test_a_reader_that_goes_away_does_not_end_the_work(toy, tmp_path):
         process.stdout.close()
         process.wait(60)
     assert done.read_text() == "done"
-
-
-def test_a_killed_training_leaves_its_probe(toy, tmp_path):
-    command = [
-        sys.executable, "train.py", "--data", str(toy), "--runs", str(tmp_path), "--arch",
-        "tf_efficientnet_lite0", "--size", "64", "--epochs", "500", "--patience", "500",
-        "--device", "cpu", "--cache", str(tmp_path / "cache"), "--bs", "8",
-    ]  # fmt: skip
-    root = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
-    with subprocess.Popen(command, cwd=root, stdout=subprocess.DEVNULL) as process:
-        deadline = time.monotonic() + 120
-        while time.monotonic() < deadline and not list(tmp_path.glob("0001-*/history.csv")):
-            time.sleep(0.2)
-        process.kill()
-    run = Run(next(tmp_path.glob("0001-*")))
-    assert (run.facts.status, run.facts.model) == ("unfinished", "probe")
-    assert run_prediction(run, tmp_path / "s.csv").exists()
 
 
 def limited(script, *options, most):

@@ -3,6 +3,7 @@
 import json
 import shutil
 
+import pandas as pd
 import pytest
 
 from vlg_fastai.config import UserError
@@ -158,3 +159,11 @@ def test_options_that_are_newer_than_a_run_are_as_if_not_given(finished_run, tmp
     (tmp_path / "0001-copy" / "config.json").write_text('{"seed": 7}')
     config = Run(tmp_path / "0001-copy").config
     assert (config["seed"], config["targets"], config["valid_pct"]) == (7, "given", 0.15)
+
+
+def test_a_split_that_lacks_a_column_is_named(finished_run, tmp_path):
+    folder = shutil.copytree(finished_run.path, tmp_path / "0001-x")
+    table = pd.read_csv(folder / "split.csv").rename(columns={"file": "f\x7fle"})
+    table.to_csv(folder / "split.csv", index=False)
+    with pytest.raises(UserError, match="split.csv is damaged: no column file"):
+        Run(folder).split  # noqa: B018

@@ -65,12 +65,27 @@ def plain_errors():
         out = WAYS_OUT.get(error.errno, "")
         complain(f"error: {where}{error.strerror or error}{out}")
         raise SystemExit(2) from None
+    except RuntimeError as error:
+        if not _of_readers(str(error)):
+            raise
+        last = str(error).strip().splitlines()[-1]
+        complain(
+            f"error: --workers: {last}; the processes that read photos lack shared memory or were"
+            " killed: try --workers 0, or give the container more (docker run --shm-size 2g)"
+        )
+        raise SystemExit(2) from None
     except PreemptedError as stop:
         complain(stop)
         raise SystemExit(PREEMPTED) from None
     except KeyboardInterrupt as stop:  # not 0: a shell must not go on to the next command
         complain(stop or "stopped")
         raise SystemExit(130) from None
+
+
+def _of_readers(text):
+    "Whether an error's `text` tells of reading processes that were killed or lack shared memory."
+    lacking = any(one in text for one in ("shared memory", "unable to write to file", "/torch_"))
+    return "DataLoader worker (pid" in text or ("DataLoader worker" in text and lacking)
 
 
 def complain(line):

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import numpy as np
 from fastai.data.block import CategoryBlock, DataBlock, TransformBlock
-from fastai.data.core import TfmdDL, TfmdLists
+from fastai.data.core import TfmdLists
 from fastai.data.load import SkipItemException
 from fastai.data.transforms import ColReader, IndexSplitter, IntToFloatTensor, ToTensor
 from fastai.vision.core import PILImage
@@ -15,7 +15,7 @@ from PIL import Image
 from vlg_fastai.console import say
 from vlg_fastai.data.augment import AUGMENTATIONS, BY_PHOTO, MIN_SCALE
 from vlg_fastai.data.images import BrokenImageError
-from vlg_fastai.data.order import Placed, WeightedPlaced
+from vlg_fastai.data.order import Placed, Plain, WeightedPlaced
 from vlg_fastai.data.split import oversampled
 
 ASKING = ("SIGINT", "SIGTERM", "SIGHUP")  # signals that ask to stop; Windows lacks the last
@@ -59,7 +59,7 @@ class ReadPlace(Transform):
         return (BLANK, -1) if photo is None else (photo, place)
 
 
-class InOrder(TfmdDL):
+class InOrder(Plain):
     "Batches of (photos, places); blank photos are left out of them."
 
     def __iter__(self):

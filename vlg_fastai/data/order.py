@@ -11,6 +11,7 @@ import fastai.callback.data as weighted
 import numpy as np
 import torch
 from fastai.data.core import TfmdDL
+from fastai.data.load import fa_collate
 
 from vlg_fastai.machine.randomness import python_state
 
@@ -25,7 +26,14 @@ class Numbers(torch.Generator):
         return Numbers, ()
 
 
-class Placed(TfmdDL):
+class Plain(TfmdDL):
+    "A TfmdDL whose errors are those that happened; fastai's word on shapes fails on our batches."
+
+    def create_batch(self, samples):
+        return fa_collate(samples)
+
+
+class Placed(Plain):
     "A TfmdDL that knows its place: `kept` tells it, `go_on` takes it up."
 
     number, order, skipped, resumed = 0, (), 0, False
