@@ -45,6 +45,8 @@ class Blended:
     def mixed(self, answered, average):
         "(probabilities, classes) of the blend from those of its runs."
         probs, classes = average(answered, self.shares)
+        if self.temperature == 1:  # each is calibrated, and nothing is known of their mean
+            return probs, classes
         logs = np.log(np.maximum(probs, LEAST))
         return inference.probabilities(logs, self.temperature), classes
 
