@@ -96,7 +96,7 @@ class InTime(Callback):
         self.a_photo = FORWARD * self.a_batch / train.bs
         self.validating = self.a_photo * len(valid.dataset)
         epoch, after = self.epoch_seconds(len(train)), self.after.seconds(self.a_photo)
-        self.total = int(min(done + max(self.left() // epoch, 0), self.most))
+        self.total = min(done + self.fitting(len(train)), self.most)
         say(
             f"--hours: {clock(time.monotonic() - STARTED)} are gone, an epoch takes {clock(epoch)},"
             f" scoring and predict.py {clock(after)}: {self.total} of {self.most} {self.what} fit"
@@ -118,6 +118,10 @@ class InTime(Callback):
     def epoch_seconds(self, batches):
         "How long an epoch of so many batches takes, its validation included."
         return self.a_batch * batches + self.validating
+
+    def fitting(self, batches):
+        "How many epochs of so many batches fit; the last may do so by half, and is shorter then."
+        return int(max(self.left() / self.epoch_seconds(batches) + 0.5, 0))
 
     def left(self):
         "Seconds that are left for the fit."
@@ -181,7 +185,7 @@ class Enough(Callback):
 
     def after_epoch(self):
         plan, done = self.time, self.epoch + 1
-        more = int(max(plan.left() // plan.epoch_seconds(len(self.dls.train)), 0))
+        more = plan.fitting(len(self.dls.train))
         total = min(done + more, plan.total if plan.recorded else plan.most)
         if total != plan.total and done < max(total, plan.total):
             say(f"--hours: {total} {plan.what} fit now, {plan.total} were planned")
