@@ -34,39 +34,42 @@ def of_first(bench):
 
 def full(count, place, rng):
     "Fill the disk of runs, cache or answers to a random rest, with a disk in memory (needs root)."
-    bench, faults = Bench(place), []
-    commands = of_first(bench)
-    for number in range(count):
-        where, name = rng.choice(WHERE), rng.choice(list(commands))
-        told = f"{number} {name}, {where} full"
-        with mounted(place / where):
-            rest = int(10 ** rng.uniform(1, 6.8))
-            with (place / where / "ballast").open("wb") as ballast:
-                ballast.truncate(0)
-                room = shutil.disk_usage(place / where).free
-                with suppress(OSError):
-                    ballast.write(b"\0" * max(room - rest, 0))
-            done = call(*commands[name])
-            if mistold(done):
-                faults.append(f"{told}, {rest} bytes left: {done.stderr[-300:]}")
-            (place / where / "ballast").unlink()
-            faults += bench.faults(told)
-    return faults
+
+    @contextmanager
+    def filled(folder):
+        ballast, rest = folder / "ballast", int(10 ** rng.uniform(1, 6.8))
+        with ballast.open("wb") as file, suppress(OSError):
+            file.write(b"\0" * max(shutil.disk_usage(folder).free - rest, 0))
+        yield f"{rest} bytes left"
+        ballast.unlink()
+
+    return on_small_disks(count, place, rng, filled)
 
 
 def read_only(count, place, rng):
     "Each command on a disk of runs, cache or answers that may only be read (needs root)."
+
+    @contextmanager
+    def sealed(folder):
+        subprocess.run(["mount", "-o", "remount,ro", str(folder)], check=True)
+        yield "may only be read"
+        subprocess.run(["mount", "-o", "remount,rw", str(folder)], check=True)
+
+    return on_small_disks(count, place, rng, sealed)
+
+
+def on_small_disks(count, place, rng, spoiled):
+    "Random commands while one of the disks they write to is `spoiled`."
     bench, faults = Bench(place), []
     commands = of_first(bench)
     for number in range(count):
         where, name = rng.choice(WHERE), rng.choice(list(commands))
-        told = f"{number} {name}, {where} may only be read"
         with mounted(place / where):
-            subprocess.run(["mount", "-o", "remount,ro", str(place / where)], check=True)
-            done = call(*commands[name])
+            with spoiled(place / where) as how:
+                done = call(*commands[name])
+            told = f"{number} {name}, {where} {how}"
             if mistold(done):
                 faults.append(f"{told}: {done.stderr[-300:]}")
-            subprocess.run(["mount", "-o", "remount,rw", str(place / where)], check=True)
             faults += bench.faults(told)
     return faults
 
