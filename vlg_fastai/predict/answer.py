@@ -145,7 +145,7 @@ def write(cfg, blend, asked, answer, facts):
     details = answer.details(order, table)
     write_csv(cfg.out, table)
     write_csv(probabilities, details)
-    if len(blend.runs) == 1:
+    if len(blend.runs) == 1 and not blend.facts:
         keep(blend.runs[0], details, answer.photos)
     for path, told in ((forecast, facts), (shares, blend.facts)):
         if told:
