@@ -85,8 +85,8 @@ def together(judged):
     for members in splits.values():
         try:
             keys = photos_of(members[0])
-        except (KeyError, UserError):
-            say(f"left out: {members[0].run.answers} names photos that {SPLIT} lacks")
+        except UserError as error:
+            say(f"left out: {error}")
             continue
         for place in sets:
             shared = place["shared"] & set(keys)

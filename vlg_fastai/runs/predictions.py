@@ -62,7 +62,11 @@ def keys_of(run, table):
     """
     split = run.split.set_index("file")
     files, labels = table.iloc[:, 0], table.iloc[:, 1].to_numpy()
-    known = split.loc[files, ["content", "group"]].reset_index(drop=True)
+    try:
+        known = split.loc[files, ["content", "group"]].reset_index(drop=True)
+    except KeyError:
+        named = f"{run.answers.name} names photos that {SPLIT} lacks"
+        raise UserError(f"--run {run.path}: {named}") from None
     key = pd.DataFrame({"content": known["content"], "label": labels})
     before = key.groupby(["content", "label"]).cumcount()
     keys = zip(key["content"], key["label"], before, strict=True)
