@@ -25,6 +25,7 @@ from vlg_fastai.runs.run import Run
 from vlg_fastai.train import fold
 from vlg_fastai.train.assembling import Pool
 from vlg_fastai.train.candidates import Candidate
+from vlg_fastai.train.folds import in_folds
 
 REAL = {"arch": "tf_efficientnet_lite0", "pretrained": True, "size": 64, "choose": "clean"}
 COUNT = 3
@@ -198,6 +199,8 @@ def test_devices_that_are_none_are_named(toy, tmp_path):
         run_training(config(toy, tmp_path, devices="cpu,abacus"))
     with pytest.raises(UserError, match="--devices cpu,: give names like"):
         run_training(config(toy, tmp_path, devices="cpu,"))
+    with pytest.raises(UserError, match="--devices: callbacks cannot go to other processes"):
+        in_folds(config(toy, tmp_path, devices="cpu"), None, [object()])
 
 
 def test_a_run_of_folds_is_compared_on_the_photos_that_another_held_out(run, toy, tmp_path):

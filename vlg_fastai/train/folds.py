@@ -29,6 +29,8 @@ def in_folds(cfg, source, cbs=()):
 
     It can be used from its first fold on. cbs: the caller's callbacks for every fit.
     """
+    if cfg.devices and cbs:
+        raise UserError("--devices: callbacks cannot go to other processes; leave out one of both")
     start = time.monotonic()
     machine = device.prepare(first_of(cfg))
     earlier = to_resume(cfg.runs, cfg.resume) if cfg.resume else None
