@@ -138,7 +138,7 @@ def test_a_class_of_one_photo_is_taught_in_every_fold_and_asked_about_in_none(ca
 
 def test_too_few_photos_for_so_many_folds_are_named():
     rows = [(f"{i}.png", "ab"[i % 2], np.random.default_rng(i).bytes(256)) for i in range(4)]
-    with pytest.raises(UserError, match="--folds 9: there are only"):
+    with pytest.raises(UserError, match="--folds 9: give 2 to 10"):
         split.in_folds(table(*rows), 9, seed=0)
 
 

@@ -45,8 +45,12 @@ def in_folds(table, count, seed, x=None):
     has its largest group taught in every fold and asked about in none (`ALWAYS`).
     """
     good = _grouped(table[table["problem"].isna()], _alike(table), x)
-    if good["group"].nunique() < 2 * count:
-        raise UserError(f"--folds {count}: there are only {good['group'].nunique()} photos to part")
+    most = good.groupby("label")["group"].nunique().max()
+    if count < 2 or good["group"].nunique() < 2 * count or most < count:
+        raise UserError(
+            f"--folds {count}: give 2 to 10, and no more than the largest class has photos that are"
+            f" no copies ({most})"
+        )
     cut, places = StratifiedGroupKFold(count, shuffle=True, random_state=seed), np.zeros(len(good))
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # a class of fewer photos than folds is no reason to stop
@@ -56,6 +60,8 @@ def in_folds(table, count, seed, x=None):
     for _, rows in good.groupby("label"):
         if rows["fold"].nunique() == 1:
             good.loc[good["group"] == _by_size(rows["group"])[0], "fold"] = ALWAYS
+    if not set(range(count)) <= set(good["fold"]):
+        raise UserError(f"--folds {count}: too few classes have photos for each; try fewer")
     return _joined(table, good)
 
 

@@ -63,7 +63,11 @@ def figures(run, held, forecast):
     photos = facts.photos
     size = sum((one.path / WEIGHTS).stat().st_size for one in run.members or [run]) / 1e6
     speed, candidates = facts.photos_per_second, [row["model"] for row in facts.candidates]
+    aside = f"{photos['valid']} more are held out"
     chosen = f"best of {len(candidates)} candidates" if len(candidates) > 1 else "no choice"
+    if facts.folds:
+        chosen = f"{len(facts.folds)} nets, each chosen by the photos of the others"
+        aside = "each answered by a net that never saw it"
     pace = f"{speed:.0f} photos/s" if speed else "without an epoch"
     return [
         ("validation accuracy", f"{facts.accuracy:.3f}", f"{likely}, {len(held.y)} photos"),
@@ -75,5 +79,5 @@ def figures(run, held, forecast):
         ("kept", facts.model, chosen),
         ("training", clock(facts.seconds), pace),
         ("model", f"{size:.0f} MB", facts.arch),
-        ("training photos", str(photos["train"]), f"{photos['valid']} more are held out"),
+        ("training photos", str(photos["train"]), aside),
     ]  # fmt: skip

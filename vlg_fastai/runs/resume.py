@@ -32,6 +32,9 @@ def to_resume(root, name):
     if len(found) > 1:
         raise UserError(f"--resume {name}: means {', '.join(p.name for p in found)}; name one")
     run = Run(found[0])
+    if (run.path.parent / CONFIG).is_file():
+        home = Run(run.path.parent)
+        raise UserError(f"--resume {name}: is a part of {home.path.name}: --resume {home.words}")
     if not (run.path / CONFIG).is_file():
         raise UserError(f"--resume {name}: {run.path} holds no {CONFIG}: nothing was begun in it")
     if not _can_go_on(run.path):

@@ -9,7 +9,8 @@ from dataclasses import replace
 
 from safetensors.torch import load_file
 
-from vlg_fastai.cli import STARTED
+from vlg_fastai.cli import STARTED, PreemptedError
+from vlg_fastai.config import UserError
 from vlg_fastai.machine.versions import circumstances
 from vlg_fastai.model import bundle
 from vlg_fastai.runs.files import read_json, write_json
@@ -19,16 +20,17 @@ from vlg_fastai.train import candidates, checkpoint
 from vlg_fastai.train.finetune import fine_tune
 from vlg_fastai.train.learner import learner_for
 from vlg_fastai.train.opening import say_place
-from vlg_fastai.train.stopping import stoppable
+from vlg_fastai.train.stopping import GO_ON, stoppable
 from vlg_fastai.train.trackers import tracked
 
 ANSWERS, TOLD = "answers.safetensors", "answers.json"  # the latter last: with it a fold is done
+SHORTEST = 1e-6  # hours: no time is not the same as no limit
 WORSE = ", degraded"  # what a name among the answers ends with where they are of degraded copies
 
 
 def of_fold(cfg, **more):
     "The options of one fold: its last epoch is the one that counts."
-    return replace(cfg, folds=0, refit=False, devices=None, keep="last", resume=None, **more)
+    return replace(cfg, folds=0, refit=False, devices=None, keep="last", **more)
 
 
 def part_of(hours, rounds, gone=False):
@@ -39,7 +41,7 @@ def part_of(hours, rounds, gone=False):
     if not hours:
         return None
     spent = (time.monotonic() - STARTED) / 3600
-    return max(hours - spent, 0) / rounds + (0 if gone else spent)
+    return max(hours - spent, SHORTEST) / rounds + (0 if gone else spent)
 
 
 def fit(prepared, source, run, cbs=()):
@@ -53,10 +55,18 @@ def fit(prepared, source, run, cbs=()):
     with locked(run), stoppable(Run(run.path.parent)), tracked(prepared.cfg, run, learn):
         probe = candidates.probe_apart(prepared)
         warm = candidates.warm_start(prepared, learn)
-        result = fine_tune(prepared, learn, run, cbs, candidates.nets_of(prepared, probe, warm))
+        nets = candidates.nets_of(prepared, probe, warm)
+        try:
+            result = fine_tune(prepared, learn, run, cbs, nets)
+        except PreemptedError:  # it is the whole run that goes on
+            raise PreemptedError(GO_ON.format(Run(run.path.parent).words)) from None
         if result.status == "interrupted":
             return False
         found = [one for one in (probe, warm, *tuned(prepared, learn, result)) if one is not None]
+        if not found:
+            raise UserError(
+                f"--lr {result.lr or 0:g}: {run.path.name} came to nothing; try a tenth"
+            )
         known = {**circumstances(source, prepared.machine, start), **result.facts()}
         files = prepared.table.loc[prepared.held, "file"].tolist()
         write(run, found, {"files": files, "facts": known})

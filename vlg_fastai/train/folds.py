@@ -50,17 +50,14 @@ def first_of(cfg):
     "`cfg` with the first of --devices as its device, after a look at all of them."
     if not cfg.devices:
         return cfg
-    names = devices_of(cfg)
-    for name in names:
-        device.pick(name)
-    return replace(cfg, device=names[0])
+    return replace(cfg, device=devices_of(cfg)[0])
 
 
 def devices_of(cfg):
     names = [name.strip() for name in cfg.devices.split(",")]
     if not all(names):
         raise UserError(f"--devices {cfg.devices}: give names like cuda:0,cuda:1")
-    return names
+    return [str(device.pick(name)) for name in names]
 
 
 @dataclass(frozen=True)
