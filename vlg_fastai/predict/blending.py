@@ -14,7 +14,7 @@ from vlg_fastai.config import UserError
 from vlg_fastai.console import say, show
 from vlg_fastai.model import inference
 from vlg_fastai.model.intervals import clearly, interval
-from vlg_fastai.runs.blends import NAME, read, stored
+from vlg_fastai.runs.blends import NAME, WAYS, read, stored
 from vlg_fastai.runs.facts import FACTS, PROBE
 from vlg_fastai.runs.files import read_csv
 from vlg_fastai.runs.find import twins_among
@@ -70,7 +70,7 @@ class Shared:
 
 def weigh(cfg, chosen):
     "The `Blended` answer of the runs `chosen`, as --blend asks for it, or as pays."
-    if cfg.blend not in (None, "mean", "greedy"):
+    if cfg.blend not in (None, *WAYS):
         return repeated(cfg, chosen)
     if len(chosen) == 1:
         return Blended.evenly(chosen)

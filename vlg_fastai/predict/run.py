@@ -9,6 +9,7 @@ from vlg_fastai.data.store import Store
 from vlg_fastai.machine import device
 from vlg_fastai.predict import adapting, blending, known, naming, rejecting, submission
 from vlg_fastai.predict.answer import Answer, write, written
+from vlg_fastai.runs.blends import WAYS
 from vlg_fastai.runs.files import check_room
 from vlg_fastai.runs.find import twins_among
 from vlg_fastai.unseen import outlook
@@ -20,7 +21,7 @@ def predict(cfg, chosen, test):
 
     Writes the submission and, beside it, probabilities and forecast; returns the path of the first.
     """
-    chosen = distinct(chosen) if cfg.blend in (None, "mean", "greedy") else chosen
+    chosen = distinct(chosen) if cfg.blend in (None, *WAYS) else chosen
     check_room(cfg.out.absolute().parent, 0, f"--out {cfg.out}")
     names, made = naming.read(cfg, chosen[0]), decided(chosen[0], cfg)
     machine, store = device.prepare(cfg), Store.asked_for(cfg)
