@@ -2,8 +2,6 @@
 
 import dataclasses
 import multiprocessing
-import threading
-import time
 from types import SimpleNamespace
 
 import numpy as np
@@ -22,7 +20,7 @@ from vlg_fastai.report.gradcam import Explainer
 from vlg_fastai.report.interpret import interpret
 from vlg_fastai.runs.find import find
 from vlg_fastai.runs.run import Run
-from vlg_fastai.train import fold
+from vlg_fastai.train import fold, side_by_side
 from vlg_fastai.train.assembling import Pool
 from vlg_fastai.train.candidates import Candidate
 from vlg_fastai.train.folds import in_folds
@@ -167,24 +165,26 @@ def test_a_run_that_is_killed_within_a_fold_goes_on_there(toy, tmp_path, monkeyp
     assert run.facts.resumed_at
 
 
-def test_processes_fit_folds_side_by_side_and_one_that_dies_costs_its_fold(toy, tmp_path, capsys):
+def test_processes_fit_folds_side_by_side_and_one_that_dies_costs_its_fold(
+    toy, tmp_path, monkeypatch, capsys
+):
     cfg = config(toy, tmp_path, epochs=0, devices="cpu,cpu")
-    seen = []
+    begin = side_by_side.Team.begin
 
-    def kill():
-        while not (there := multiprocessing.active_children()):
-            time.sleep(0.01)
-        seen.append(there[0].pid)
-        there[0].kill()
+    def begun(team, one, rounds):
+        begin(team, one, rounds)
+        if one.run.path.name == "fold-0":
+            team.jobs[-1].process.kill()
 
-    thread = threading.Thread(target=kill)
-    thread.start()
-    run = run_training(cfg)
-    thread.join()
+    with monkeypatch.context() as patch:
+        patch.setattr(side_by_side.Team, "begin", begun)
+        run = run_training(cfg)
     told = capsys.readouterr().out
     assert "fold-0 is lost (exit code -9 on cpu)" in told
-    assert "1 nets are missing" in told
+    assert "1 net is missing" in told
     assert run.facts.status == "unfinished"
+    with pytest.raises(UserError, match="--resume"):
+        run.check_finished()
     assert [one["run"] for one in run.facts.folds] == ["fold-1", "fold-2"]
     run_prediction(run, tmp_path / "s.csv", forecast=False)
     assert "the mean of 2 folds, 1 of 3 are missing" in capsys.readouterr().out
@@ -195,7 +195,7 @@ def test_processes_fit_folds_side_by_side_and_one_that_dies_costs_its_fold(toy, 
 
 
 def test_devices_that_are_none_are_named(toy, tmp_path):
-    with pytest.raises(UserError, match="--device"):
+    with pytest.raises(UserError, match="--devices abacus: not a device"):
         run_training(config(toy, tmp_path, devices="cpu,abacus"))
     with pytest.raises(UserError, match="--devices cpu,: give names like"):
         run_training(config(toy, tmp_path, devices="cpu,"))

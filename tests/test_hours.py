@@ -1,7 +1,5 @@
 """A run with --hours ends in time, and its schedule ends with it."""
 
-import time
-
 import pandas as pd
 import pytest
 from conftest import run_training, toy_config
@@ -14,38 +12,63 @@ from vlg_fastai.train import run as running
 REAL = {"arch": "tf_efficientnet_lite0", "pretrained": True, "size": 32, "choose": "clean"}
 
 
+class Clock:
+    "The time of the fits here: it passes where a test says so, so that no busy machine matters."
+
+    def __init__(self):
+        self.now, self.timed = (
+            0.0,
+            0.02,
+        )  # the latter: of a batch that only tells how long one takes
+
+    def monotonic(self):
+        return self.now
+
+
 @pytest.fixture(autouse=True)
-def now(monkeypatch):
+def clock(monkeypatch):
     "The process starts with the test, and little is kept free."
-    monkeypatch.setattr(hours, "STARTED", time.monotonic())
+    made = Clock()
+    monkeypatch.setattr(hours, "time", made)
+    monkeypatch.setattr(hours, "STARTED", 0.0)
     monkeypatch.setattr(hours, "LEAST", 0.1)
+    monkeypatch.setattr(hours.Timed, "after_batch", timed(hours.Timed.after_batch, made))
+    return made
 
 
-class Slow(Callback):
-    "A machine that gets slow."
+def timed(method, clock):
+    def after(self):
+        clock.now += clock.timed
+        return method(self)
 
-    order, run_valid = 98, False
+    return after
 
-    def __init__(self, first, pause):
-        self.first, self.pause = first, pause
+
+class Paced(Callback):
+    "A machine that takes `pause` seconds for a batch, and `later` for those after the `first`."
+
+    order, run_valid = hours.InTime.order - 1, False
+
+    def __init__(self, clock, first, pause, later):
+        self.clock, self.first, self.pauses = clock, first, (pause, later)
 
     def after_batch(self):
-        if self.train_iter > self.first:
-            time.sleep(self.pause)
+        self.clock.now += self.pauses[self.train_iter > self.first]
 
 
 def config(toy, runs, **options):
     return toy_config(toy, runs, **{"epochs": 6, "bs": 8, "patience": 99, **options})
 
 
-def slowed(cfg, monkeypatch, *how):
+def paced(cfg, clock, monkeypatch, *pace):
+    "The run of `cfg` on a machine of that pace, and its history."
     whole = running.fine_tune
 
     def watched(prepared, learn, run, cbs, *more):
-        return whole(prepared, learn, run, [*cbs, Slow(*how)], *more)
+        return whole(prepared, learn, run, [*cbs, Paced(clock, *pace)], *more)
 
     monkeypatch.setattr(running, "fine_tune", watched)
-    return run_training(cfg)
+    return pd.read_csv(run_training(cfg).path / "history.csv")
 
 
 def test_where_all_epochs_fit_the_run_is_the_one_without_a_limit(toy, tmp_path, capsys):
@@ -63,45 +86,49 @@ def test_where_no_epoch_fits_the_probe_is_kept(toy, tmp_path, capsys):
     assert "0 of 6 epochs fit" in capsys.readouterr().out
 
 
-def test_frozen_epochs_end_in_time_as_well(toy, tmp_path, capsys):
-    limit = 8.0
-    cfg = config(toy, tmp_path, freeze_epochs=4000, hours=limit / 3600)
-    run = run_training(cfg)
-    assert time.monotonic() - hours.STARTED < limit + 0.5
-    assert 1 < len(pd.read_csv(run.path / "history.csv")) < 4000
+def test_frozen_epochs_end_in_time_as_well(toy, tmp_path, clock, monkeypatch, capsys):
+    cfg = config(toy, tmp_path, freeze_epochs=4000, hours=8 / 3600)
+    history = paced(cfg, clock, monkeypatch, 0, 0.05, 0.05)
+    assert 7 < clock.now <= 8
+    assert 20 < len(history) < 4000
     assert "of 4000 frozen epochs fit" in capsys.readouterr().out
 
 
-def test_a_machine_that_gets_slow_shortens_the_schedule_and_does_not_cut_it(
-    toy, tmp_path, monkeypatch, capsys
-):
-    limit = 8.0
+@pytest.mark.parametrize("limit", [5.0, 5.3, 5.6, 5.9, 6.2])
+def test_little_of_the_time_is_left_unused(toy, tmp_path, clock, monkeypatch, limit):
+    batches, a_batch = 4, 0.3
+    clock.timed = a_batch
     cfg = config(toy, tmp_path, epochs=60, hours=limit / 3600)
-    run = slowed(cfg, monkeypatch, 12, 0.15)
-    assert time.monotonic() - hours.STARTED < limit
-    history = pd.read_csv(run.path / "history.csv")
+    history = paced(cfg, clock, monkeypatch, 0, a_batch, a_batch)
+    assert limit - 0.75 * batches * a_batch < clock.now <= limit
+    assert history["lr"].iloc[-1] < history["lr"].max() / 5
+
+
+def test_a_machine_that_gets_slow_shortens_the_schedule_and_does_not_cut_it(
+    toy, tmp_path, clock, monkeypatch, capsys
+):
+    cfg = config(toy, tmp_path, epochs=60, hours=8 / 3600)
+    history = paced(cfg, clock, monkeypatch, 12, 0.02, 0.15)
+    assert 7 < clock.now <= 8
     assert 3 < len(history) < 60
     assert history["lr"].iloc[-1] < history["lr"].max() / 10
     assert "epochs fit now" in capsys.readouterr().out
 
 
-def test_an_epoch_that_takes_too_long_is_shorter_and_ends_low(toy, tmp_path, monkeypatch):
-    limit = 6.0
-    cfg = config(toy, tmp_path, epochs=2, bs=2, hours=limit / 3600)
-    run = slowed(cfg, monkeypatch, 3, 0.7)
-    assert time.monotonic() - hours.STARTED < limit + 0.5
-    history = pd.read_csv(run.path / "history.csv")
+def test_an_epoch_that_takes_too_long_is_shorter_and_ends_low(toy, tmp_path, clock, monkeypatch):
+    cfg = config(toy, tmp_path, epochs=2, bs=2, hours=6 / 3600)
+    history = paced(cfg, clock, monkeypatch, 3, 0.1, 0.7)
+    assert 5 < clock.now <= 6
     assert len(history) == 1
     assert history["lr"].iloc[-1] < 2e-3 / 3
 
 
-def test_a_limit_for_what_is_left_of_a_run_bends_its_schedule(toy, tmp_path, monkeypatch):
+def test_a_limit_for_what_is_left_of_a_run_bends_its_schedule(toy, tmp_path, clock, monkeypatch):
     cfg = config(toy, tmp_path, epochs=200)
     stopped(cfg, killed_at(22), monkeypatch)
-    monkeypatch.setattr(hours, "STARTED", time.monotonic())
-    run = run_training(going_on(cfg, hours=6 / 3600))
-    history = pd.read_csv(run.path / "history.csv")
-    assert 4 < len(history) < 200
+    history = paced(going_on(cfg, hours=6 / 3600), clock, monkeypatch, 0, 0.05, 0.05)
+    assert 5 < clock.now <= 6
+    assert 10 < len(history) < 200
     assert history["lr"].iloc[-1] < history["lr"].max() / 10
 
 

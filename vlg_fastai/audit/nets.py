@@ -7,13 +7,11 @@ import pandas as pd
 
 from vlg_fastai.config import UserError
 from vlg_fastai.console import say
-from vlg_fastai.model.inference import fit_temperature, probabilities
+from vlg_fastai.model.inference import fit_temperature, logs, probabilities
 from vlg_fastai.runs.files import read_csv
 from vlg_fastai.runs.find import find
 from vlg_fastai.runs.predictions import answers
 from vlg_fastai.runs.run import Run
-
-LEAST = 1e-12  # probability that no answer undercuts
 
 
 def judging(cfg, root):
@@ -46,6 +44,6 @@ def judged(known, photos, run):
     there = ~np.isnan(rows)
     logits = np.log(probabilities(known.fold.logits, fit_temperature(known.fold.logits, known.y)))
     order = [run.facts.classes.index(name) for name in classes]
-    logits[there] = np.log(np.maximum(probs[rows[there].astype(int)][:, order], LEAST))
+    logits[there] = logs(probs[rows[there].astype(int)][:, order])
     say(f"{run.path}: its nets judge the labels of {there.sum()} of {len(photos)} photos")
     return replace(known, fold=replace(known.fold, logits=logits))

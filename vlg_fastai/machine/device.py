@@ -84,10 +84,13 @@ def allow_files():
         resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
 
 
-def pick(option):
-    "The torch.device that `option` names; `auto` takes a GPU only where an operation on it works."
+def pick(option, given="--device"):
+    """The torch.device that `option` names; `auto` takes a GPU only where an operation on it works.
+
+    given: what the user calls that option.
+    """
     if option != "auto":
-        return _asked(option)
+        return _asked(option, given)
     for kind, there in (
         ("cuda", torch.cuda.is_available),
         ("mps", torch.backends.mps.is_available),
@@ -100,14 +103,14 @@ def pick(option):
     return torch.device("cpu")
 
 
-def _asked(option):
+def _asked(option, given):
     try:
         device = torch.device(option)
     except RuntimeError:
-        raise UserError(f"--device {option}: not a device; give auto, cpu, cuda or mps") from None
+        raise UserError(f"{given} {option}: not a device; give auto, cpu, cuda or mps") from None
     problem = _problem(device)
     if problem:
-        raise UserError(f"--device {option}: does not work here ({problem}); try --device cpu")
+        raise UserError(f"{given} {option}: does not work here ({problem}); try {given} cpu")
     return torch.device(device.type, device.index or 0) if device.type != "cpu" else device
 
 

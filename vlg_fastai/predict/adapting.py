@@ -3,7 +3,7 @@
 import numpy as np
 
 from vlg_fastai.console import say
-from vlg_fastai.predict.answer import LEAST
+from vlg_fastai.model.inference import logs
 from vlg_fastai.unseen.forecast import FEWEST
 
 
@@ -36,7 +36,7 @@ def adapt(cfg, answer, view):
 def change_of(adapted, plain):
     """The difference of log probabilities, none so low that a class which both rule out could win
     by being ruled out less."""
-    return np.log(np.exp(adapted) + LEAST) - np.log(np.exp(plain) + LEAST)
+    return logs(np.exp(adapted)) - logs(np.exp(plain))
 
 
 def _why_not(view):

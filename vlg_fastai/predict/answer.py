@@ -9,13 +9,13 @@ from scipy.special import softmax
 
 from vlg_fastai.config import UserError
 from vlg_fastai.console import say
+from vlg_fastai.model.inference import logs
 from vlg_fastai.predict import submission
 from vlg_fastai.runs.blends import NAME
 from vlg_fastai.runs.files import write_csv, write_json
 from vlg_fastai.runs.run import TEST
 
 BESIDE = "probabilities.csv", "forecast.json", NAME  # the submission
-LEAST = 1e-12  # probability that no answer undercuts
 GONE = "answered, but gone before it was compared with other photos"
 
 
@@ -71,10 +71,10 @@ class Answer:
 
     def corrected(self, columns, change):
         "With `change` (readable photos, columns) added to the log probabilities of these columns."
-        logs = np.log(self.probs[self.good] + LEAST)
-        logs[:, columns] += change
+        shifted = logs(self.probs[self.good])
+        shifted[:, columns] += change
         probs = self.probs.copy()
-        probs[self.good] = softmax(logs, axis=1)
+        probs[self.good] = softmax(shifted, axis=1)
         best = np.array(self.labels, dtype=object)[probs.argmax(1)]
         return dataclasses.replace(self, probs=probs, category=best, adapted=best)
 

@@ -24,13 +24,13 @@ from vlg_fastai.runs.run import CANDIDATES, OOF, Run
 ROUNDS = 50  # of the selection: no share is finer than a fiftieth
 PARTS = 5  # of the shared photos: what is found on four is judged on the fifth
 FEW = 50  # shared photos below which no share can be told
-LEAST = 1e-12  # probability that no answer undercuts
 
 
 @dataclass(frozen=True)
 class Blended:
-    """Runs that answer, the share of each, a temperature for their mean, and its answers on photos
-    that none saw, as a table like valid.csv; None where they share too few."""
+    """Runs that answer, the share of each, a temperature for their mean, and a table like valid.csv
+    of what such means answer on photos that none saw, by shares that others gave; None where they
+    have too few such photos in common."""
 
     runs: list[Run]
     shares: np.ndarray
@@ -47,25 +47,25 @@ class Blended:
         probs, classes = average(answered, self.shares)
         if self.temperature == 1:  # each is calibrated, and nothing is known of their mean
             return probs, classes
-        logs = np.log(np.maximum(probs, LEAST))
-        return inference.probabilities(logs, self.temperature), classes
+        return inference.retempered(probs, self.temperature), classes
 
 
 @dataclass(frozen=True)
 class Shared:
-    "What runs answer on the photos that none saw: probs (runs, n, classes), y (n,), groups (n,)."
+    """What runs answer on the photos that none saw: probs (runs, n, classes), y (n,), groups (n,),
+    labels (n,), and files (runs, n), what each run calls the photo."""
 
     runs: list[Run]
     probs: np.ndarray
     y: np.ndarray
     groups: np.ndarray
-    files: np.ndarray
     labels: np.ndarray
+    files: np.ndarray
 
     @property
     def own(self):
         "(runs, n) probabilities of the photos' labels."
-        return np.maximum(self.probs[:, np.arange(len(self.y)), self.y], LEAST)
+        return np.maximum(self.probs[:, np.arange(len(self.y)), self.y], inference.LEAST)
 
 
 def weigh(cfg, chosen):
@@ -112,16 +112,17 @@ def shared(runs):
     common = [key for key in keys[0] if all(key in other for other in keys[1:])]
     if not common:
         return None
-    probs, y = [], None
+    probs, files, y = [], [], None
     for run, table, known in zip(runs, tables, keys, strict=True):
         rows = pd.Index(list(known), tupleize_cols=False).get_indexer(common)
         own, told = answers(run, table)
         order = [run.facts.classes.index(name) for name in classes]
         probs.append(told[rows][:, order])
+        files.append(table.iloc[rows, 0].to_numpy())
         y = own[rows] if y is None else y
     groups = np.array([keys[0][key] for key in common])
-    first = tables[0].iloc[pd.Index(list(keys[0]), tupleize_cols=False).get_indexer(common), :2]
-    return Shared(runs, np.stack(probs), y, groups, *first.to_numpy().T)
+    labels = np.array(classes, dtype=object)[y]
+    return Shared(runs, np.stack(probs), y, groups, labels, np.stack(files))
 
 
 def _answered(run):
@@ -163,49 +164,51 @@ def ways(named):
 
 
 def nested(found, way):
-    "(losses (n,), right (n,)) of answers whose shares and temperature other photos gave."
+    "Probabilities (n, classes) of answers whose shares and temperature other photos gave."
     parts = min(PARTS, len(np.unique(found.groups)))
-    loss, right = np.zeros(len(found.y)), np.zeros(len(found.y), bool)
+    probs = np.zeros(found.probs.shape[1:])
     for others, part in GroupKFold(parts).split(found.y, found.y, found.groups):
         shares = way(found.own[:, others])
         warmth = inference.fit_temperature(_logs(shares, found.probs[:, others]), found.y[others])
-        probs = inference.probabilities(_logs(shares, found.probs[:, part]), warmth)
-        y = found.y[part]
-        loss[part] = -np.log(np.maximum(probs[np.arange(len(y)), y], LEAST))
-        right[part] = probs.argmax(1) == y
-    return loss, right
+        probs[part] = inference.probabilities(_logs(shares, found.probs[:, part]), warmth)
+    return probs
+
+
+def losses_of(probs, y):
+    "(n,) loss of each photo, in nats."
+    return -inference.logs(probs[np.arange(len(y)), y])
 
 
 def _logs(shares, probs):
-    return np.log(np.maximum(np.tensordot(shares, probs, 1), LEAST))
+    return inference.logs(np.tensordot(shares, probs, 1))
 
 
 def settled(cfg, found, named):
     "The `Blended` way that --blend names, or the simplest that none beats by more than noise."
     judged = {name: nested(found, way) for name, way in ways(named).items()}
+    losses = {name: losses_of(probs, found.y) for name, probs in judged.items()}
     kept = cfg.blend or "best"
     if cfg.blend is None:
         for name in judged:
-            if clearly(judged[kept][0] - judged[name][0], found.groups):
+            if clearly(losses[kept] - losses[name], found.groups):
                 kept = name
     shares = ways(named)[kept](found.own)
-    logs = _logs(shares, found.probs)
-    warmth = inference.fit_temperature(logs, found.y)
-    rows = {name: _figures(*one, found.groups) for name, one in judged.items()}
+    warmth = inference.fit_temperature(_logs(shares, found.probs), found.y)
+    used = np.flatnonzero(shares)
+    rows = {name: _figures(found, probs) for name, probs in judged.items()}
     say_choice(found, rows, kept, shares)
-    probs = inference.probabilities(logs, warmth)
-    answered = pd.DataFrame(probs, columns=found.runs[0].facts.classes)
+    answered = pd.DataFrame(judged[kept], columns=found.runs[0].facts.classes)
     answered.insert(0, "label", found.labels, allow_duplicates=True)
-    answered.insert(0, "file", found.files, allow_duplicates=True)
-    used = [i for i in range(len(shares)) if shares[i]]
+    answered.insert(0, "file", found.files[used[0]], allow_duplicates=True)
     runs = [found.runs[i] for i in used]
     facts = stored(runs, shares[used], warmth, {"kept": kept, "photos": len(found.y), **rows})
     return Blended(runs, shares[used], warmth, answered, facts)
 
 
-def _figures(loss, right, groups):
-    return {"accuracy": float(right.mean()), "accuracy_interval": interval(right, groups),
-            "nll": float(loss.mean())}  # fmt: skip
+def _figures(found, probs):
+    right = probs.argmax(1) == found.y
+    return {"accuracy": float(right.mean()), "accuracy_interval": interval(right, found.groups),
+            "nll": float(losses_of(probs, found.y).mean())}  # fmt: skip
 
 
 def say_choice(found, rows, kept, shares):

@@ -14,7 +14,6 @@ from vlg_fastai.model.features import FeatureExtractor
 from vlg_fastai.unseen.features import started_from
 from vlg_fastai.unseen.folds import UnavailableError
 
-LEAST = 1e-12  # probability that no answer undercuts
 NO_NUMBERS = "the model makes no finite numbers of it"
 
 
@@ -27,8 +26,7 @@ def answers(run, photos, cfg, means):
         return alone(run, photos, cfg, means)
     say_folds(run)
     probs, classes = average([alone(member, photos, cfg, means) for member in run.members])
-    logs = np.log(np.maximum(probs, LEAST))
-    return inference.probabilities(logs, run.facts.temperature), classes
+    return inference.retempered(probs, run.facts.temperature), classes
 
 
 def say_folds(run):

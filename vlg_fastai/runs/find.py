@@ -67,6 +67,8 @@ def newest(root):
     done = [run for run in usable if run.done]
     say_half(root, usable)
     if done:
+        for run in (one for one in usable if one.number > done[-1].number and one.can_go_on):
+            say(f"{run.path.name} is newer, but {run.status}: --run {run.words} takes it")
         return done[-1]
     if not usable:
         raise UserError(f"--runs {root}: no usable run in it; train one with `python train.py`")

@@ -53,7 +53,7 @@ def _can_go_on(folder):
     land_where_allowed(folder)
     if not (folder / FACTS).exists():
         return (folder / SPLIT).exists()
-    return Run(folder).status in ("unfinished", "interrupted")
+    return Run(folder).can_go_on
 
 
 def earlier(cfg):

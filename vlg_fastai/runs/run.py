@@ -8,7 +8,7 @@ from pathlib import Path
 from vlg_fastai.cli import as_json
 from vlg_fastai.config import TrainConfig, UserError
 from vlg_fastai.console import say
-from vlg_fastai.runs.facts import Facts
+from vlg_fastai.runs.facts import UNFINISHED, Facts
 from vlg_fastai.runs.files import read_csv, read_json
 
 CONFIG, HISTORY, SPLIT, VALID = "config.json", "history.csv", "split.csv", "valid.csv"
@@ -37,7 +37,11 @@ class Run:
         return Facts.read(self.path)
 
     def check_finished(self):
-        "KeyboardInterrupt for a run that was interrupted, so that a shell stops there as well."
+        """KeyboardInterrupt for a run that was interrupted, so that a shell stops there as well;
+        UserError for one that ended without all of its nets."""
+        if self.facts.status == UNFINISHED:
+            raise UserError(f"{self.path}: not all of its nets came to their end; fit those that"
+                            f" did not: train.py --resume {self.words}")  # fmt: skip
         if self.facts.status == "interrupted":
             raise KeyboardInterrupt(
                 f"interrupted; {self.path} holds the best so far: predict.py --run {self.words};"
@@ -56,6 +60,10 @@ class Run:
     @property
     def done(self):
         return self.status == "finished"
+
+    @property
+    def can_go_on(self):
+        return self.status in (UNFINISHED, "interrupted")
 
     @property
     def number(self):

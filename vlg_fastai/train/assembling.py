@@ -20,7 +20,6 @@ from vlg_fastai.train.candidates import BLEND, Candidate, blend, blends
 from vlg_fastai.train.evaluate import finish, write_predictions
 from vlg_fastai.train.prepare import Prepared
 
-LEAST = 1e-12  # probability that no answer undercuts
 DONE = "finished", "dry run"
 
 
@@ -35,6 +34,11 @@ class Fold:
     def _read(self):
         table = self.prepared.table
         return fold.read(self.run, list(table.loc[self.prepared.held, "file"]))
+
+    @property
+    def fits(self):
+        "Whether it was fitted for the photos and classes that it has now."
+        return fold.fits(self.run, self.prepared)
 
     @property
     def found(self):
@@ -100,6 +104,8 @@ def assemble(run, prepared, folds, known, asked):
     known: facts of the run; asked: how many folds there will be.
     """
     names = shared(folds)
+    if known["status"] in DONE:
+        say_lacking(folds)
     kept = [keep(one, [other for other in folds if other is not one], names) for one in folds]
     probs = [inference.probabilities(one.logits, one.temperature) for one in kept]
     answered = Answered.of(folds, np.concatenate(probs))
@@ -117,8 +123,16 @@ def assemble(run, prepared, folds, known, asked):
 
 def shared(folds):
     "Names of what all of `folds` could keep, in their order."
-    return [one.name for one in folds[0].found
-            if all(one.name in {o.name for o in other.found} for other in folds)]  # fmt: skip
+    there = [[one.name for one in other.found] for other in folds]
+    return [name for name in dict.fromkeys(sum(there, [])) if all(name in own for own in there)]
+
+
+def say_lacking(folds):
+    "Say which folds hold no net that the others do: without it there is no choice among all."
+    for name in dict.fromkeys(one.name for other in folds for one in other.found):
+        lacking = [o.run.path.name for o in folds if name not in {one.name for one in o.found}]
+        if lacking:
+            say(f"{', '.join(lacking)}: no {name} that is any good, so no fold keeps its own")
 
 
 def keep(one, rest, names):
@@ -159,7 +173,7 @@ class Answered:
 def write(run, prepared, answered, told):
     "Write oof.csv and facts.json of the whole run, under one temperature; its Facts."
     y, groups = prepared.labels[answered.rows], prepared.groups[answered.rows]
-    logs = np.log(np.maximum(answered.probs, LEAST))
+    logs = inference.logs(answered.probs)
     spec = replace(prepared.spec, temperature=inference.fit_temperature(logs, y))
     after = inference.probabilities(logs, spec.temperature)
     figures = scores.summary(answered.probs, after, y, spec.classes)

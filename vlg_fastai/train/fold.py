@@ -4,6 +4,7 @@ Which of the models is kept is decided elsewhere, by the photos of the other fol
 photos choose nothing here, neither an epoch nor a model nor a temperature.
 """
 
+import shutil
 import time
 from dataclasses import replace
 
@@ -69,7 +70,8 @@ def fit(prepared, source, run, cbs=()):
             )
         known = {**circumstances(source, prepared.machine, start), **result.facts()}
         files = prepared.table.loc[prepared.held, "file"].tolist()
-        write(run, found, {"files": files, "facts": known})
+        told = {"files": files, "classes": prepared.spec.classes, "facts": known}
+        write(run, found, told)
     clear(run)
     return True
 
@@ -83,6 +85,22 @@ def tuned(prepared, learn, result):
 
 def is_done(run):
     return (run.path / TOLD).exists()
+
+
+def fits(run, prepared):
+    "Whether what a fold that is done answered are the photos and classes of `prepared`, or more."
+    told, files = read_json(run.path / TOLD), prepared.table.loc[prepared.held, "file"]
+    return set(files) <= set(told["files"]) and told["classes"] == prepared.spec.classes
+
+
+def undo(run):
+    "Have a fold that is done be fitted again."
+    (run.path / TOLD).unlink()
+
+
+def slim(run):
+    "Remove what a fold could have kept, for good."
+    shutil.rmtree(run.path / CANDIDATES, ignore_errors=True)
 
 
 def write(run, found, known):

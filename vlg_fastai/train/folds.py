@@ -57,7 +57,7 @@ def devices_of(cfg):
     names = [name.strip() for name in cfg.devices.split(",")]
     if not all(names):
         raise UserError(f"--devices {cfg.devices}: give names like cuda:0,cuda:1")
-    return [str(device.pick(name)) for name in names]
+    return [str(device.pick(name, "--devices")) for name in names]
 
 
 @dataclass(frozen=True)
@@ -83,14 +83,19 @@ class Work:
             own.path.mkdir(exist_ok=True)
             split.save(part.every, own.path / SPLIT)
             write_json(own.path / CONFIG, as_json(part.cfg))
-        return Fold(own, part)
+        one = Fold(own, part)
+        if fold.is_done(own) and not one.fits:
+            say(f"{name}: its photos or classes are others by now: it is fitted anew")
+            fold.undo(own)
+        return one
 
     def fit(self, run, folds, about):
         "Fit the `folds` that are not done, and have `run` hold what those come to that are."
         todo = [one for one in folds if not fold.is_done(one.run)]
         cfg, settle = self.prepared.cfg, partial(self.settle, run, folds, about)
         if cfg.devices:
-            whole = fit_all(todo, devices_of(cfg), self.source, settle) if todo else True
+            given = todo, devices_of(cfg), self.source, settle, cfg.refit
+            whole = fit_all(*given) if todo else True
         else:
             whole = self.one_by_one(todo, settle)
         settle(("dry run" if cfg.dry_run else "finished") if whole else "interrupted")
@@ -99,7 +104,8 @@ class Work:
         "Fit the folds `todo` in this process, `settle` after each; False where it was stopped."
         for at, one in enumerate(todo):
             say(f"{one.run.path.name}, {at + 1} of {len(todo)} to do:")
-            hours = fold.part_of(one.prepared.cfg.hours, len(todo) - at)
+            rounds = len(todo) - at + self.prepared.cfg.refit
+            hours = fold.part_of(one.prepared.cfg.hours, rounds)
             timed = replace(one.prepared, cfg=replace(one.prepared.cfg, hours=hours))
             if not fold.fit(timed, self.source, one.run, self.cbs):
                 return False
@@ -121,6 +127,9 @@ class Work:
             known["refit"] = self.refitted(run, done)
             known["status"] = "interrupted" if known["refit"] is None else status
         assemble(run, self.prepared, done, known, len(folds))
+        if whole and self.prepared.cfg.lean and known["status"] in DONE:
+            for one in folds:
+                fold.slim(one.run)
 
     def refitted(self, run, done):
         "[what facts.json says of a net of all photos], None where it was stopped."

@@ -120,8 +120,8 @@ class InTime(Callback):
         return self.a_batch * batches + self.validating
 
     def fitting(self, batches):
-        "How many epochs of so many batches fit."
-        return int(max(self.left() / self.epoch_seconds(batches), 0))
+        "How many epochs of so many batches fit; the last may be shortened, by less than half."
+        return round(max(self.left() / self.epoch_seconds(batches), 0))
 
     def left(self):
         "Seconds that are left for the fit."

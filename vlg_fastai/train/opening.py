@@ -36,10 +36,11 @@ def open_run(prepared, source, learn):
 
 def room_for(prepared, learn):
     "Bytes that the run will take at the most, tables apart."
-    net = learn.model if learn else prepared.extractor.net
-    lean = prepared.cfg.lean or not learn
-    nets = max(prepared.cfg.folds, 1) * (2 if lean else COPIES)
-    return bundle.size_of(net) * (nets + (KEPT if learn else 0))
+    cfg, net = prepared.cfg, learn.model if learn else prepared.extractor.net
+    copies = 2 if not learn or (cfg.lean and not cfg.folds) else COPIES
+    fits = cfg.folds + cfg.refit or 1
+    at_once = len(cfg.devices.split(",")) if cfg.devices else 1
+    return bundle.size_of(net) * (fits * copies + (at_once * KEPT if learn else 0))
 
 
 def weights_in_words(source):

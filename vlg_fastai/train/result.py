@@ -5,7 +5,7 @@ from collections import Counter
 from vlg_fastai.console import clock, say
 from vlg_fastai.model import scores
 from vlg_fastai.recipes import STRONG
-from vlg_fastai.runs.facts import PROBE, UNFINISHED, WARM
+from vlg_fastai.runs.facts import PROBE, WARM
 from vlg_fastai.runs.resume import clear
 from vlg_fastai.train import choosing
 
@@ -14,7 +14,7 @@ FEW_HELD_OUT = 30  # below it an accuracy is known to less than 10 points either
 
 def settled(run):
     "`run`, told of; what only a run that stops needs is gone unless it did."
-    if run.facts.status not in ("interrupted", UNFINISHED):
+    if not run.can_go_on:
         clear(run)
     say_result(run, run.facts)
     return run
@@ -41,7 +41,8 @@ def say_folds(run, facts):
     kinds = Counter(one["model"] for one in facts.folds)
     choosing.say_choice(facts.candidates, ", ".join(f"{n} x {kind}" for kind, n in kinds.items()))
     missing = run.config["folds"] + run.refitted - len(facts.folds)
-    less = f"; {missing} nets are missing: train.py --resume {run.words}" if missing else ""
+    nets = f"{missing} nets are" if missing > 1 else "1 net is"
+    less = f"; {nets} missing: train.py --resume {run.words}" if missing else ""
     say(
         f"{len(facts.folds)} nets: {in_words(facts.named())}, macro-F1 {facts.macro_f1:.4f};"
         f" {facts.held_out} photos, each answered by the net that never saw it{less}"

@@ -29,11 +29,12 @@ STEP = 0.5  # seconds between two looks
 WHAT = "folds, epoch", "folds"
 
 
-def fit_all(todo, devices, source, settle):
+def fit_all(todo, devices, source, settle, more=0):
     """Fit the `Fold`s `todo`, each on the next free one of `devices`; False where it was stopped.
 
-    settle: called after each of them. One whose process dies costs its fold and a line. Processes
-    are started afresh: one that is forked cannot use a GPU that its parent has used.
+    settle: called after each of them; more: fits that come after all. One whose process dies costs
+    its fold and a line. Processes are started afresh: one that is forked cannot use a GPU that its
+    parent has used.
     """
     team, waiting = Team(devices, source), list(todo)
     try:
@@ -41,7 +42,8 @@ def fit_all(todo, devices, source, settle):
             tell = progress(live, todo)
             while waiting or team.jobs:
                 while waiting and team.free:
-                    team.begin(waiting.pop(0), -(-(len(waiting) + 1) // len(devices)))
+                    rounds = -(-len(waiting) // len(devices)) + more
+                    team.begin(waiting.pop(0), rounds)
                 for job in team.ended():
                     if job.told():
                         settle()

@@ -5,6 +5,7 @@ from contextlib import contextmanager
 
 from vlg_fastai.cli import as_json
 from vlg_fastai.config import UserError
+from vlg_fastai.runs.run import CONFIG
 
 FIGURES = ("accuracy", "macro_f1", "nll", "ece", "seconds")  # of the model that is kept
 
@@ -38,7 +39,7 @@ class WandB:
     def __init__(self, cfg, run):
         import wandb
 
-        about = {"project": cfg.wandb, "name": run.path.name, "config": as_json(cfg)}
+        about = {"project": cfg.wandb, "name": named(run), "config": as_json(cfg)}
         try:
             self.run = wandb.init(dir=run.path, **about)
         except wandb.errors.Error as error:
@@ -92,6 +93,12 @@ def _begun(tracker, cfg, run):
         if not cfg.resume:
             shutil.rmtree(run.path, ignore_errors=True)
         raise
+
+
+def named(run):
+    "What `run` is called where all runs of a project are listed: a fold by its run as well."
+    home = run.path.parent
+    return f"{home.name}/{run.path.name}" if (home / CONFIG).exists() else run.path.name
 
 
 def _figures(facts):
