@@ -3,16 +3,20 @@
 import dataclasses
 import json
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pandas as pd
 import pytest
+import torch
 from conftest import run_prediction, run_training, toy_config
+from safetensors.torch import load_file
 
 from vlg_fastai.config import PredictConfig, UserError
-from vlg_fastai.predict import blending
+from vlg_fastai.predict import blending, soup
 from vlg_fastai.predict.blending import Shared
 from vlg_fastai.runs import blends
+from vlg_fastai.runs.run import WEIGHTS, Run
 
 REAL = {"arch": "tf_efficientnet_lite0", "pretrained": True, "epochs": 0}
 
@@ -93,7 +97,7 @@ def test_what_a_blend_scores_is_judged_on_photos_that_had_no_say_in_it():
 
 def test_a_blend_is_written_and_can_be_repeated(three, few, tmp_path, capsys):
     run_prediction(three, tmp_path / "a/s.csv", forecast=False, blend="greedy")
-    assert "shares found on others; kept: greedy" in capsys.readouterr().out
+    assert "each way chosen by others; kept: greedy" in capsys.readouterr().out
     told = json.loads((tmp_path / "a/blend.json").read_text())
     assert sum(told["shares"]) == pytest.approx(1)
     cfg = PredictConfig(blend=tmp_path / "a/blend.json", runs=three[0].path.parent)
@@ -115,8 +119,8 @@ def test_runs_that_held_out_other_photos_are_not_weighed(toy, tmp_path, capsys):
     options = {"epochs": 1, "probe": False, "warm_start": False}
     runs = [run_training(toy_config(toy, tmp_path, seed=seed, **options)) for seed in (1, 2)]
     run_prediction(runs, tmp_path / "s.csv", forecast=False)
-    assert "too few to weigh them; each counts the same" in capsys.readouterr().out
-    with pytest.raises(UserError, match="--run: .* try --blend mean"):
+    assert "to weigh them; try --blend mean; each counts the same" in capsys.readouterr().out
+    with pytest.raises(UserError, match="--blend greedy: .* try --blend mean"):
         run_prediction(runs, tmp_path / "t.csv", forecast=False, blend="greedy")
 
 
@@ -147,3 +151,69 @@ def test_the_forecast_of_a_blend_starts_from_its_own_answers(probed, tmp_path, c
     assert told["judged"]["kept"] == "greedy"
     assert pd.read_csv(tmp_path / "probabilities.csv")["p_unseen"].notna().any()
     assert steps["run"] in {path.split("/")[-1] for path in told["runs"]}
+
+
+@pytest.fixture(scope="module")
+def nets(toy, tmp_path_factory):
+    "Fine-tuned nets of one architecture that held out the same photos."
+    root = tmp_path_factory.mktemp("runs")
+    options = {"probe": False, "warm_start": False, "epochs": 4, "keep": "last"}
+    return [run_training(toy_config(toy, root, lr=lr, **options)) for lr in (1e-3, 2e-3, 3e-3)]
+
+
+@pytest.fixture
+def fewer(monkeypatch):
+    monkeypatch.setattr(blending, "FEW", 5)
+
+
+def test_a_soup_is_a_run_whose_weights_are_the_mean_of_those_it_was_made_of(
+    nets, fewer, tmp_path, monkeypatch, capsys
+):
+    monkeypatch.setattr(soup, "greedy", lambda kitchen, rows=None, most=None: [2, 0][:most])
+    even = {"accuracy": 0.5, "nll": 1.0, "accuracy_interval": (0.0, 1.0)}
+    monkeypatch.setattr(blending, "figures", lambda found, probs: even)
+    given = {"forecast": False, "soup": True, "runs": tmp_path}
+    run_prediction(nets, tmp_path / "a.csv", **given)
+    made = Run(next(tmp_path.glob("0001-soup")))
+    assert f"{made.path}: the mean of the weights of" in capsys.readouterr().out
+    state, first, last = (load_file(one.path / WEIGHTS) for one in (made, nets[0], nets[2]))
+    for key, value in state.items():
+        if value.is_floating_point() and "running_" not in key:
+            assert torch.allclose(value, (first[key] + last[key]) / 2, atol=1e-6)
+    assert any(not torch.equal(state[key], first[key]) for key in state if "running_" in key)
+    assert made.facts.soup == [nets[2].path.name, nets[0].path.name]
+    assert made.facts.held_out == nets[0].facts.held_out
+    run_prediction(made, tmp_path / "b.csv", forecast=False)
+    assert (tmp_path / "a.csv").read_bytes() == (tmp_path / "b.csv").read_bytes()
+
+
+def test_a_soup_takes_what_makes_it_no_worse_and_the_best_run_answers_otherwise(
+    nets, fewer, tmp_path, monkeypatch, capsys
+):
+    good = np.eye(3)[[0, 1, 2, 0, 1, 2]] * 4
+    worse, better = good * np.array([[1, 1, 1, 1, -1, 1]]).T, np.eye(3)[[0, 1, 2, 0, 1, 1]] * 4
+    answers = {(0,): good, (1,): worse, (2,): -good, (0, 1): better}
+    kitchen = SimpleNamespace(
+        models=[0, 1, 2],
+        found=SimpleNamespace(y=np.array([0, 1, 2, 0, 1, 1])),
+        logits=lambda taken: answers.get(tuple(sorted(taken)), -good),
+    )
+    assert soup.greedy(kitchen) == [0, 1]
+    assert soup.greedy(kitchen, most=1) == [0]
+    monkeypatch.setattr(soup, "greedy", lambda kitchen, rows=None, most=None: [1])
+    run_prediction(nets, tmp_path / "a.csv", forecast=False, soup=True, runs=tmp_path)
+    assert f"{nets[1].path.name}, which answers alone" in capsys.readouterr().out
+    assert not list(tmp_path.glob("*-soup"))
+
+
+def test_what_makes_no_soup_is_named(nets, three, toy, tmp_path, fewer):
+    for runs, reason in (
+        (nets[:1], "--soup: it takes two runs"),
+        ([nets[0], three[0]], "is no single fine-tuned net .probe."),
+    ):
+        with pytest.raises(UserError, match=reason):
+            run_prediction(runs, tmp_path / "a.csv", forecast=False, soup=True)
+    options = {"probe": False, "warm_start": False, "epochs": 1, "head": "linear"}
+    other = run_training(toy_config(toy, tmp_path, **options))
+    with pytest.raises(UserError, match="differ in head; --blend"):
+        run_prediction([nets[0], other], tmp_path / "a.csv", forecast=False, soup=True)

@@ -1,7 +1,10 @@
 """A run of folds answers every photo by a net that never saw it, and is used like any other run."""
 
 import dataclasses
+import json
 import multiprocessing
+import shutil
+from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
@@ -20,7 +23,7 @@ from vlg_fastai.report.gradcam import Explainer
 from vlg_fastai.report.interpret import interpret
 from vlg_fastai.runs.find import find
 from vlg_fastai.runs.run import Run
-from vlg_fastai.train import fold, side_by_side
+from vlg_fastai.train import assembling, fold, side_by_side
 from vlg_fastai.train.assembling import Pool
 from vlg_fastai.train.candidates import Candidate
 from vlg_fastai.train.folds import in_folds
@@ -246,3 +249,49 @@ def test_labels_are_doubted_by_the_nets_of_a_run_of_folds(run, toy, tmp_path, ca
     assert wrong <= set(told["file"][told["issue"] == "doubtful_label"])
     with pytest.raises(UserError, match="--run 9"):
         audit(**given, run="9", out=tmp_path / "x")
+
+
+def test_a_fold_is_fitted_anew_where_photos_of_its_own_came_back(toy, tmp_path, capsys):
+    data = shutil.copytree(toy, tmp_path / "data")
+    cfg = config(data, tmp_path / "runs", epochs=0)
+    whole = run_training(cfg)
+    places = whole.split.set_index("file")["fold"]
+    file = places.index[places == 1][0]
+    aside = (data / file).rename(tmp_path / "aside")
+    reopened = json.loads((whole.path / "facts.json").read_text()) | {"status": "unfinished"}
+    (whole.path / "facts.json").write_text(json.dumps(reopened))
+    fold.undo(Run(whole.path / "fold-1"))
+    less = run_training(going_on(cfg, resume_anyway=True))
+    assert less.facts.held_out == whole.facts.held_out - 1
+    aside.rename(data / file)
+    (whole.path / "facts.json").write_text(json.dumps(reopened))
+    capsys.readouterr()
+    again = run_training(going_on(cfg))
+    told = capsys.readouterr().out
+    assert "fold-1: its photos or classes are others by now: it is fitted anew" in told
+    assert "1 of 1 to do" in told
+    assert again.facts.held_out == whole.facts.held_out
+
+
+def test_a_lean_run_of_folds_keeps_no_other_candidates(toy, tmp_path):
+    run = run_training(config(toy, tmp_path, lean=True))
+    assert not list(run.path.glob("*/candidates"))
+    run_prediction(run, tmp_path / "s.csv", forecast=False)
+
+
+def test_a_net_that_one_fold_lacks_is_kept_by_none_which_is_said(capsys):
+    def one(name, *found):
+        run = SimpleNamespace(path=Path(name))
+        return SimpleNamespace(run=run, found=[SimpleNamespace(name=each) for each in found])
+
+    folds = [one("fold-0", "probe"), one("fold-1", "probe", "fine-tuned")]
+    assert assembling.shared(folds) == ["probe"]
+    assembling.say_lacking(folds)
+    assert "fold-0: no fine-tuned that is any good" in capsys.readouterr().out
+
+
+def test_a_refit_counts_among_what_the_hours_are_for(toy, tmp_path, monkeypatch):
+    rounds = []
+    monkeypatch.setattr(fold, "part_of", lambda hours, left, gone=False: rounds.append(left))
+    run_training(config(toy, tmp_path, epochs=0, refit=True))
+    assert rounds == [4, 3, 2]

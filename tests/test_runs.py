@@ -167,3 +167,13 @@ def test_a_split_that_lacks_a_column_is_named(finished_run, tmp_path):
     table.to_csv(folder / "split.csv", index=False)
     with pytest.raises(UserError, match="split.csv is damaged: no column file"):
         Run(folder).split  # noqa: B018
+
+
+def test_an_unfinished_run_that_is_newer_than_the_one_taken_is_named(tmp_path, capsys):
+    made(tmp_path, "old")
+    made(tmp_path, "new", "unfinished")
+    made(tmp_path, "tried", "dry run")
+    assert newest(tmp_path).number == 1
+    told = capsys.readouterr().out
+    assert f"0002-new is newer, but unfinished: --run 2 --runs {tmp_path} takes it" in told
+    assert "tried" not in told

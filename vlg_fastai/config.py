@@ -170,6 +170,8 @@ class PredictConfig(Cache, Compute, Decided, Chosen):
     # or a blend.json to repeat; absent: the best run alone, mean or greedy, the simplest that does
     # as well
     blend: Literal["mean", "greedy"] | File | None = None
+    # with --run A B: a net whose weights are the mean of theirs, kept as a run, if it is no worse
+    soup: bool = False
     tta: bool = False  # average with the mirrored photo; says whether that helped on validation
     bs: Positive = 64  # photos a batch
     # how many photos look like no class that was trained on, and the score to expect

@@ -53,6 +53,7 @@ EXCLUSIVE = (
     ("unseen", "reject"),
     ("classes", "reject"),
     ("config", "resume"),
+    ("blend", "soup"),
 )
 NAMES = ("unseen", "classes")
 WITH_NAMES = ("unseen_frac", "transductive", "clip", "attributes", "text_encoder")

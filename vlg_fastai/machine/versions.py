@@ -14,8 +14,13 @@ PACKAGES = ("torch", "torchvision", "fastai", "fastcore", "timm", "numpy", "pand
 
 def circumstances(source, machine, start):
     "Where the weights came from, how long it took, and on what."
+    weights = {"from": source.kind, "file": source.file and source.file.name}
+    return {"weights": weights, **made_on(machine, start)}
+
+
+def made_on(machine, start):
+    "How long it took, and on what."
     return {
-        "weights": {"from": source.kind, "file": source.file and source.file.name},
         "seconds": round(time.monotonic() - start, 1),
         "device": str(machine.device),
         "precision": machine.precision,

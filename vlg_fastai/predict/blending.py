@@ -75,14 +75,28 @@ def weigh(cfg, chosen):
     if len(chosen) == 1:
         return Blended.evenly(chosen)
     found = shared(chosen if cfg.blend == "mean" else [*chosen, *probes_of(chosen)])
-    if found is None or len(found.y) < FEW:
-        told = "none" if found is None else len(found.y)
-        reason = f"--run: {told} of the labelled photos were kept from all {len(chosen)} of them"
+    try:
+        return settled(cfg, enough(found, len(chosen), "--blend greedy"), len(chosen))
+    except TooFewError as reason:
         if cfg.blend == "greedy":
-            raise UserError(f"{reason}, and it takes {FEW} to weigh them; try --blend mean")
-        say(f"{reason}: too few to weigh them; each counts the same")
+            raise
+        say(f"{reason}; each counts the same")
         return Blended.evenly(chosen)
-    return settled(cfg, found, len(chosen))
+
+
+class TooFewError(UserError):
+    "Runs have too few photos in common that none of them saw."
+
+
+def enough(found, named, option):
+    "The `Shared` answers `found` of so many runs; TooFewError where they cannot tell `option`."
+    there = 0 if found is None else len(found.y)
+    if there < FEW:
+        raise TooFewError(
+            f"{option}: {there} labelled photos were kept from all {named} of the runs, and it"
+            f" takes {FEW} to weigh them; try --blend mean"
+        )
+    return found
 
 
 def repeated(cfg, chosen):
@@ -195,27 +209,39 @@ def settled(cfg, found, named):
     shares = ways(named)[kept](found.own)
     warmth = inference.fit_temperature(_logs(shares, found.probs), found.y)
     used = np.flatnonzero(shares)
-    rows = {name: _figures(found, probs) for name, probs in judged.items()}
+    rows = {name: figures(found, probs) for name, probs in judged.items()}
     say_choice(found, rows, kept, shares)
-    answered = pd.DataFrame(judged[kept], columns=found.runs[0].facts.classes)
-    answered.insert(0, "label", found.labels, allow_duplicates=True)
-    answered.insert(0, "file", found.files[used[0]], allow_duplicates=True)
+    answered = as_table(found, used[0], judged[kept])
     runs = [found.runs[i] for i in used]
     facts = stored(runs, shares[used], warmth, {"kept": kept, "photos": len(found.y), **rows})
     return Blended(runs, shares[used], warmth, answered, facts)
 
 
-def _figures(found, probs):
+def figures(found, probs):
+    "What `probs` (n, classes) score on the `Shared` photos."
     right = probs.argmax(1) == found.y
     return {"accuracy": float(right.mean()), "accuracy_interval": interval(right, found.groups),
             "nll": float(losses_of(probs, found.y).mean())}  # fmt: skip
 
 
+def as_table(found, place, probs):
+    "`probs` (n, classes) as a table like valid.csv of the run at that place."
+    table = pd.DataFrame(probs, columns=found.runs[0].facts.classes)
+    table.insert(0, "label", found.labels, allow_duplicates=True)
+    table.insert(0, "file", found.files[place], allow_duplicates=True)
+    return table
+
+
+def say_figures(rows, photos, kept):
+    "Say what each way scores on so many shared photos, and which is kept."
+    cells = [(name, f"{one['accuracy']:.4f}", f"{one['nll']:.4f}") for name, one in rows.items()]
+    title = f"on {photos} photos that no run saw, each way chosen by others; kept: {kept}"
+    show(title, ["way", "accuracy", "NLL"], cells)
+
+
 def say_choice(found, rows, kept, shares):
     "Say what each way would score, and what is taken."
-    cells = [(name, f"{one['accuracy']:.4f}", f"{one['nll']:.4f}") for name, one in rows.items()]
-    title = f"on {len(found.y)} photos that no run saw, shares found on others; kept: {kept}"
-    show(title, ["way", "accuracy", "NLL"], cells)
+    say_figures(rows, len(found.y), kept)
     pairs = [f"{share:.2f} {run.path.name}" if run.number else
              f"{share:.2f} {run.path.parent.parent.name}:{run.path.name}"
              for run, share in zip(found.runs, shares, strict=True) if share]  # fmt: skip

@@ -7,7 +7,7 @@ from vlg_fastai.console import say
 from vlg_fastai.data import folder, scan
 from vlg_fastai.data.store import Store
 from vlg_fastai.machine import device
-from vlg_fastai.predict import adapting, blending, known, naming, rejecting, submission
+from vlg_fastai.predict import adapting, blending, known, naming, rejecting, soup, submission
 from vlg_fastai.predict.answer import Answer, write, written
 from vlg_fastai.runs.blends import WAYS
 from vlg_fastai.runs.files import check_room
@@ -26,8 +26,8 @@ def predict(cfg, chosen, test):
     names, made = naming.read(cfg, chosen[0]), decided(chosen[0], cfg)
     machine, store = device.prepare(cfg), Store.asked_for(cfg)
     sample, photos, order, spelled = questions(cfg, chosen[0], test, names)
-    blend = blending.weigh(cfg, chosen)
     means = machine, store
+    blend = blended(cfg, chosen, means)
     answered = [known.answers(run, photos, cfg, means) for run in blend.runs]
     probs, classes = blend.mixed(answered, known.average)
     answer = Answer.closed(*known.settled(blend.runs, photos, probs, classes), classes)
@@ -63,6 +63,13 @@ def needs(cfg, names):
     if cfg.reject:
         return "--reject"
     return "--adapt on" if cfg.adapt == "on" else None
+
+
+def blended(cfg, chosen, means):
+    "The `Blended` answer of the runs `chosen`, or of one net that their weights make."
+    if cfg.soup:
+        return blending.Blended.evenly([soup.stirred(cfg, chosen, means)])
+    return blending.weigh(cfg, chosen)
 
 
 def distinct(chosen):

@@ -10,10 +10,11 @@ from vlg_fastai.runs.files import read_json, write_json
 
 FACTS = "facts.json"  # written last: a folder that has it is usable
 PROBE, WARM, FINE_TUNED = "probe", "warm start", "fine-tuned"
+SOUP = "soup"  # the model of a run whose weights are the mean of those of others
 FOLDS = "folds"  # the model of a run that is the mean of several
 UNFINISHED = "unfinished"  # a run of which nothing but its first candidates are there yet
 NEEDED = ("status", "classes")  # without them it is no run of ours
-LEFT_OUT = ("probe",)  # facts that a run may lack, and then does not name
+LEFT_OUT = ("probe", "soup")  # facts that a run may lack, and then does not name
 
 
 def _as_hinted(value, hint):
@@ -54,6 +55,7 @@ class Facts:
     head: str | None = None
     # {run, model, photos, accuracy} of each net of a run of folds, folders inside this one
     folds: list[dict] = field(default_factory=list)
+    soup: list[str] | None = None  # the runs whose weights this one is the mean of
     members: list[dict] = field(
         default_factory=list
     )  # of a blend: {head, share, temperature} of each

@@ -14,13 +14,21 @@ def average(one, other, alpha, batches, machine):
     """A model whose weights lie the share `alpha` of the way from `one` to `other` (WiSE-FT,
     Wortsman et al., 2022). Where the two have statistics of BatchNorm of their own, those of the
     average are taken anew from training `batches`."""
-    model, states = deepcopy(one), (one.state_dict(), other.state_dict())
-    mean = {
-        key: torch.lerp(value, states[1][key], alpha) if value.is_floating_point() else value
-        for key, value in states[0].items()
-    }
-    model.load_state_dict(mean)
-    if not _same_statistics(*states):
+    return mean([one, other], batches, machine, (1 - alpha, alpha))
+
+
+def mean(models, batches, machine, shares=None):
+    "The same of any number of `models`, by their `shares`, or each the same."
+    model, states = deepcopy(models[0]), [one.state_dict() for one in models]
+    shares = shares or [1 / len(models)] * len(models)
+
+    def mixed(key, value):
+        if not value.is_floating_point():
+            return value
+        return sum(share * state[key] for share, state in zip(shares, states, strict=True))
+
+    model.load_state_dict({key: mixed(key, value) for key, value in states[0].items()})
+    if not all(_same_statistics(states[0], state) for state in states[1:]):
         estimate_batch_norm(model, batches, machine)
     return model.eval()
 
