@@ -181,6 +181,15 @@ def _checked(where, key, value, hints):
         raise UserError(f"{where}: {key} cannot be {value!r}; see --help") from None
 
 
+def as_typed(where, key, text, hints):
+    "The value that `text` stands for as the option `key`; `where` names it in an error."
+    try:
+        value = json.loads(text.lower() if text in ("True", "False") else text)
+    except ValueError:
+        value = text
+    return _checked(where, key, value, hints)
+
+
 def _means_path(value, kind):
     "True for a text where a path may stand, unless it is one of the words that may stand there."
     words = [word for part in get_args(kind) for word in get_args(part)]
@@ -209,6 +218,12 @@ def _check_together(cfg):
     for option in PACKAGES:
         if getattr(cfg, option, None) and _absent(option):
             raise UserError(f"--{option}: needs a package: pip install {option}")
+
+
+def check_extra(package, command, extra):
+    "UserError where `package` is not installed, without which `command` can do nothing."
+    if _absent(package):
+        raise UserError(f"{command}: needs {package}: pip install -r requirements-{extra}.txt")
 
 
 def _absent(package):

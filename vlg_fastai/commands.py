@@ -3,7 +3,7 @@
 import sys
 from functools import partial
 
-from vlg_fastai.cli import parse, plain_errors
+from vlg_fastai.cli import check_extra, parse, plain_errors
 from vlg_fastai.config import (
     ARCH,
     AuditConfig,
@@ -18,6 +18,8 @@ from vlg_fastai.model.sources import choose
 from vlg_fastai.runs import resume
 from vlg_fastai.runs.blends import names_of
 from vlg_fastai.runs.find import find, finished
+from vlg_fastai.tune.options import TuneConfig
+from vlg_fastai.tune.space import say_plan
 
 
 def train(argv=None):
@@ -69,6 +71,19 @@ def audit(argv=None):
         audit(cfg, source)
 
 
+def tune(argv=None):
+    with plain_errors():
+        cfg = parse(TuneConfig, argv, adapt=defaults_for)
+        if cfg.dry_run:
+            say_plan(cfg)
+            return
+        check_extra("optuna", "tune.py", "tune")
+        source = choose(cfg.arch, cfg.weights, cfg.pretrained)
+        from vlg_fastai.tune.run import tune
+
+        tune(cfg, source)
+
+
 def compare(argv=None):
     with plain_errors():
         cfg = parse(CompareConfig, argv)
@@ -80,6 +95,7 @@ def compare(argv=None):
 
 COMMANDS = {
     "train": train, "predict": predict, "interpret": interpret, "audit": audit, "compare": compare,
+    "tune": tune,
 }  # fmt: skip
 
 

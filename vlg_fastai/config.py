@@ -135,8 +135,8 @@ class TrainConfig(Cache, Compute, Decided, Place):
     valid_pct: Annotated[float, Limits(0.01, 0.9)] = 0.15  # share of photo groups held out
     seed: Seed = 42  # of the split, the weights, the order and the augmentation
     compile: bool = False  # torch.compile: for long runs on a GPU, minutes of warm-up on a CPU
-    # nets to fit, each without a part of the photos that it then answers: a score on all photos,
-    # and predictions that are the mean of all; 0: one net, and --valid-pct held out
+    # nets to fit, each without a part of the photos that it then answers, so that all photos give a
+    # score; predictions are the mean of all; 0: one net, and --valid-pct held out
     folds: Annotated[int, Limits(0, 10)] = 0
     refit: bool = False  # with --folds: one net more, of all photos
     # with --folds: devices to fit them on at a time, each fold in a process of its own, such as
@@ -242,7 +242,8 @@ class CompareConfig(Place):
     sort: Literal["score", "run", "seconds", "speed"] = "score"  # order of the rows
 
 
-DEMO = {"arch": BUNDLED_ARCH, "size": 128, "epochs": 5}  # all the drawn challenge needs
+# all the drawn challenge needs; the last two of tune.py
+DEMO = {"arch": BUNDLED_ARCH, "size": 128, "epochs": 5, "trials": 6, "fix": ("epochs=2",)}
 
 
 def size_of(cfg, arch):

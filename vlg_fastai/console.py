@@ -2,7 +2,8 @@
 
 import os
 import time
-from contextlib import suppress
+from contextlib import contextmanager, suppress
+from contextvars import ContextVar
 
 from rich.box import SIMPLE_HEAD
 from rich.console import Console
@@ -29,8 +30,23 @@ if not console.is_terminal and "COLUMNS" not in os.environ:
     console.width = LOG  # tables in a log are not folded to the 80 that rich assumes
 
 
+_muted = ContextVar("muted", default=False)
+
+
+@contextmanager
+def muted():
+    "Have `say`, `show` and new bars be silent: for work of which only the end is of interest."
+    token = _muted.set(True)
+    try:
+        yield
+    finally:
+        _muted.reset(token)
+
+
 def say(line=""):
     "Print one line as it stands: no wrapping, no markup (file names may hold brackets)."
+    if _muted.get():
+        return
     with suppress(OSError):  # a terminal that was closed
         console.print(printable(line), markup=False, highlight=False, soft_wrap=True)
 
@@ -51,6 +67,8 @@ def _escaped(text, encoding):
 
 def show(title, columns, rows):
     "Print a small table under its title; numbers are aligned right."
+    if _muted.get():
+        return
     say(title)  # rich would break a title as narrow as the table
     table = Table(box=SIMPLE_HEAD, pad_edge=False)
     rows = [list(row) for row in rows]
@@ -83,7 +101,7 @@ class Bar(Progress):
 def bar():
     "A live bar with an estimate; it draws nothing where the output is not a terminal."
     columns = TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn()
-    live = console.is_terminal
+    live = console.is_terminal and not _muted.get()
     return Bar(*columns, TimeRemainingColumn(), console=console, transient=True, disable=not live)
 
 

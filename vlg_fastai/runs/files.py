@@ -97,14 +97,17 @@ def _plain(value):
     return None if isinstance(value, float) and math.isnan(value) else value
 
 
-def read_json(path):
-    "The object in a JSON file of a run; a damaged one is the user's to know about."
+def read_json(path, option="--run"):
+    """The object in a JSON file; a damaged one is the user's to know about.
+
+    option: what names the folder that it lies in.
+    """
     try:
         found = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError, RecursionError) as error:
-        raise UserError(f"--run {path.parent}: cannot read {path.name} ({error})") from None
+        raise UserError(f"{option} {path.parent}: cannot read {path.name} ({error})") from None
     if not isinstance(found, dict):
-        raise UserError(f"--run {path.parent}: cannot read {path.name} (it holds no object)")
+        raise UserError(f"{option} {path.parent}: cannot read {path.name} (it holds no object)")
     return found
 
 

@@ -1,0 +1,419 @@
+"""A search fits nothing twice, loses nothing, and says no more of its best than photos tell."""
+
+import dataclasses
+import json
+import signal
+import subprocess
+import sys
+import time
+import zlib
+from pathlib import Path
+from types import SimpleNamespace
+
+import numpy as np
+import pandas as pd
+import pytest
+from conftest import ARCH, run_training
+from test_cli import call
+
+optuna = pytest.importorskip("optuna", reason="pip install -r requirements-tune.txt")
+
+from vlg_fastai.cli import as_json, configured  # noqa: E402
+from vlg_fastai.config import TrainConfig, UserError  # noqa: E402
+from vlg_fastai.model.sources import choose  # noqa: E402
+from vlg_fastai.tune import run, space, study, verdict  # noqa: E402
+from vlg_fastai.tune.judge import AGAIN, FOLD, OUTER, Answer, crossed  # noqa: E402
+from vlg_fastai.tune.known import Known  # noqa: E402
+from vlg_fastai.tune.options import TuneConfig  # noqa: E402
+from vlg_fastai.tune.search import STOPPED, Search  # noqa: E402
+
+ROOT = Path(__file__).parents[1]
+WD = {"wd": space.Range(1e-3, 0.2, log=True)}
+
+
+class FakeJudge:
+    "Nets whose loss is what `effect` says of their options, with noise of photos and of fits."
+
+    def __init__(self, effect=lambda options: 0.0, photos=80, fit_noise=0.0, seed=0):
+        self.effect, self.photos, self.fit_noise = effect, photos, fit_noise
+        self.seed, self.asked = seed, []
+
+    def groups(self, part):
+        return np.arange(self.photos)
+
+    def answer(self, options, part, cbs=()):
+        asked = json.dumps(options), part
+        self.asked.append(asked)
+        hard = np.random.default_rng((self.seed, zlib.crc32(repr(part).encode())))
+        rng = np.random.default_rng((self.seed, zlib.crc32(repr(asked).encode())))
+        noise = rng.normal(0, 0.2, self.photos) + rng.normal(0, self.fit_noise)
+        losses = hard.exponential(1, self.photos) + self.effect(options) + noise
+        return Answer(losses, 0.9, 1.0)
+
+
+def searching(judge, tmp_path, trials=12, name="study.log", **options):
+    "The Search of so many trials with a `judge`, done."
+    cfg = TuneConfig(out=tmp_path, trials=trials, study=tmp_path / name, **options)
+    opened = study.opened(cfg, {"about": "toys"})
+    made = Search(WD, {"wd": 0.05}, Known(opened, judge), cfg.folds, cfg.seed)
+    study.enqueue(opened, [made.default])
+    run.one_by_one(cfg, made)
+    return made
+
+
+def far(options):
+    return abs(np.log(options["wd"] / 0.004)) / 4
+
+
+def test_it_finds_what_is_better_and_says_so(tmp_path, capsys):
+    made = searching(FakeJudge(far), tmp_path, trials=20)
+    told = verdict.last_word(made)
+    assert told.word == "better"
+    assert told.interval[0] < far(made.default) - far(told.options) < told.interval[1]
+    assert far(told.options) < far(made.default) / 2
+    assert "trial 0: NLL" in capsys.readouterr().out
+
+
+def test_nothing_is_fitted_twice(tmp_path):
+    judge = FakeJudge(far)
+    made = searching(judge, tmp_path)
+    verdict.last_word(made)
+    fits = len(judge.asked)
+    assert len(set(judge.asked)) == fits
+    again = searching(judge, tmp_path)
+    verdict.last_word(again)
+    assert len(judge.asked) == fits
+
+
+def test_a_trial_that_is_hopeless_is_stopped_and_tells_what_compares(tmp_path):
+    made = searching(FakeJudge(far), tmp_path)
+    stopped = [trial for trial in made.done() if STOPPED in trial.user_attrs]
+    assert stopped
+    assert all(len(trial.user_attrs["folds"]) < made.folds for trial in stopped)
+    best = made.whole()[0]
+    assert min(trial.value for trial in made.done()) == best[0]
+    for trial in stopped:  # another fold is harder or easier; the difference is what counts
+        assert trial.value - best[0] == pytest.approx(far(trial.params) - far(best[1]), abs=0.15)
+
+
+@pytest.mark.parametrize("fit_noise", [0.0, 0.1])
+def test_equal_options_end_in_better_no_more_often_than_chance_allows(tmp_path, fit_noise):
+    words = []
+    for seed in range(16):
+        judge = FakeJudge(fit_noise=fit_noise, seed=seed)
+        made = searching(judge, tmp_path, 8, f"{seed}.log", seed=seed, sampler="random")
+        words.append(verdict.last_word(made).word)
+    assert words.count("better") <= 3  # of 0.05 each: more than three are one in 100
+    assert set(words) <= {"better", "cannot tell", "worse", "none"}
+
+
+def test_the_noise_of_fits_is_told_from_that_of_photos():
+    rng = np.random.default_rng(0)
+
+    def gains(fits):
+        photos = rng.normal(0, 0.03, 5)
+        return [verdict.Gain(0.1 + photos[i] + rng.normal(0, fits), 0.03**2) for i in range(5)]
+
+    quiet, loud = ([gains(fits) for _ in range(200)] for fits in (0.0, 0.06))
+    assert verdict.Noise.of(quiet).variance < 0.01**2
+    assert np.sqrt(verdict.Noise.of(loud).variance) == pytest.approx(0.06, rel=0.1)
+    assert verdict.Noise.of([gains(0.1)[:1]]).freedom == 1
+
+
+def test_a_trial_whose_process_died_is_tried_again_and_keeps_its_folds(tmp_path, capsys):
+    judge = FakeJudge(far)
+    made = searching(judge, tmp_path, trials=3)
+    opened = made.known.study
+    wd = optuna.distributions.FloatDistribution(1e-3, 0.2, log=True)
+    left = opened.ask(fixed_distributions={"wd": wd})
+    study.begin(left)
+    left.set_user_attr(study.PID, 2**22 + 1)  # no such process
+    done = made.known(left.params, (FOLD, 1))
+    before = len(judge.asked)
+    searching(judge, tmp_path, trials=4)
+    assert (
+        f"trial {left.number} was left by its process and is tried again" in capsys.readouterr().out
+    )
+    again = opened.get_trials()[-1]
+    assert again.user_attrs[study.INSTEAD] == left.number
+    assert again.params == left.params
+    assert (json.dumps(left.params), (FOLD, 1)) not in judge.asked[before:]
+    assert np.allclose(made.known.find(left.params, (FOLD, 1)).losses, done.losses, atol=1e-6)
+
+
+def test_a_trial_on_another_machine_is_dead_when_its_beat_is_silent(tmp_path, monkeypatch):
+    opened = optuna.create_study()
+    trial = opened.ask()
+    study.begin(trial)
+    trial.set_user_attr(study.HOST, "elsewhere")
+    watch, now = study.Watch(opened, beats=False), [0.0]
+    monkeypatch.setattr(study, "time", SimpleNamespace(monotonic=lambda: now[0]))
+
+    def dead():
+        return watch.is_dead(opened.get_trials()[0])
+
+    assert not dead()
+    now[0] = study.SILENT - 1
+    trial.set_user_attr(study.BEAT, 1)
+    assert not dead()
+    now[0] += study.SILENT - 1
+    assert not dead()
+    now[0] += 2
+    assert dead()
+
+
+WORKER = """
+import sys, time
+sys.path[:0] = [{root!r}, {tests!r}]
+from pathlib import Path
+from test_tune import FakeJudge, far, searching
+class Slow(FakeJudge):
+    def answer(self, options, part, cbs=()):
+        time.sleep(0.05)
+        found = super().answer(options, part, cbs)
+        with open({log!r}, "a") as file:
+            file.write(f"{{self.asked[-1]}}\\n")
+        return found
+searching(Slow(far), Path({out!r}), trials={trials})
+"""
+
+
+def worker(tmp_path, trials):
+    places = {"root": str(ROOT), "tests": str(ROOT / "tests"), "out": str(tmp_path)}
+    code = WORKER.format(log=str(tmp_path / "fits.log"), trials=trials, **places)
+    given = {"cwd": tmp_path, "stdout": subprocess.DEVNULL}
+    return subprocess.Popen([sys.executable, "-c", code], **given)
+
+
+@pytest.mark.slow
+def test_two_processes_share_a_study_of_which_one_is_killed(tmp_path):
+    trials = 8
+    one, other = worker(tmp_path, trials), worker(tmp_path, trials)
+    log = tmp_path / "fits.log"
+    while not log.exists() or log.read_text().count("\n") < 4:
+        assert one.poll() is None
+        time.sleep(0.05)
+    one.send_signal(signal.SIGKILL)
+    one.wait()
+    assert other.wait(120) == 0
+    storage = study.storage_of(TuneConfig(study=tmp_path / "study.log"))
+    opened = optuna.load_study(study_name=study.NAME, storage=storage)
+    finished, running = study.counts(opened)
+    assert finished >= trials
+    assert running == 0
+    kept = [key for key in opened.user_attrs if key != study.ABOUT]
+    fits = log.read_text().splitlines()
+    assert len(fits) - len(set(fits)) <= 1  # what was killed between its end and its place
+    assert len(kept) >= len(set(fits)) - 1
+
+
+def test_a_fold_never_sees_who_judges_it_nor_the_outer_side(toy, tmp_path):
+    judge = search_for(tune_config(toy, tmp_path)).known.judge
+    outer = judge.held((OUTER, 0))
+    assert outer.any()
+    table = judge.prepared.table
+    parts = [(FOLD, 0), (FOLD, 1), (AGAIN, 0), (AGAIN, 1)]
+    for part in parts:
+        held = judge.held(part)
+        assert held.any()
+        assert not (held & outer).any()
+        prepared = judge._of({}, part)
+        taught = prepared.table[prepared.table["split"] == "train"]
+        assert not set(taught["file"]) & set(table["file"][held | outer])
+        assert not set(taught["group"]) & set(table["group"][held])
+        assert prepared.spec.classes == judge.prepared.spec.classes
+    assert not (judge.held((FOLD, 0)) & judge.held((FOLD, 1))).any()
+    assert (judge.held((AGAIN, 0)) != judge.held((AGAIN, 1))).any()
+
+
+def test_a_photo_is_judged_under_a_temperature_that_others_gave():
+    rng = np.random.default_rng(0)
+    y, groups, z = rng.integers(0, 3, 40), np.arange(40), rng.normal(size=(40, 3))
+    before = crossed([z], y, groups)
+    y[7] = (y[7] + 1) % 3
+    after = crossed([z], y, groups)
+    same_part = np.isclose(before, after)
+    assert 0 < same_part.sum() < 40  # its own part is judged as it was
+    broken = crossed([np.where(np.arange(40)[:, None] == 3, np.nan, z)], y, groups)
+    assert np.isfinite(broken).all()
+
+
+def tune_config(data, out, **options):
+    given = {"data": data, "out": out / "tune", "arch": ARCH, "pretrained": False, "size": 32}
+    given |= {"device": "cpu", "precision": "fp32", "workers": 0, "trials": 3, "folds": 2}
+    return TuneConfig(**{**given, "fix": ("epochs=1", "bs=8", "targets=given"), **options})
+
+
+def source_of(cfg):
+    return choose(cfg.arch, cfg.weights, cfg.pretrained)
+
+
+def search_for(cfg):
+    asked, fixed = space.asked(cfg)
+    source = source_of(cfg)
+    return run.search_of(cfg, run.base_of(cfg, source, fixed), source, asked)
+
+
+def test_a_search_writes_what_train_takes_a_table_and_a_page(toy, tmp_path, capsys):
+    cfg = tune_config(toy, tmp_path)
+    path = run.tune(cfg, source_of(cfg))
+    told = capsys.readouterr().out
+    assert f"next: python train.py --config {path}" in told
+    assert told.count("epoch") == 0  # fits are silent
+    trials = pd.read_csv(tmp_path / "tune/trials.csv")
+    assert len(trials) == 3
+    assert {"trial", "nll", "folds", "stopped", "seconds", "lr", "wd", "aug"} <= set(trials)
+    page = (tmp_path / "tune/index.html").read_text(encoding="utf-8")
+    assert "that no trial has seen" in page
+    stored = json.loads(path.read_text())
+    assert stored["epochs"] == 1
+    given = {"probe": False, "warm_start": False, "device": "cpu", "workers": 0}
+    again = configured(TrainConfig, {"config": path, "runs": tmp_path / "runs", **given})
+    assert run_training(again).facts.status == "finished"
+
+
+def test_a_search_that_was_stopped_goes_on_where_it_was(toy, tmp_path, monkeypatch):
+    from vlg_fastai.tune.judge import Judge
+
+    cfg, fits, answer = tune_config(toy, tmp_path), [], Judge.answer
+
+    def stops(self, options, part, cbs=()):
+        if len(fits) == 3:
+            raise KeyboardInterrupt
+        fits.append((json.dumps(options), part))
+        return answer(self, options, part, cbs)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Judge, "answer", stops)
+        with pytest.raises(KeyboardInterrupt, match="the same command goes on"):
+            run.tune(cfg, source_of(cfg))
+    assert len(pd.read_csv(cfg.out / "trials.csv")) == 1
+    done = list(fits)
+
+    def noted(self, options, part, cbs=()):
+        fits.append((json.dumps(options), part))
+        return answer(self, options, part, cbs)
+
+    monkeypatch.setattr(Judge, "answer", noted)
+    run.tune(cfg, source_of(cfg))
+    assert len(set(fits)) == len(fits) > len(done)
+    assert len(pd.read_csv(cfg.out / "trials.csv")) == 3
+
+
+def test_a_study_of_other_photos_or_options_is_refused(toy, tmp_path):
+    search_for(tune_config(toy, tmp_path))
+    for changed in ({"fix": ("epochs=2", "bs=8", "targets=given")}, {"seed": 7}, {"folds": 3}):
+        with pytest.raises(UserError, match="--study .*: that study is of other"):
+            search_for(tune_config(toy, tmp_path, **changed))
+
+
+def test_a_data_base_is_shared_in_the_same_way(toy, tmp_path):
+    cfg = tune_config(toy, tmp_path, storage=f"sqlite:///{tmp_path}/study.db", trials=2)
+    run.tune(cfg, source_of(cfg))
+    assert len(pd.read_csv(cfg.out / "trials.csv")) == 2
+    with pytest.raises(UserError, match="--storage nonsense: .*sqlite"):
+        search_for(tune_config(toy, tmp_path, storage="nonsense"))
+
+
+@pytest.mark.slow
+def test_processes_on_several_devices_share_the_trials(toy, tmp_path, capsys):
+    cfg = tune_config(toy, tmp_path, devices="cpu,cpu", trials=4)
+    run.tune(cfg, source_of(cfg))
+    assert len(pd.read_csv(cfg.out / "trials.csv")) >= 4
+    told = capsys.readouterr().out
+    assert all(f"trial {number}: NLL" in told for number in range(4))
+
+
+def test_hours_end_a_search_with_time_for_the_last_word(tmp_path, monkeypatch, capsys):
+    made = searching(FakeJudge(), tmp_path, trials=2)
+    made.fits, made.deadline = [2.0] * 5, time.monotonic() + 10
+    run.one_by_one(TuneConfig(out=tmp_path, trials=9, hours=1.0), made)
+    assert "--hours 1.0: 2 trials fitted" in capsys.readouterr().out
+    assert study.counts(made.known.study) == (2, 0)
+
+
+def test_the_space_is_narrowed_fixed_and_clipped():
+    asked, fixed = space.asked(TuneConfig(fix=("wd=0.05", "--lr-body=1e-4", "ema=true")))
+    assert fixed == {"wd": 0.05, "lr_body": 1e-4, "ema": True}
+    assert not set(fixed) & set(asked)
+    values = {"lr": 1.0, "epochs": 40, "aug": "none", "label_smoothing": 0.12, "ema": True}
+    near = space.nearest(values, {name: space.SPACE[name] for name in values})
+    assert near == {"lr": 1e-2, "epochs": 16, "aug": "basic", "label_smoothing": 0.1, "ema": True}
+    assert not space.is_inside(values, {name: space.SPACE[name] for name in values})
+    own = space.of(as_json(TrainConfig()), space.SPACE)
+    assert own["dropout"] == 0.5
+    assert own["lr_body"] == pytest.approx(1e-4)
+
+
+@pytest.mark.parametrize(
+    ("told", "reason"),
+    [
+        ({"lr": [1e-5, 1e-2]}, "lr: give a list of two numbers within 0.0001 to 0.01"),
+        ({"aug": ["sepia"]}, "aug: give a list of some of basic, strong"),
+        ({"aug": "basic"}, "aug: give a list"),
+        ({"data": ["x"]}, "data is not searched; what is: lr"),
+    ],
+)
+def test_a_space_that_cannot_be_is_named(tmp_path, told, reason):
+    path = tmp_path / "space.json"
+    path.write_text(json.dumps(told))
+    with pytest.raises(UserError, match=reason):
+        space.asked(TuneConfig(space=path))
+    path.write_text("[1]")
+    with pytest.raises(UserError, match="--space"):
+        space.asked(TuneConfig(space=path))
+
+
+def test_a_space_is_narrowed_by_a_file(tmp_path):
+    path = tmp_path / "space.json"
+    path.write_text(json.dumps({"lr": [2e-4, 1e-3], "aug": ["strong"], "epochs": [2, 4]}))
+    asked, _ = space.asked(TuneConfig(space=path))
+    assert (asked["lr"].low, asked["lr"].high) == (2e-4, 1e-3)
+    assert asked["aug"].values == ("strong",)
+    assert asked["epochs"].whole
+
+
+@pytest.mark.parametrize(
+    ("fix", "reason"),
+    [("wd", "give option=value"), ("nothing=3", "with an option of train.py"),
+     ("wd=much", "wd cannot be 'much'"), ("seed=3", "give option=value")],
+)  # fmt: skip
+def test_what_cannot_be_fixed_is_named(fix, reason):
+    with pytest.raises(UserError, match=f"--fix {fix}: .*{reason}"):
+        space.asked(TuneConfig(fix=(fix,)))
+
+
+def test_a_fixed_value_out_of_its_limits_is_named(toy, tmp_path):
+    for fix, reason in (("bs=1", "--bs 1: must be 2 or more"), ("epochs=0", "--fix epochs=0")):
+        with pytest.raises(UserError, match=reason):
+            search_for(tune_config(toy, tmp_path, fix=(fix,)))
+
+
+def test_the_plan_is_shown_without_torch_or_optuna():
+    status, output, loaded = call("tune.py", "--dry-run", "--fix", "aug=strong")
+    assert status == 0
+    assert "strong (--fix)" in output
+    assert "nothing was done (--dry-run)" in output
+    assert not {"torch", "optuna"} & loaded
+
+
+def test_without_optuna_one_line_names_the_command(monkeypatch, capsys):
+    from vlg_fastai import cli, commands
+
+    monkeypatch.setattr(cli, "find_spec", lambda name: None)
+    with pytest.raises(SystemExit) as stop:
+        commands.tune(["--arch", "tf_efficientnet_lite0"])
+    assert stop.value.code == 2
+    assert "tune.py: needs optuna: pip install -r requirements-tune.txt" in capsys.readouterr().err
+
+
+def test_options_of_an_earlier_run_are_tried_after_the_defaults(toy, tmp_path, finished_run):
+    cfg = tune_config(toy, tmp_path, from_run=str(finished_run.path))
+    asked, fixed = space.asked(cfg)
+    base = run.base_of(cfg, source_of(cfg), fixed)
+    made = search_for(cfg)
+    run.begin(cfg, base, made, asked)
+    waiting = [t.system_attrs["fixed_params"] for t in made.known.study.get_trials()]
+    assert waiting[0] == made.default
+    assert waiting[1]["lr"] == finished_run.config["lr"]
+    assert dataclasses.asdict(base)["keep"] == "last"

@@ -1,0 +1,46 @@
+"""A study in, what nets of its trials scored out: each of them is fitted once, whoever asks."""
+
+import base64
+import hashlib
+import json
+
+import numpy as np
+
+from vlg_fastai.tune.judge import Answer
+
+
+class Known:
+    """Answers that are kept in the Optuna study itself, by options and part of the photos: all that
+    share the study know them, and a process that is killed loses none that was finished."""
+
+    def __init__(self, study, judge):
+        self.study, self.judge = study, judge
+
+    def __call__(self, options, part, cbs=()):
+        "The `Answer` of options on a part; fitted now where nobody did."
+        found = self.find(options, part)
+        if found is None:
+            found = self.judge.answer(options, part, cbs)
+            self.study.set_user_attr(name_of(options, part), _told(found))
+        return found
+
+    def find(self, options, part):
+        "The same where somebody fitted it already, or None."
+        told = self.study.user_attrs.get(name_of(options, part))
+        return None if told is None else _read(told)
+
+
+def name_of(options, part):
+    "What an answer is called in the study."
+    text = json.dumps(options, sort_keys=True)
+    return f"{hashlib.sha256(text.encode()).hexdigest()[:16]} {part[0]} {part[1]}"
+
+
+def _told(answer):
+    losses = base64.b64encode(answer.losses.astype("<f4").tobytes()).decode()
+    return {"losses": losses, "accuracy": answer.accuracy, "seconds": round(answer.seconds, 1)}
+
+
+def _read(told):
+    losses = np.frombuffer(base64.b64decode(told["losses"]), "<f4").astype(float)
+    return Answer(losses, told["accuracy"], told["seconds"])

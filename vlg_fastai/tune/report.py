@@ -1,0 +1,147 @@
+"""A search and its verdict in; best.json, trials.csv and a page out."""
+
+import json
+
+import optuna
+import pandas as pd
+
+from vlg_fastai.cli import as_json
+from vlg_fastai.console import clock, drawable, say, show
+from vlg_fastai.pages import page
+from vlg_fastai.pages.charts import FIRST, INK, LINE, SOFT, axis, chart, line
+from vlg_fastai.runs.files import write_csv, write_json
+from vlg_fastai.tune.search import PARTS, STOPPED
+
+BEST, TRIALS, PAGE = "best.json", "trials.csv", "index.html"
+OF_THE_MACHINE = {"cache", "cache_gb", "device", "precision", "workers", "runs"}
+FEW = 5  # trials below which nothing is said of what mattered
+DRAWN = 5  # options of which what was tried is drawn
+SHOWN = 5  # trials in the table on the screen
+
+
+def write_trials(cfg, search):
+    "Write trials.csv: a row for each trial that is over."
+    rows = [row(trial, search) for trial in search.done()]
+    cfg.out.mkdir(parents=True, exist_ok=True)
+    columns = ["trial", "nll", "folds", "stopped", "seconds", *search.space]
+    write_csv(cfg.out / TRIALS, pd.DataFrame(rows, columns=columns))
+    return rows
+
+
+def row(trial, search):
+    "What trials.csv says of a trial."
+    return {
+        "trial": trial.number, "nll": trial.value, "folds": len(trial.user_attrs.get(PARTS, [])),
+        "stopped": STOPPED in trial.user_attrs,
+        "seconds": round(trial.duration.total_seconds(), 1), **trial.params,
+    }  # fmt: skip
+
+
+def write(cfg, search, verdict):
+    "Write what `train.py --config` takes and the page; the path of the former."
+    rows = write_trials(cfg, search)
+    told = {**as_json(search.known.judge.prepared.cfg), **verdict.options, "name": "tuned"}
+    path = cfg.out / BEST
+    write_json(path, {key: value for key, value in told.items() if key not in OF_THE_MACHINE})
+    say_best(rows)
+    page.write(cfg.out / PAGE, "tune.html", **on_page(cfg, search, verdict, rows))
+    say(f"written: {path}, {cfg.out / TRIALS}, {cfg.out / PAGE}")
+    say(f"next: python train.py --config {path}")
+    return path
+
+
+def say_best(rows):
+    "Show the best trials."
+    best = sorted((one for one in rows if not one["stopped"]), key=lambda one: one["nll"])[:SHOWN]
+    cells = [(one["trial"], f"{one['nll']:.4f}", clock(one["seconds"])) for one in best]
+    show("best trials, by their own folds: they look better than they are",
+         ["trial", "NLL", "time"], cells)  # fmt: skip
+
+
+def on_page(cfg, search, verdict, rows):
+    "The values of the page's template."
+    rows = sorted(rows, key=lambda one: one["nll"])
+    return {
+        "verdict": verdict, "words": verdict.in_words(), "rows": [cells(one) for one in rows],
+        "columns": ["trial", "NLL", "folds", "time", *search.space], "folds": cfg.folds,
+        "cost": clock(sum(one["seconds"] for one in rows)), "default": search.default,
+        "best": {key: drawable(word(v)) for key, v in (verdict.tried or {}).items()},
+        "shown": {key: drawable(word(v)) for key, v in search.default.items()},
+        "charts": charts(search, rows),
+    }  # fmt: skip
+
+
+def cells(one):
+    "{column: text} of a trial."
+    options = {key: word(v) for key, v in one.items() if key not in ("nll", "stopped", "seconds")}
+    stopped = " (stopped)" if one["stopped"] else ""
+    return {**options, "folds": f"{one['folds']}{stopped}", "trial": one["trial"],
+            "NLL": f"{one['nll']:.4f}", "time": clock(one["seconds"]), "stopped": one["stopped"],
+            "seconds": one["seconds"]}  # fmt: skip
+
+
+def word(value):
+    return f"{value:.3g}" if isinstance(value, float) else str(value).lower()
+
+
+def charts(search, rows):
+    "{name: chart}; what mattered is told by Optuna's own figures."
+    found = {"history": history(sorted(rows, key=lambda one: one["trial"]))}
+    if len(rows) < FEW:
+        return found
+    study = search.known.study
+    try:
+        matters = optuna.importance.get_param_importances(study)
+    except (ValueError, RuntimeError):  # all trials came to the same
+        return found
+    return {**found, "importance": importance(study), "slices": slices(study, [*matters][:DRAWN])}
+
+
+def history(rows):
+    "Loss of each trial, and the best of those judged on every fold by then."
+    whole = [one for one in rows if not one["stopped"]]
+    best = pd.Series([one["nll"] for one in whole], dtype=float).cummin()
+    steps = {"mode": "lines", "line": {"color": INK, "width": 2, "shape": "hv"}}
+    data = [
+        dots(whole, "judged on every fold", FIRST),
+        dots([one for one in rows if one["stopped"]], "stopped early", SOFT),
+        line([one["trial"] for one in whole], best, "best so far", INK, **steps),
+    ]
+    return chart(
+        data, 380, xaxis=axis("trial"), yaxis=axis("NLL, photos and degraded copies"),
+        legend={"orientation": "h", "y": 1.02, "yanchor": "bottom"},
+    )  # fmt: skip
+
+
+def dots(rows, name, colour):
+    told = [", ".join(f"{k} {word(v)}" for k, v in one.items() if k not in ("trial", "nll"))
+            for one in rows]  # fmt: skip
+    return {
+        "type": "scatter", "mode": "markers", "name": name, "marker": {"color": colour, "size": 8},
+        "x": [one["trial"] for one in rows], "y": [one["nll"] for one in rows],
+        "text": told, "hovertemplate": "trial %{x}: %{y:.4f}<br>%{text}<extra></extra>",
+    }  # fmt: skip
+
+
+def importance(study):
+    "How much each option mattered, as Optuna's fANOVA tells and draws it."
+    figure = json.loads(optuna.visualization.plot_param_importances(study).to_json())
+    for one in figure["data"]:
+        one["marker"] = {"color": FIRST}
+    count = len(figure["data"][0]["y"])
+    return chart(figure["data"], 120 + 24 * count, showlegend=False,
+                 xaxis=axis("share of the variation in NLL"),
+                 yaxis=axis("", tickmode="linear"))  # fmt: skip
+
+
+def slices(study, names):
+    "What was tried of the options `names` against what came out, as Optuna draws it."
+    figure = json.loads(optuna.visualization.plot_slice(study, params=list(names)).to_json())
+    for one in figure["data"]:
+        one["marker"] = {"color": FIRST, "size": 6}
+    sides = {key: side for key, side in figure["layout"].items() if key[1:5] == "axis"}
+    for side in sides.values():
+        if "title" in side and side["title"]["text"] == "Objective Value":
+            side["title"]["text"] = "NLL"
+        side.update({"gridcolor": LINE, "zeroline": False, "automargin": True})
+    return chart(figure["data"], 320, showlegend=False, **sides)

@@ -1,0 +1,153 @@
+"""Config in; a search, its verdict and what tells of both out."""
+
+import time
+from dataclasses import fields, replace
+from functools import partial
+
+from vlg_fastai.cli import STARTED, as_json, check
+from vlg_fastai.config import TrainConfig, UserError, size_of
+from vlg_fastai.console import Lines, bar, say
+from vlg_fastai.machine import device
+from vlg_fastai.recipes import RECIPES, defaults_of
+from vlg_fastai.runs.find import find
+from vlg_fastai.train.prepare import prepare, settle_and_scan
+from vlg_fastai.tune import report, space, study, workers
+from vlg_fastai.tune.judge import FOLD, Judge, fingerprint
+from vlg_fastai.tune.known import Known
+from vlg_fastai.tune.search import Search, TimeUpError
+from vlg_fastai.tune.verdict import last_word
+
+NOT_SHARED = {"folds", "hours", "devices", "dry_run"}  # options of both that mean other things
+
+
+def tune(cfg, source):
+    "Search as `cfg` asks, from the weights of `source`; the path of best.json."
+    asked, fixed = space.asked(cfg)
+    base = base_of(cfg, source, fixed)
+    search = search_of(cfg, base, source, asked)
+    begin(cfg, base, search, asked)
+    try:
+        look(cfg, source, search)
+        say("the search is over; the best are judged again, on other splits")
+        verdict = last_word(search)
+    except KeyboardInterrupt:
+        raise KeyboardInterrupt(f"stopped; the same command goes on with {cfg.out}") from None
+    finally:
+        report.write_trials(cfg, search)
+    say(verdict.in_words())
+    return report.write(cfg, search, verdict)
+
+
+def base_of(cfg, source, fixed):
+    "The TrainConfig that is to be beaten."
+    shared = {one.name for one in fields(TrainConfig)} & {one.name for one in fields(cfg)}
+    given = {name: getattr(cfg, name) for name in shared - NOT_SHARED}
+    told = {**given, **defaults_of(cfg.recipe, source.arch), **fixed}
+    base = TrainConfig(**{**told, "arch": source.arch, "keep": "last"})
+    check(base)
+    if not base.epochs:
+        raise UserError("--fix epochs=0: a probe has nothing to search; give 1 or more")
+    return replace(base, size=size_of(base, source.arch))
+
+
+def search_of(cfg, base, source, asked):
+    "The `Search` over the options `asked`, its photos read and its study open."
+    machine = device.prepare(cfg)
+    base, scanned = settle_and_scan(base, source)
+    prepared = prepare(base, source, scanned, machine)
+    if not prepared.held.any():
+        raise UserError(f"--data {cfg.data}: no photo can be held out; a search needs some")
+    about = {**fingerprint(prepared, cfg), "defaults": defaults(base),
+             "space": dict(space.rows(asked, {}))}  # fmt: skip
+    opened = study.opened(cfg, about)
+    default = space.of(as_json(base), asked)
+    known = Known(opened, Judge(prepared, source, cfg.folds))
+    deadline = STARTED + 3600 * cfg.hours if cfg.hours else None
+    return Search(asked, default, known, cfg.folds, cfg.seed, deadline)
+
+
+def defaults(base):
+    "What of the options to beat makes a net another one, in words."
+    away = {one.name for one in fields(TrainConfig)} & {"data", "runs", "cache", "cache_gb",
+        "clear_cache", "device", "workers", "decisions", "weights"}  # fmt: skip
+    told = {key: value for key, value in as_json(base).items() if key not in away}
+    return ", ".join(f"{key} {value}" for key, value in sorted(told.items()))
+
+
+def begin(cfg, base, search, asked):
+    "Have the defaults be tried first, then other recipes and the run of --from."
+    starts = []
+    if space.is_inside(search.default, asked):
+        starts.append(search.default)
+    else:
+        say("the defaults lie outside of --space: they are judged beside the trials")
+    plain = {name: getattr(TrainConfig(), name) for name in asked}
+    options = [{**as_json(base), **plain, **defaults_of(name, base.arch)} for name in RECIPES]
+    if cfg.from_run:
+        run = find(cfg.runs, (cfg.from_run,))[0]
+        options.insert(0, {**as_json(base), **run.config})
+    starts += [space.nearest(space.of(one, asked), asked) for one in options]
+    study.enqueue(search.known.study, starts)
+
+
+def look(cfg, source, search):
+    "Do the trials, in this process or in one for each of --devices."
+    if not space.is_inside(search.default, search.space):
+        for number in range(cfg.folds):
+            search.fitted(search.default, (FOLD, number))
+    if cfg.devices:
+        workers.search(cfg, source, search)
+    else:
+        one_by_one(cfg, search)
+
+
+def one_by_one(cfg, search):
+    "Do trials until there are as many as asked for, or the time is up."
+    opened, watch = search.known.study, study.Watch(search.known.study, bool(cfg.storage))
+    with bar() as live:
+        search.tell = told(live, cfg, search)
+        while True:
+            watch.tend()
+            done, running = study.counts(opened)
+            if done >= cfg.trials:
+                return
+            if done + running >= cfg.trials:  # others have them in hand
+                time.sleep(study.PAUSE)
+                continue
+            try:
+                ended = [lambda _, trial: search.say(trial)]
+                opened.optimize(partial(one_trial, search), n_trials=1, callbacks=ended)
+            except TimeUpError:
+                say(f"--hours {cfg.hours}: {done} trials fitted")
+                return
+
+
+def one_trial(search, trial):
+    "The loss of a `trial`, whose process says that it lives."
+    study.begin(trial)
+    search.cbs = [study.Beating(trial)]
+    try:
+        return search.objective(trial)
+    finally:
+        search.cbs = []
+
+
+def told(live, cfg, search):
+    "A function that shows how many folds of all trials are done."
+    total = cfg.trials * cfg.folds
+    task, lines = live.add_task("folds of trials", total=total), Lines("folds of trials", total)
+
+    def tell(trial, done):
+        place = min(trial.number * cfg.folds + done, total)
+        live.update(task, completed=place)
+        lines.update(place)
+
+    return tell
+
+
+def trials_only(cfg, source, number):
+    "Do trials of a study that others have begun, as the process of that number."
+    asked, fixed = space.asked(cfg)
+    search = search_of(cfg, base_of(cfg, source, fixed), source, asked)
+    search.known.study.sampler = study.sampler_of(cfg, 1 + number)
+    one_by_one(cfg, search)

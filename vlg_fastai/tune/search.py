@@ -1,0 +1,139 @@
+"""A study and a judge in, trials out: each is stopped where what it shares with the best so far
+says that it is worse."""
+
+import time
+from dataclasses import dataclass, field
+
+import numpy as np
+from optuna.trial import TrialState
+
+from vlg_fastai.compare.paired import draws
+from vlg_fastai.console import clock, say
+from vlg_fastai.model.intervals import grouped
+from vlg_fastai.tune.judge import FOLD
+from vlg_fastai.tune.known import Known
+
+HOPE = 0.05  # chance of being better below which a trial is not judged on further folds
+LAST_FITS = 13  # of a fold, that what comes after the search takes as long as
+STOPPED, PARTS = "stopped", "folds"  # user attributes of a trial
+
+
+@dataclass
+class Search:
+    """What a trial does, and what is known of all of them.
+
+    default: the options to beat, {name: value} of those that are searched; deadline: when to stop
+    (time.monotonic), or None; tell: called with a trial and its folds so far after each fit.
+    """
+
+    space: dict
+    default: dict
+    known: Known
+    folds: int
+    seed: int
+    deadline: float | None = None
+    tell: object = field(default=lambda trial, done: None)
+    cbs: list = field(default_factory=list)  # fastai callbacks for the fits
+    fits: list = field(default_factory=list)  # seconds of each of this process
+
+    def objective(self, trial):
+        """The mean loss over all folds of the options that the `trial` draws.
+
+        Of one that is stopped: that of the best trial plus how much worse it is on the photos that
+        both were judged by, since means over different folds do not compare (the loss of a photo
+        depends on the photo more than on the net).
+        """
+        options = {name: one.ask(trial, name) for name, one in self.space.items()}
+        best, found = self.best, {}
+        for done, k in enumerate(self.order(trial.number), 1):
+            self.check_time()
+            answer = self.fitted(options, (FOLD, k))
+            found[k] = answer.losses
+            trial.set_user_attr(PARTS, sorted(found))
+            self.tell(trial, done)
+            if best and options != best and done < self.folds and self.hopeless(found, best):
+                trial.set_user_attr(STOPPED, True)
+                return self.mean(best) + self.behind(found, best)
+        return self.mean(options)
+
+    def order(self, number):
+        "Folds in an order of the trial's own."
+        return np.random.default_rng((self.seed, number)).permutation(self.folds).tolist()
+
+    def fitted(self, options, part):
+        "The Answer on a part; fits take the time that they are counted with."
+        start = time.monotonic()
+        new = self.known.find(options, part) is None
+        answer = self.known(options, part, self.cbs)
+        if new:
+            self.fits.append(time.monotonic() - start)
+        return answer
+
+    def check_time(self):
+        "TimeUp where there is none for one fit more."
+        if self.deadline and time.monotonic() + self.a_fit * (1 + LAST_FITS) > self.deadline:
+            raise TimeUpError
+
+    @property
+    def a_fit(self):
+        "Seconds that a fit takes, to be safe the longer ones."
+        return float(np.quantile(self.fits, 0.8)) if self.fits else 0.0
+
+    def mean(self, options):
+        "The loss of `options` over all folds."
+        return float(np.concatenate([self._losses(options, k) for k in range(self.folds)]).mean())
+
+    def _losses(self, options, k):
+        return self.known.find(options, (FOLD, k)).losses
+
+    def difference(self, found, best):
+        "(losses that are more than those of `best`, groups) on the photos of the folds `found`."
+        more = np.concatenate([losses - self._losses(best, k) for k, losses in found.items()])
+        groups = [self.known.judge.groups((FOLD, k)) for k in found]
+        return more, np.concatenate(groups)
+
+    def behind(self, found, best):
+        return float(self.difference(found, best)[0].mean())
+
+    def hopeless(self, found, best):
+        "Whether a paired bootstrap over near-duplicate groups leaves less than `HOPE`."
+        more, groups = self.difference(found, best)
+        sums, sizes = grouped(more[None], groups)
+        weights = draws(len(sizes), self.seed)
+        return float(((weights @ sums[0]) / (weights @ sizes) < 0).mean()) < HOPE
+
+    def done(self):
+        "The trials that are over."
+        return self.known.study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))
+
+    def whole(self):
+        "[(mean loss, options)] of all that were judged on every fold, the best first, each once."
+        found = {}
+        for trial in self.done():
+            if STOPPED not in trial.user_attrs:
+                found.setdefault(tuple(sorted(trial.params.items())), (trial.value, trial.params))
+        return sorted(found.values(), key=lambda pair: pair[0])
+
+    @property
+    def best(self):
+        "Options of the best trial that was judged on every fold; None before the first."
+        found = self.whole()
+        return found[0][1] if found else None
+
+    def say(self, trial):
+        "Tell of a trial that is over."
+        options = {key: v for key, v in trial.params.items() if v != self.default.get(key)}
+        told = ", ".join(f"{key} {_short(value)}" for key, value in options.items()) or "defaults"
+        stopped = ""
+        if STOPPED in trial.user_attrs:
+            stopped = f", stopped after {len(trial.user_attrs[PARTS])} of {self.folds} folds"
+        took = clock(trial.duration.total_seconds())
+        say(f"trial {trial.number}: NLL {trial.value:.4f}{stopped}, {took}; {told}")
+
+
+class TimeUpError(Exception):
+    "No time is left for one fit more."
+
+
+def _short(value):
+    return f"{value:.3g}" if isinstance(value, float) else str(value).lower()

@@ -1,0 +1,173 @@
+"""Config in, the Optuna study that several processes share out; dead trials are tried again."""
+
+import os
+import platform
+import time
+import warnings
+from contextlib import suppress
+from dataclasses import dataclass, field
+
+import optuna
+from fastai.callback.core import Callback
+from optuna.storages import JournalStorage, RDBStorage
+from optuna.storages.journal import JournalFileBackend, JournalFileOpenLock
+from optuna.trial import TrialState
+
+from vlg_fastai.config import UserError
+from vlg_fastai.console import say
+
+NAME = "vlg_fastai"
+ABOUT = "about"
+BEAT, HOST, PID, INSTEAD = "beat", "host", "pid", "instead of"  # user attributes of a trial
+EVERY = 20  # seconds between two beats
+SILENT = 150  # seconds without one after which a trial is taken for dead
+PAUSE = 5  # seconds between two looks at the trials that others have in hand
+STARTING = 8  # trials that are drawn at random before a sampler learns from them
+SAMPLERS = {
+    "tpe": lambda seed: optuna.samplers.TPESampler(
+        seed=seed, n_startup_trials=STARTING, multivariate=True, group=True, constant_liar=True
+    ),
+    "random": lambda seed: optuna.samplers.RandomSampler(seed=seed),
+    "gp": lambda seed: optuna.samplers.GPSampler(seed=seed, n_startup_trials=STARTING),
+}
+
+
+def quiet():
+    "Have Optuna say what goes wrong, and no more."
+    optuna.logging.set_verbosity(optuna.logging.ERROR)
+    warnings.filterwarnings("ignore", category=optuna.exceptions.ExperimentalWarning)
+
+
+def storage_of(cfg):
+    "The storage that --study or --storage names."
+    if cfg.storage is None:
+        path = cfg.study or cfg.out / "study.log"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        # a lock by a file that must not be there yet: right on network disks as well
+        return JournalStorage(JournalFileBackend(str(path), JournalFileOpenLock(str(path))))
+    try:
+        return RDBStorage(cfg.storage, heartbeat_interval=EVERY, grace_period=SILENT)
+    except Exception as error:  # of SQLAlchemy and of whichever driver
+        reason = str(error).strip().splitlines()[0]
+        raise UserError(f"--storage {cfg.storage}: {reason}; give a URL that SQLAlchemy knows, such"
+                        " as sqlite:///study.db") from None  # fmt: skip
+
+
+def sampler_of(cfg, number):
+    "The sampler of the process of that number: no two draw alike, nor one that goes on."
+    return SAMPLERS[cfg.sampler]((cfg.seed + number * 1_000_003) % 2**32)
+
+
+def opened(cfg, about):
+    """The study, made or gone on with; UserError where it is one of other photos or options.
+
+    about: {name: value} in which all that share it agree.
+    """
+    quiet()
+    study = optuna.create_study(study_name=NAME, storage=storage_of(cfg), load_if_exists=True)
+    study.sampler = sampler_of(cfg, len(study.get_trials(deepcopy=False)))
+    known = study.user_attrs.get(ABOUT)
+    if known is None:
+        study.set_user_attr(ABOUT, about)
+        return study
+    odd = [name for name in about if known.get(name) != about[name]]
+    if odd:
+        where = f"--storage {cfg.storage}" if cfg.storage else f"--study {cfg.study or cfg.out}"
+        raise UserError(
+            f"{where}: that study is of other {odd[0]} ({known.get(odd[0])}, not {about[odd[0]]});"
+            " go on with the options it was begun with, or give another --out or --study"
+        )
+    done = len(study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,)))
+    say(f"going on with a study of {done} finished trials")
+    return study
+
+
+def counts(study):
+    "(trials that are over, trials in hand)."
+    trials = study.get_trials(deepcopy=False)
+    states = [trial.state for trial in trials]
+    return states.count(TrialState.COMPLETE), states.count(TrialState.RUNNING)
+
+
+def enqueue(study, starts):
+    "Have the options `starts` be tried first; nothing is tried twice."
+    if not study.get_trials(deepcopy=False):
+        for options in starts:
+            study.enqueue_trial(options, skip_if_exists=True)
+
+
+@dataclass
+class Watch:
+    """Looks for trials whose process is gone and has them tried again.
+
+    beats: whether the storage itself finds those that are dead, as a database does; a journal not.
+
+    A trial is dead where its process was on this machine and is no more, or where its beat, a
+    number, has not changed for `SILENT` seconds by our clock: those of machines differ.
+    """
+
+    study: optuna.Study
+    beats: bool
+    seen: dict = field(default_factory=dict)  # number -> (beat, when it was first seen)
+
+    def tend(self):
+        "Fail what is dead, and try again what was not finished."
+        running = self.study.get_trials(deepcopy=False, states=(TrialState.RUNNING,))
+        for trial in running:
+            if not self.beats and self.is_dead(trial):
+                say(f"trial {trial.number} was left by its process and is tried again")
+                tell_failed(self.study, trial)
+        trials = self.study.get_trials(deepcopy=False)
+        again = {trial.user_attrs.get(INSTEAD) for trial in trials}
+        for trial in trials:
+            if trial.state is TrialState.FAIL and trial.params and trial.number not in again:
+                attrs = {INSTEAD: trial.number}
+                self.study.enqueue_trial(trial.params, user_attrs=attrs)
+
+    def is_dead(self, trial):
+        told = trial.user_attrs
+        if told.get(HOST) == platform.node() and not _lives(told.get(PID)):
+            return True
+        beat, now = told.get(BEAT), time.monotonic()
+        if trial.number not in self.seen or self.seen[trial.number][0] != beat:
+            self.seen[trial.number] = beat, now
+        return now - self.seen[trial.number][1] > SILENT
+
+
+def tell_failed(study, trial):
+    "Note that a trial failed; somebody else may have noted it already."
+    with suppress(ValueError, RuntimeError):
+        study.tell(trial.number, state=TrialState.FAIL)
+
+
+def _lives(pid):
+    if not isinstance(pid, int):
+        return False
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except OSError:
+        return True
+    return True
+
+
+def begin(trial):
+    "Note whose trial it is."
+    for name, value in ((HOST, platform.node()), (PID, os.getpid()), (BEAT, 0)):
+        trial.set_user_attr(name, value)
+
+
+class Beating(Callback):
+    "Say every `EVERY` seconds of a fit that the trial lives."
+
+    order = 98
+
+    def __init__(self, trial):
+        self.trial, self.last, self.count = trial, time.monotonic(), 0
+
+    def after_batch(self):
+        now = time.monotonic()
+        if now - self.last > EVERY:
+            self.count, self.last = self.count + 1, now
+            self.trial.set_user_attr(BEAT, self.count)

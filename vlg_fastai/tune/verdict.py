@@ -1,0 +1,131 @@
+"""A search that is over in, whether what it found is better than the defaults out.
+
+The best of many looks better than it is: of 20 equal sets of options by 0.06 nats on one split. So
+a few are judged again on other splits, and the best of these once, against the defaults, on photos
+that no trial has seen. Two nets of the same options differ as well: how much is taken from how the
+differences of the same pair vary from fold to fold, and widens the interval.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+from scipy.stats import t as student
+
+from vlg_fastai.model.intervals import grouped
+from vlg_fastai.tune.judge import AGAIN, CONFIRMING, FOLD, OUTER
+
+TOP = 3  # trials that are judged again
+LAST = OUTER, 0
+SURE = 0.975  # of an interval's ends
+
+
+@dataclass(frozen=True)
+class Verdict:
+    "Options that are kept and how they were found; `word`: better, cannot tell, worse, or none."
+
+    word: str
+    options: dict
+    gain: float | None = None  # NLL of the defaults less that of the best, on the outer side
+    interval: tuple | None = None  # 95 %, of photos and of fits
+    accuracies: tuple | None = None  # of the defaults and of the best
+    photos: int = 0
+    expected: float | None = None  # the gain on the splits that confirm, which chose the best
+    tried: dict | None = None  # the best options, kept or not
+
+    def in_words(self):
+        if self.word == "none":
+            return "no trial beat the defaults when judged on other splits: the defaults are kept"
+        low, high = self.interval
+        told = (
+            f"{self.word}: NLL lower by {self.gain:.4f} ({low:.4f} to {high:.4f}) than that of the"
+            f" defaults, accuracy {self.accuracies[1]:.4f} beside {self.accuracies[0]:.4f}, on"
+            f" {self.photos} photos that no trial has seen"
+        )
+        return told if self.word == "better" else f"{told}; the defaults are kept"
+
+
+@dataclass(frozen=True)
+class Gain:
+    "How much less one net loses than another: the mean over photos, and the variance of that mean."
+
+    mean: float
+    variance: float
+
+    @classmethod
+    def of(cls, losses, others, groups):
+        "Of `others` over `losses` (n,) of the same photos, near-duplicates counted once."
+        less = losses - others
+        sums, _ = grouped((less - less.mean())[None], groups)
+        return cls(float(less.mean()), float((sums.astype(float) ** 2).sum()) / len(less) ** 2)
+
+
+@dataclass(frozen=True)
+class Noise:
+    "What two fits with the same options differ by, beyond the photos that judge them."
+
+    variance: float
+    freedom: int  # how many differences told it
+
+    @classmethod
+    def of(cls, pairs):
+        """From lists of `Gain`, each of one pair of options on several parts of the photos: what
+        they vary by from part to part is the noise of photos, which is known, and that of fits."""
+        pairs = [gains for gains in pairs if len(gains) > 1]
+        freedom = sum(len(gains) - 1 for gains in pairs)
+        if not freedom:
+            return cls(0.0, 1)
+        means = [np.array([gain.mean for gain in gains]) for gains in pairs]
+        apart = sum(float(((own - own.mean()) ** 2).sum()) for own in means) / freedom
+        photos = np.mean([gain.variance for gains in pairs for gain in gains])
+        return cls(max(apart - float(photos), 0.0), freedom)
+
+    def interval(self, gain):
+        "The 95 % interval of a `Gain` between two fits."
+        half = student.ppf(SURE, self.freedom) * np.sqrt(gain.variance + self.variance)
+        return gain.mean - float(half), gain.mean + float(half)
+
+
+def last_word(search):
+    "The `Verdict` on the best of a search."
+    default = search.default
+    rows = confirmed(search, default)
+    loss, best = min(rows, key=lambda row: row[0])
+    if best == default:
+        return Verdict("none", default, expected=0.0, tried=default)
+    one, other = (search.fitted(options, LAST) for options in (default, best))
+    gain = Gain.of(one.losses, other.losses, search.known.judge.groups(LAST))
+    low, high = noise_of(search, rows).interval(gain)
+    word = "better" if low > 0 else "worse" if high < 0 else "cannot tell"
+    return Verdict(
+        word, best if word == "better" else default, gain.mean, (low, high),
+        (one.accuracy, other.accuracy), len(one.losses), rows[0][0] - loss, best,
+    )  # fmt: skip
+
+
+def confirmed(search, default):
+    "[(mean loss on the splits that confirm, options)] of the defaults and the best trials."
+    best = [options for _, options in search.whole() if options != default][:TOP]
+    return [(float(np.mean(_again(search, options))), options) for options in (default, *best)]
+
+
+def _again(search, options):
+    "(n,) losses of `options` on the held-out photos of every split that confirms."
+    return np.concatenate([search.fitted(options, part).losses for part in CONFIRM])
+
+
+CONFIRM = [(AGAIN, number) for number in range(CONFIRMING)]
+
+
+def noise_of(search, rows):
+    "The `Noise` of fits, from all options that were judged on every fold, and those judged again."
+    default, judge = search.default, search.known.judge
+    folds = [(FOLD, number) for number in range(search.folds)]
+    asked = [(options, folds) for _, options in search.whole()]
+    asked += [(options, CONFIRM) for _, options in rows]
+
+    def gains(options, parts):
+        answers = [[search.known.find(one, part) for one in (default, options)] for part in parts]
+        return [Gain.of(one.losses, other.losses, judge.groups(part))
+                for (one, other), part in zip(answers, parts, strict=True)]  # fmt: skip
+
+    return Noise.of([gains(*pair) for pair in asked if pair[0] != default])

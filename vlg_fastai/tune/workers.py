@@ -1,0 +1,98 @@
+"""Devices in, a process on each that does trials of the same study: Optuna shares them out."""
+
+import multiprocessing
+import os
+import signal
+import time
+from dataclasses import replace
+
+import torch
+
+from vlg_fastai.cli import plain_errors
+from vlg_fastai.config import UserError
+from vlg_fastai.console import Lines, bar, say
+from vlg_fastai.machine import device
+from vlg_fastai.train.folds import devices_of
+from vlg_fastai.train.side_by_side import PATIENCE, apart
+from vlg_fastai.tune import study
+
+LOG = "log-{}.txt"  # what a process says, in --out
+LOOK = 0.5  # seconds between two looks at what was finished
+
+
+def search(cfg, source, search):
+    "Do the trials of `search` in a process for each of the devices; what they did is said."
+    names = devices_of(cfg)
+    processes = [begun(cfg, source, *pair, len(names)) for pair in enumerate(names)]
+    try:
+        follow(cfg, search, processes)
+    except KeyboardInterrupt:
+        say("stopping every process after its batch")
+        raise
+    finally:
+        end(processes)
+    for number, (one, name) in enumerate(zip(processes, names, strict=True)):
+        if one.exitcode:
+            log = cfg.out / LOG.format(number)
+            say(f"the process on {name} ended with exit code {one.exitcode}: {log}")
+    if not search.done():
+        logs = cfg.out / LOG.format("*")
+        raise UserError(f"--devices {cfg.devices}: no trial came to its end; see {logs}")
+    study.Watch(search.known.study, bool(cfg.storage)).tend()
+
+
+def follow(cfg, search, processes):
+    "Say what the `processes` finish, while they live."
+    said, lines = set(), Lines("trials", cfg.trials)
+    with bar() as live:
+        task = live.add_task("trials", total=cfg.trials)
+        while any(one.is_alive() for one in processes):
+            time.sleep(LOOK)
+            said |= say_new(search, said)
+            live.update(task, completed=len(said))
+            if said:
+                lines.update(len(said))
+    say_new(search, said)
+
+
+def say_new(search, said):
+    "Numbers of the trials that are over and not among those `said`, which are said now."
+    new = [trial for trial in search.done() if trial.number not in said]
+    for trial in new:
+        search.say(trial)
+    return {trial.number for trial in new}
+
+
+def begun(cfg, source, number, name, count):
+    "A process that does trials on the device called `name`."
+    cfg = replace(cfg, device=name, devices=None)
+    threads = max(device.cpus() // count, 1) if torch.device(name).type == "cpu" else None
+    given = cfg, source, number, threads
+    made = multiprocessing.get_context("spawn").Process(target=work, args=given)
+    made.start()
+    return made
+
+
+def end(processes):
+    "Have every process of `processes` stop, and wait for it."
+    for one in processes:
+        if one.is_alive():
+            os.kill(one.pid, signal.SIGINT)
+    until = time.monotonic() + PATIENCE
+    for one in processes:
+        one.join(max(until - time.monotonic(), 0))
+        if one.is_alive():
+            one.kill()
+            one.join()
+
+
+def work(cfg, source, number, threads):
+    "What a process does: trials, until there are enough."
+    from vlg_fastai.tune.run import trials_only
+
+    cfg.out.mkdir(parents=True, exist_ok=True)
+    apart(cfg.out / LOG.format(number))
+    with plain_errors():
+        if threads:
+            torch.set_num_threads(threads)
+        trials_only(cfg, source, number)
