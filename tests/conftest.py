@@ -14,6 +14,8 @@ from vlg_fastai.config import PredictConfig, TrainConfig
 from vlg_fastai.demo import challenge as drawing
 
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # as the commands do, before torch loads
+if "PYTEST_XDIST_WORKER" in os.environ:  # tests run side by side, and processes that they start
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
 ARCH = "test_efficientnet"  # timm's own toy net: trains an epoch of these folders in a second
 FINE_TUNED = {"size": 64, "lr": 5e-3, "probe": False, "warm_start": False}
 PROBE = {"arch": "tf_efficientnet_lite0", "pretrained": True, "size": 128, "epochs": 0}

@@ -16,6 +16,7 @@ from vlg_fastai.config import (
     PredictConfig,
     TrainConfig,
 )
+from vlg_fastai.tune.options import TuneConfig
 
 README = Path(__file__).parents[1] / "README.md"
 COMMANDS = {
@@ -24,6 +25,7 @@ COMMANDS = {
     "audit": AuditConfig,
     "interpret": InterpretConfig,
     "compare": CompareConfig,
+    "tune": TuneConfig,
 }
 FIELD = re.compile(r"((?:^    #.*\n)*)^    (\w+): (?:[^#\n]*?)(?:  # (.*))?$", re.MULTILINE)
 
@@ -35,6 +37,13 @@ def helps(config_class):
         for above, name, behind in FIELD.findall(inspect.getsource(base)):
             found.setdefault(name, behind or " ".join(re.findall(r"# (.*)", above)))
     return found
+
+
+def flag_of(config_class, name):
+    "What the option `name` is called on a command line."
+    hint = get_type_hints(config_class, include_extras=True)[name]
+    given = [getattr(rule, "name", None) for rule in getattr(hint, "__metadata__", ())]
+    return next(filter(None, given), name).replace("_", "-")
 
 
 def words(hint):
@@ -54,7 +63,7 @@ def table(config_class):
     lines = ["| option | default | |", "| - | - | - |"]
     for field in dataclasses.fields(config_class):
         default = "" if field.default in (None, ()) else f"`{field.default}`"
-        flag, choice = field.name.replace("_", "-"), " ".join(words(hints[field.name]))
+        flag, choice = flag_of(config_class, field.name), " ".join(words(hints[field.name]))
         flag += f" {choice.replace(' ', '/')}" if " " in choice else ""
         lines.append(f"| `--{flag}` | {default} | {told[field.name]} |")
     return "\n".join(lines)

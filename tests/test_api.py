@@ -45,13 +45,13 @@ def test_importing_it_loads_nothing_heavy():
 
 
 def test_its_names_are_functions_after_every_command_has_been_imported():
-    rooms = "train.run", "predict.run", "report.interpret", "audit.run", "compare.run"
+    rooms = "train.run", "predict.run", "report.interpret", "audit.run", "compare.run", "tune.run"
     imported = "; ".join(f"import vlg_fastai.{room}" for room in rooms)
-    names = "train, predict, interpret, audit, compare"
+    names = "train, predict, interpret, audit, compare, tune"
     told = python(
         f"{imported}; from vlg_fastai.api import {names}; print(*map(callable, ({names})))"
     )
-    assert told == " ".join(["True"] * 5)
+    assert told == " ".join(["True"] * 6)
 
 
 def test_each_function_does_what_its_command_does(run, toy, tmp_path):
@@ -108,7 +108,7 @@ def test_the_callers_callbacks_are_part_of_the_fit(toy, tmp_path):
 def test_vlg_is_all_commands_in_one(capsys, monkeypatch):
     monkeypatch.setattr(sys, "argv", ["vlg"])
     commands.main(["--help"])
-    assert "vlg {train,predict,interpret,audit,compare}" in capsys.readouterr().out
+    assert "vlg {train,predict,interpret,audit,compare,tune}" in capsys.readouterr().out
     with pytest.raises(SystemExit) as stop:
         commands.main(["fly"])
     assert stop.value.code == 2

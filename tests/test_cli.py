@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 from readme_tables import COMMANDS as SCRIPTS
-from readme_tables import helps
+from readme_tables import flag_of, helps
 
 from vlg_fastai import cli
 from vlg_fastai.cli import as_json, parse
@@ -37,7 +37,7 @@ def test_help_answers_without_torch_and_names_every_option(script):
     assert not {"torch", "fastai", "timm", "matplotlib"} & loaded
     text = " ".join(output.replace("│", " ").split())
     for name, told in helps(SCRIPTS[script]).items():
-        assert f"--{name.replace('_', '-')}" in output
+        assert f"--{flag_of(SCRIPTS[script], name)}" in output
         assert told in text, name
 
 

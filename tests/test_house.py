@@ -12,17 +12,18 @@ from readme_tables import COMMANDS, README, with_tables
 
 ROOT = Path(__file__).parents[1]
 PACKAGE = ROOT / "vlg_fastai"
-SCRIPTS = [ROOT / f"{name}.py" for name in ("train", "predict", "interpret", "audit", "compare")]
+SCRIPTS = [ROOT / f"{name}.py" for name in COMMANDS]
 MODULES = sorted(PACKAGE.rglob("*.py"))
 # what lies lower may not import what lies higher; what shares a number may import each other
 LAYERS = [
-    {"limits"}, {"config", "recipes"}, {"cli", "console"}, {"machine"}, {"runs"}, {"data"},
-    {"pages", "demo"}, {"model"}, {"unseen"}, {"train"}, {"predict"}, {"audit"}, {"report"},
-    {"compare"}, {"commands", "api", "score"},
+    {"limits"}, {"config", "recipes"}, {"checks", "cli", "console"}, {"machine"}, {"runs"},
+    {"data"}, {"pages", "demo"}, {"model"}, {"unseen"}, {"train"}, {"predict"}, {"audit"},
+    {"report"}, {"compare"}, {"tune"}, {"commands", "api", "score"},
 ]  # fmt: skip
 LIGHT = [
-    "config", "recipes", "cli", "console", "commands", "api", "runs/run", "runs/find", "runs/facts",
-    "runs/files", "data/folder", "data/images", "data/decisions", "model/sources", "unseen/names",
+    "config", "recipes", "checks", "cli", "console", "commands", "api", "runs/run", "runs/find",
+    "runs/facts", "runs/files", "data/folder", "data/images", "data/decisions", "model/sources",
+    "unseen/names", "tune/options", "tune/space",
 ]  # fmt: skip
 LONGEST, MEDIAN = 30, 7  # lines of a function
 HEAVY = {"torch", "fastai", "timm", "pandas", "matplotlib", "sklearn"}
@@ -200,7 +201,7 @@ def test_every_requirement_is_used_and_has_a_lower_bound():
         "tensorboard",
         "transformers",
     }
-    extra = ("clip", "text", "trackers")
+    extra = ("clip", "text", "trackers", "tune")
     files = ("requirements.txt", *(f"requirements-{name}.txt" for name in extra))
     lines = [line for name in files for line in (ROOT / name).read_text("utf-8").splitlines()]
     for line in lines:

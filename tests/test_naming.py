@@ -9,7 +9,7 @@ import pytest
 from conftest import PROBE, run_prediction, run_training, toy_config
 from sklearn.metrics import roc_auc_score
 
-from vlg_fastai.cli import check
+from vlg_fastai.checks import check
 from vlg_fastai.config import InterpretConfig, PredictConfig, UserError
 from vlg_fastai.demo.score import score
 from vlg_fastai.predict import naming

@@ -22,7 +22,7 @@ from vlg_fastai.cli import as_json, configured  # noqa: E402
 from vlg_fastai.config import TrainConfig, UserError  # noqa: E402
 from vlg_fastai.model.sources import choose  # noqa: E402
 from vlg_fastai.tune import run, space, study, verdict  # noqa: E402
-from vlg_fastai.tune.judge import AGAIN, FOLD, OUTER, Answer, crossed  # noqa: E402
+from vlg_fastai.tune.judge import AGAIN, FOLD, OUTER, Scored, crossed  # noqa: E402
 from vlg_fastai.tune.known import Known  # noqa: E402
 from vlg_fastai.tune.options import TuneConfig  # noqa: E402
 from vlg_fastai.tune.search import STOPPED, Search  # noqa: E402
@@ -48,7 +48,7 @@ class FakeJudge:
         rng = np.random.default_rng((self.seed, zlib.crc32(repr(asked).encode())))
         noise = rng.normal(0, 0.2, self.photos) + rng.normal(0, self.fit_noise)
         losses = hard.exponential(1, self.photos) + self.effect(options) + noise
-        return Answer(losses, 0.9, 1.0)
+        return Scored(losses, 0.9, 1.0)
 
 
 def searching(judge, tmp_path, trials=12, name="study.log", **options):
@@ -146,7 +146,7 @@ def test_a_trial_on_another_machine_is_dead_when_its_beat_is_silent(tmp_path, mo
     trial = opened.ask()
     study.begin(trial)
     trial.set_user_attr(study.HOST, "elsewhere")
-    watch, now = study.Watch(opened, beats=False), [0.0]
+    watch, now = study.Pulse(opened, beats=False), [0.0]
     monkeypatch.setattr(study, "time", SimpleNamespace(monotonic=lambda: now[0]))
 
     def dead():
@@ -398,9 +398,9 @@ def test_the_plan_is_shown_without_torch_or_optuna():
 
 
 def test_without_optuna_one_line_names_the_command(monkeypatch, capsys):
-    from vlg_fastai import cli, commands
+    from vlg_fastai import checks, commands
 
-    monkeypatch.setattr(cli, "find_spec", lambda name: None)
+    monkeypatch.setattr(checks, "find_spec", lambda name: None)
     with pytest.raises(SystemExit) as stop:
         commands.tune(["--arch", "tf_efficientnet_lite0"])
     assert stop.value.code == 2

@@ -12,6 +12,7 @@ Nothing heavy is imported before a function is called.
 from functools import partial
 from pathlib import Path
 
+from vlg_fastai.checks import check_extra
 from vlg_fastai.cli import configured, quiet_start
 from vlg_fastai.commands import with_source
 from vlg_fastai.config import (
@@ -28,8 +29,9 @@ from vlg_fastai.runs.blends import names_of
 from vlg_fastai.runs.find import find, finished
 from vlg_fastai.runs.resume import earlier
 from vlg_fastai.runs.run import Run as RunFolder
+from vlg_fastai.tune.options import TuneConfig
 
-__all__ = ["Run", "UserError", "audit", "compare", "interpret", "predict", "train"]
+__all__ = ["Run", "UserError", "audit", "compare", "interpret", "predict", "train", "tune"]
 
 
 class Run(RunFolder):
@@ -97,6 +99,18 @@ def compare(**options):
     from vlg_fastai.compare.run import compare
 
     return compare(cfg, chosen, reference)
+
+
+def tune(**options):
+    "Search as `tune.py` does; the path of best.json, which `train(config=...)` takes."
+    cfg = configured(TuneConfig, {**options, "from_run": _name(options.get("from_run"))},
+                     adapt=defaults_for)  # fmt: skip
+    check_extra("optuna", "tune", "tune")
+    source = choose(cfg.arch, cfg.weights, cfg.pretrained)
+    quiet_start()
+    from vlg_fastai.tune.run import tune
+
+    return tune(cfg, source)
 
 
 def _named(options):

@@ -9,15 +9,14 @@ import time
 import warnings
 from contextlib import contextmanager, suppress
 from functools import partial
-from importlib.util import find_spec
 from pathlib import Path
-from typing import Annotated, get_args, get_origin, get_type_hints
+from typing import get_args, get_origin, get_type_hints
 
 import tyro
 from typeguard import TypeCheckError, check_type
 
+from vlg_fastai.checks import check
 from vlg_fastai.config import ARCH, UserError
-from vlg_fastai.limits import EXCLUSIVE, NEEDS, PACKAGES, Is, Limits
 from vlg_fastai.recipes import defaults_of
 
 FULL = "; free some space, or name another folder"
@@ -194,62 +193,6 @@ def _means_path(value, kind):
     "True for a text where a path may stand, unless it is one of the words that may stand there."
     words = [word for part in get_args(kind) for word in get_args(part)]
     return isinstance(value, str) and Path in (kind, *get_args(kind)) and value not in words
-
-
-def check(cfg):
-    "Raise UserError for an option out of its `Limits`, a path that is not there, two that clash."
-    _check_together(cfg)
-    for key, hint in get_type_hints(type(cfg), include_extras=True).items():
-        values = getattr(cfg, key)
-        for value in values if isinstance(values, tuple) else (values,):
-            for problem in filter(None, (_problem(rule, value) for rule in _rules(hint))):
-                raise UserError(f"--{_dashed(key)} {value}: {problem}")
-
-
-def _check_together(cfg):
-    "The same for options that exclude or need each other, or a package that is not there."
-    for one, other in EXCLUSIVE:
-        if getattr(cfg, one, None) and getattr(cfg, other, None):
-            raise UserError(f"--{other} {getattr(cfg, other)}: not together with --{one}; give one")
-    for option, others in NEEDS.items():
-        given = getattr(cfg, option, None) not in (None, False)
-        if given and not any(getattr(cfg, other) for other in others):
-            raise UserError(f"--{_dashed(option)}: needs --{' or --'.join(map(_dashed, others))}")
-    for option in PACKAGES:
-        if getattr(cfg, option, None) and _absent(option):
-            raise UserError(f"--{option}: needs a package: pip install {option}")
-
-
-def check_extra(package, command, extra):
-    "UserError where `package` is not installed, without which `command` can do nothing."
-    if _absent(package):
-        raise UserError(f"{command}: needs {package}: pip install -r requirements-{extra}.txt")
-
-
-def _absent(package):
-    "Whether it is not installed; a folder of its name, as W&B itself makes one, is no package."
-    found = find_spec(package)
-    return found is None or found.origin is None
-
-
-def _dashed(key):
-    return key.replace("_", "-")
-
-
-def _problem(rule, value):
-    "What `rule` has against `value`, or None."
-    if isinstance(rule, Limits) and isinstance(value, int | float):
-        return None if rule.admits(value) else f"must be {rule}"
-    if isinstance(rule, Is) and isinstance(value, Path):
-        return rule.problem(value)
-    return None
-
-
-def _rules(hint):
-    "The `Limits` and `Is` anywhere in a type hint."
-    if get_origin(hint) is Annotated:
-        return hint.__metadata__
-    return [rule for inner in get_args(hint) for rule in _rules(inner)]
 
 
 def as_json(cfg):

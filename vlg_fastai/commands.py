@@ -3,7 +3,8 @@
 import sys
 from functools import partial
 
-from vlg_fastai.cli import check_extra, parse, plain_errors
+from vlg_fastai.checks import check_extra
+from vlg_fastai.cli import parse, plain_errors
 from vlg_fastai.config import (
     ARCH,
     AuditConfig,

@@ -85,8 +85,7 @@ class TrainConfig(Cache, Compute, Decided, Place):
     arch: str | None = None
     weights: File | None = None  # .safetensors or .pth file to start from, instead of the hub's
     pretrained: bool = True  # start from trained weights; --no-pretrained starts from nothing
-    # mlp: dropout, 512, batch norm, ReLU, dropout, classes
-    head: Literal["mlp", "linear"] = "mlp"
+    head: Literal["mlp", "linear"] = "mlp"  # mlp: dropout, 512, batch norm, ReLU, dropout, classes
     # share of what the head's last layer sees that is dropped in training, half of it before the
     # first of two; absent: 0.5 of mlp, nothing of linear
     dropout: Share | None = None

@@ -29,7 +29,7 @@ WORST = 20.0  # nats: what a photo costs where a net gives no finite answer
 
 
 @dataclass(frozen=True)
-class Answer:
+class Scored:
     "What a net scored on photos that it did not see: losses (n,) in nats, share that are right."
 
     losses: np.ndarray
@@ -84,18 +84,18 @@ class Judge:
         return self.prepared.groups[self.held(part)]
 
     def answer(self, options, part, cbs=()):
-        """The `Answer` of the net that train.py fits with `options` over the defaults, alone, on
+        """The `Scored` of the net that train.py fits with `options` over the defaults, alone, on
         the held-out photos of `part` and degraded copies of them. KeyboardInterrupt where it was
         stopped."""
         start = time.monotonic()
         with muted():
             one = self._fitted(self._of(options, part), cbs)
         if one is None:
-            return Answer(np.full(self.held(part).sum(), WORST), 0.0, time.monotonic() - start)
+            return Scored(np.full(self.held(part).sum(), WORST), 0.0, time.monotonic() - start)
         y, groups = one.pop("y"), one.pop("groups")
         losses = crossed(one["answers"], y, groups)
         right = one["answers"][0].argmax(1) == y
-        return Answer(losses, float(right.mean()), time.monotonic() - start)
+        return Scored(losses, float(right.mean()), time.monotonic() - start)
 
     def _of(self, options, part):
         "The `Prepared` of a fit: who judges is held out, and the outer side is away."

@@ -6,7 +6,7 @@ import json
 
 import numpy as np
 
-from vlg_fastai.tune.judge import Answer
+from vlg_fastai.tune.judge import Scored
 
 
 class Known:
@@ -17,7 +17,7 @@ class Known:
         self.study, self.judge = study, judge
 
     def __call__(self, options, part, cbs=()):
-        "The `Answer` of options on a part; fitted now where nobody did."
+        "The `Scored` of options on a part; fitted now where nobody did."
         found = self.find(options, part)
         if found is None:
             found = self.judge.answer(options, part, cbs)
@@ -43,4 +43,4 @@ def _told(answer):
 
 def _read(told):
     losses = np.frombuffer(base64.b64decode(told["losses"]), "<f4").astype(float)
-    return Answer(losses, told["accuracy"], told["seconds"])
+    return Scored(losses, told["accuracy"], told["seconds"])

@@ -12,7 +12,7 @@ from vlg_fastai.pages.charts import FIRST, INK, LINE, SOFT, axis, chart, line
 from vlg_fastai.runs.files import write_csv, write_json
 from vlg_fastai.tune.search import PARTS, STOPPED
 
-BEST, TRIALS, PAGE = "best.json", "trials.csv", "index.html"
+BEST, TRIALS, PAGE, VERDICT = "best.json", "trials.csv", "index.html", "verdict.json"
 OF_THE_MACHINE = {"cache", "cache_gb", "device", "precision", "workers", "runs"}
 FEW = 5  # trials below which nothing is said of what mattered
 DRAWN = 5  # options of which what was tried is drawn
@@ -38,16 +38,34 @@ def row(trial, search):
 
 
 def write(cfg, search, verdict):
-    "Write what `train.py --config` takes and the page; the path of the former."
-    rows = write_trials(cfg, search)
-    told = {**as_json(search.known.judge.prepared.cfg), **verdict.options, "name": "tuned"}
-    path = cfg.out / BEST
-    write_json(path, {key: value for key, value in told.items() if key not in OF_THE_MACHINE})
+    "Write what `train.py --config` takes, the verdict and the page; the path of the first."
+    rows, path = write_trials(cfg, search), cfg.out / BEST
+    write_json(path, options_of(search, verdict.options))
+    write_json(cfg.out / VERDICT, facts(search, verdict))
     say_best(rows)
     page.write(cfg.out / PAGE, "tune.html", **on_page(cfg, search, verdict, rows))
-    say(f"written: {path}, {cfg.out / TRIALS}, {cfg.out / PAGE}")
+    say(f"written: {path}, {cfg.out / VERDICT}, {cfg.out / TRIALS}, {cfg.out / PAGE}")
     say(f"next: python train.py --config {path}")
     return path
+
+
+def options_of(search, values):
+    "Options of train.py with the `values` of those that are searched."
+    told = {**as_json(search.known.judge.prepared.cfg), **values, "name": "tuned"}
+    return {key: value for key, value in told.items() if key not in OF_THE_MACHINE}
+
+
+def facts(search, verdict):
+    "What verdict.json holds."
+    promised = search.mean(search.default) - search.whole()[0][0]
+    values = {"default": search.default, "best": verdict.tried}
+    return {
+        "word": verdict.word, "words": verdict.in_words(), "gain": verdict.gain,
+        "interval": verdict.interval, "photos": verdict.photos, "accuracies": verdict.accuracies,
+        "expected": verdict.expected,  # on the splits that confirm
+        "promised": promised,  # by the folds that the search itself saw
+        "options": {name: options_of(search, one) for name, one in values.items()},
+    }  # fmt: skip
 
 
 def say_best(rows):

@@ -4,7 +4,8 @@ import time
 from dataclasses import fields, replace
 from functools import partial
 
-from vlg_fastai.cli import STARTED, as_json, check
+from vlg_fastai.checks import check
+from vlg_fastai.cli import STARTED, as_json
 from vlg_fastai.config import TrainConfig, UserError, size_of
 from vlg_fastai.console import Lines, bar, say
 from vlg_fastai.machine import device
@@ -103,7 +104,7 @@ def look(cfg, source, search):
 
 def one_by_one(cfg, search):
     "Do trials until there are as many as asked for, or the time is up."
-    opened, watch = search.known.study, study.Watch(search.known.study, bool(cfg.storage))
+    opened, watch = search.known.study, study.Pulse(search.known.study, bool(cfg.storage))
     with bar() as live:
         search.tell = told(live, cfg, search)
         while True:

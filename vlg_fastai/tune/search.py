@@ -61,7 +61,7 @@ class Search:
         return np.random.default_rng((self.seed, number)).permutation(self.folds).tolist()
 
     def fitted(self, options, part):
-        "The Answer on a part; fits take the time that they are counted with."
+        "The Scored on a part; fits take the time that they are counted with."
         start = time.monotonic()
         new = self.known.find(options, part) is None
         answer = self.known(options, part, self.cbs)

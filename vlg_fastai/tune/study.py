@@ -97,7 +97,7 @@ def enqueue(study, starts):
 
 
 @dataclass
-class Watch:
+class Pulse:
     """Looks for trials whose process is gone and has them tried again.
 
     beats: whether the storage itself finds those that are dead, as a database does; a journal not.

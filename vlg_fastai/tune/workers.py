@@ -38,7 +38,7 @@ def search(cfg, source, search):
     if not search.done():
         logs = cfg.out / LOG.format("*")
         raise UserError(f"--devices {cfg.devices}: no trial came to its end; see {logs}")
-    study.Watch(search.known.study, bool(cfg.storage)).tend()
+    study.Pulse(search.known.study, bool(cfg.storage)).tend()
 
 
 def follow(cfg, search, processes):
