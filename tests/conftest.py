@@ -112,8 +112,8 @@ def gone_after_the_scan(monkeypatch, path):
 
     scanned = scan.scan_classes
 
-    def spoilt(*given):
-        table = scanned(*given)
+    def spoilt(*given, **more):
+        table = scanned(*given, **more)
         path.unlink()
         return table
 

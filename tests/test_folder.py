@@ -111,7 +111,7 @@ def test_sides_are_understood_under_any_usual_pair_of_names(tmp_path, train, tes
 
 
 def test_a_pair_without_class_folders_is_refused_and_makes_no_two_classes(tmp_path):
-    lay(tmp_path, "train_images/1.jpg", "test_images/2.jpg", "train.csv")
+    lay(tmp_path, "train_images/1.jpg", "test_images/2.jpg")
     with pytest.raises(UserError, match="train_images beside test_images looks like the training"):
         folder.layout(tmp_path)
 

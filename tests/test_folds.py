@@ -15,7 +15,7 @@ from test_resuming import KilledError, going_on, killed_at
 
 from vlg_fastai.compare import judged
 from vlg_fastai.config import InterpretConfig, UserError
-from vlg_fastai.data import listing, split
+from vlg_fastai.data import folding, listing, split
 from vlg_fastai.data.store import Store
 from vlg_fastai.machine import device
 from vlg_fastai.model.inference import probabilities
@@ -128,10 +128,10 @@ def test_a_class_of_one_photo_is_taught_in_every_fold_and_asked_about_in_none(ca
     rng = np.random.default_rng(0)
     rows = [(f"{i}.png", label, rng.bytes(256)) for label in "ab" for i in range(6)]
     rows = [(f"{label}{file}", label, grey) for file, label, grey in rows]
-    made = split.in_folds(table(*rows, ("c.png", "c", rng.bytes(256))), 3, seed=0)
+    made = folding.in_folds(table(*rows, ("c.png", "c", rng.bytes(256))), 3, seed=0)
     assert made.loc[made["label"] == "c", "fold"].tolist() == [split.ALWAYS]
     assert sorted(made["fold"].value_counts().drop(split.ALWAYS)) == [4, 4, 4]
-    split.say_folds(made, 3)
+    folding.say_folds(made, 3)
     assert "taught in every fold, since their class has too few photos to part: c" in (
         capsys.readouterr().out
     )
@@ -140,7 +140,7 @@ def test_a_class_of_one_photo_is_taught_in_every_fold_and_asked_about_in_none(ca
 def test_too_few_photos_for_so_many_folds_are_named():
     rows = [(f"{i}.png", "ab"[i % 2], np.random.default_rng(i).bytes(256)) for i in range(4)]
     with pytest.raises(UserError, match="--folds 9: give 2 to 10"):
-        split.in_folds(table(*rows), 9, seed=0)
+        folding.in_folds(table(*rows), 9, seed=0)
 
 
 @pytest.mark.parametrize("at", [5, 2])

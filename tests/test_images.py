@@ -10,8 +10,8 @@ import pytest
 from PIL import Image
 
 from vlg_fastai.data import images
-from vlg_fastai.data.folder import SUFFIXES
 from vlg_fastai.data.images import FORMATS, BrokenImageError, content_hash, read_image
+from vlg_fastai.data.walking import SUFFIXES
 
 
 def saved(image, kind, **options):

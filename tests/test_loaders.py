@@ -13,12 +13,18 @@ from fastai.vision.core import PILImage
 from PIL import Image
 
 from vlg_fastai.data import folder, loaders, scan, split
-from vlg_fastai.data.augment import Fit
+from vlg_fastai.data.augment import BARS, Fit
 from vlg_fastai.data.degrade import JUDGING, SHOWING, TRAINING
 from vlg_fastai.data.view import View
 from vlg_fastai.machine.device import Machine
 
 CPU = Machine(torch.device("cpu"), "fp32", 0)
+
+
+def viewed(size, share, how="crop"):
+    return View(size, (0.5,) * 3, (0.5,) * 3, "bilinear", share, how)
+
+
 VIEW = View(32, (0.5, 0.5, 0.5), (0.5, 0.5, 0.5), "bicubic", 0.9)
 
 
@@ -86,13 +92,13 @@ def test_the_same_seed_gives_the_same_batches(uneven):
 
 @pytest.mark.parametrize("size", [(1, 1), (4000, 3), (3, 4000), (50, 40)])
 def test_every_shape_of_photo_fits(size):
-    fit = Fit(48, 0.875, "bicubic", min_scale=0.35)
+    fit = Fit(viewed(48, 0.875), min_scale=0.35)
     for side in (0, 1):
         assert fit(PILImage(Image.new("RGB", size)), split_idx=side).size == (48, 48)
 
 
 def test_validation_takes_the_centre_and_training_any_place():
-    fit = Fit(10, 0.5, "bilinear")
+    fit = Fit(viewed(10, 0.5))
     fit.before_call(None, 1)
     assert fit.box(100, 60) == (35, 15, 65, 45)
     boxes = set()
@@ -106,7 +112,7 @@ def test_validation_takes_the_centre_and_training_any_place():
 
 
 def test_strong_crops_vary_in_area_and_shape_within_the_photo():
-    fit = Fit(10, 0.9, "bilinear", min_scale=0.35)
+    fit = Fit(viewed(10, 0.9), min_scale=0.35)
     areas, ratios = [], []
     for _ in range(200):
         fit.before_call(None, 0)
@@ -154,3 +160,40 @@ def test_a_degradation_keeps_the_size_and_grows_with_its_strength(degrade):
     assert {image.size for image in made} == {(64, 48)}
     weak, strong = (np.abs(np.asarray(image, float) - before).mean() for image in made)
     assert weak < strong
+
+
+def shown(how, width, height, training=False, **more):
+    "A photo whose left half is red and whose right half is blue, as a view shows it."
+    photo = Image.new("RGB", (width, height), "red")
+    photo.paste("blue", (width // 2, 0, width, height))
+    fit = Fit(viewed(24, 0.5, how), **more)
+    made = fit(PILImage(photo), split_idx=0 if training else 1)
+    assert made.size == (24, 24)
+    return np.asarray(made).astype(int)
+
+
+def test_a_photo_is_cropped_squeezed_or_gets_bars():
+    squeezed = shown("squish", 96, 24)
+    assert (squeezed[:, :10, 0] > 200).all()
+    assert (squeezed[:, 14:, 2] > 200).all()
+    padded = shown("pad", 96, 24)
+    assert (padded[9:15, :10, 0] > 200).all()
+    assert (padded[:8] == BARS).all()
+    assert (padded[16:] == BARS).all()
+    assert (shown("pad", 24, 96)[:, :8] == BARS).all()
+    cropped = shown("crop", 96, 24)
+    assert not (cropped == BARS).all(2).any()
+
+
+def test_training_on_whole_photos_takes_parts_where_crops_vary():
+    for how in ("squish", "pad"):
+        made = [shown(how, 96, 24, True, min_scale=0.3).tobytes() for _ in range(8)]
+        assert len(set(made)) > 3
+        assert shown(how, 96, 24, True).tobytes() == shown(how, 96, 24).tobytes()
+
+
+def test_a_balance_by_the_root_lies_between_equal_classes_and_photos_as_they_are():
+    table = pd.DataFrame({"label": ["a"] * 16 + ["b"], "split": "train"})
+    for balance, ratio in (("equal", 1.0), ("sqrt", 4.0)):
+        weights = loaders.class_weights(table, balance)
+        assert weights[:16].sum() / weights[16] == pytest.approx(ratio)

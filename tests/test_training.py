@@ -63,11 +63,12 @@ CHANGES = {
     "lr_body": 0.02, "wd": 0.5, "label_smoothing": 0.0, "freeze_epochs": 1, "aug": "none",
     "mixup": 0.4, "cutmix": 1.0, "weighted": False, "oversample": True, "valid_pct": 0.4,
     "layer_decay": 0.5, "seed": 7, "precision": "bf16", "crop_pct": 0.5,
-    "dropout": 0.1,
+    "dropout": 0.1, "fit": "pad", "balance": "sqrt",
 }  # fmt: skip
 TESTED_ELSEWHERE = {
     "data": "every test here", "runs": "every test here",
     "workers": "test_who_reads_the_photos_makes_no_difference",
+    **dict.fromkeys(("labels", "photos", "id_col", "label_col", "group_col"), "test_labels.py"),
     "folds": "test_folds.py", "refit": "test_folds.py", "devices": "test_folds.py",
     "hours": "test_hours.py", "checkpoint_minutes": "test_resuming.py",
     "resume": "test_resuming.py", "resume_anyway": "test_resuming.py",
@@ -381,7 +382,8 @@ def test_the_run_folder_holds_everything(toy, tmp_path):
     run = run_training(toy_config(toy, tmp_path))
     names = {path.name for path in run.path.iterdir()}
     assert names == {
-        "config.json", "history.csv", "valid.csv", "split.csv", "model.safetensors", "facts.json"
+        "config.json", "history.csv", "valid.csv", "split.csv", "model.safetensors", "facts.json",
+        "reports",
     }  # fmt: skip
     facts = run.facts
     for key in ("accuracy", "macro_f1", "nll", "nll_before", "ece", "ece_before", "temperature"):
@@ -527,7 +529,9 @@ def test_the_three_commands_run_one_after_the_other(in_empty_folder, monkeypatch
     assert stop.value.code == 2
     assert len(pd.read_csv("submission.csv")) == 5
     reports = in_empty_folder / "runs/0001-tf_efficientnet_lite0/reports"
-    assert {path.name for path in reports.iterdir()} == {"top_losses.png", "top_losses.csv"}
+    assert {path.name for path in reports.iterdir()} == {
+        "batch.jpg", "top_losses.png", "top_losses.csv"
+    }  # fmt: skip
     assert "--size 64 --epochs 1; no hub is asked" in capsys.readouterr().out
 
 
@@ -626,3 +630,12 @@ def test_blocks_are_skipped_in_nets_that_have_some(toy, tmp_path):
 def test_a_net_without_blocks_to_skip_says_so(toy, tmp_path):
     with pytest.raises(UserError, match="--drop-path: vgg11 has no blocks to skip"):
         run_training(toy_config(toy, tmp_path, arch="vgg11", drop_path=0.1))
+
+
+def test_a_sheet_shows_training_photos_as_the_net_sees_them(toy, tmp_path, plain, capsys):
+    run = run_training(toy_config(toy, tmp_path / "runs", dry_run=True, bs=4))
+    path = run.path / "reports/batch.jpg"
+    assert f"training photos as the net sees them: {path}" in capsys.readouterr().out
+    with Image.open(path) as sheet:
+        assert sheet.size == (4 * 164 - 4, 160)
+        assert np.asarray(sheet).std() > 20

@@ -1,4 +1,4 @@
-"""Every option of every command: one line each, and the error that a user can mend."""
+"""Every option of every command: one line each."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,6 +17,8 @@ from vlg_fastai.limits import (
     Seed,
     Share,
 )
+from vlg_fastai.parts import Cache, Chosen, Compute, Decided, Place, Tabled
+from vlg_fastai.parts import UserError as UserError  # for all that import it from here
 
 ARCH = "convnext_tiny.in12k_ft_in1k"
 SIZE = 224  # pixels, where an architecture has no size of its own here
@@ -26,56 +28,8 @@ BUNDLED = {"tf_efficientnet_lite0": 224, "tf_efficientnet_lite1": 240, "tf_effic
 BUNDLED_ARCH = "tf_efficientnet_lite0"  # steps in where the default's weights are not available
 
 
-class UserError(Exception):
-    "A mistake the user can fix: one line that names option, value and what to do; exit 2."
-
-
 @dataclass(frozen=True)
-class Place:
-    "Where runs lie."
-
-    runs: NewFolder = Path("runs")  # folder that holds the run folders
-
-
-@dataclass(frozen=True)
-class Chosen(Place):
-    "Which runs to work with, and where their photos are now."
-
-    # runs by name, number or path: predict blends them, interpret takes each in turn; absent:
-    # the newest finished
-    run: tuple[str, ...] = ()
-    data: Folder | None = None  # image folder; absent: the run's own
-
-
-@dataclass(frozen=True)
-class Decided:
-    "What a person decided about labels and photos."
-
-    # file of decisions; absent: decisions.csv in the data folder, or here where that is read-only
-    decisions: NewFile | None = None
-
-
-@dataclass(frozen=True)
-class Compute:
-    "What to compute on."
-
-    device: str = "auto"  # auto, cpu, cuda, cuda:1, mps; auto takes a GPU only where it works
-    precision: Literal["auto", "fp32", "bf16", "fp16"] = "auto"  # auto: the device's native one
-    workers: Count | None = None  # processes that read photos; absent: as many as fit the machine
-
-
-@dataclass(frozen=True)
-class Cache:
-    "Decoded photos and features of frozen backbones, kept for later runs."
-
-    # folder of decoded photos and features; absent: the user's cache folder; off: none is kept
-    cache: Literal["off"] | NewFolder | None = None
-    cache_gb: Amount = 10.0  # its most; what was used longest ago goes first
-    clear_cache: bool = False  # empty it first
-
-
-@dataclass(frozen=True)
-class TrainConfig(Cache, Compute, Decided, Place):
+class TrainConfig(Cache, Compute, Decided, Tabled, Place):
     "Train a classifier on a folder of photos and keep all of it in a run folder."
 
     data: Folder | None = None  # image folder; absent: `data`, or a drawn challenge in `data/demo`
@@ -100,6 +54,8 @@ class TrainConfig(Cache, Compute, Decided, Place):
     # share of the short side that is cut out: all of it, as fastai's Resize; own: the backbone's.
     # Out-of-fold NLL of a probe on 1,503 photos: .604 for all of it, .620 for lite0's own .875
     crop_pct: Annotated[float, Limits(0.1, 1)] | Literal["own"] = 1.0
+    # what becomes of a photo that is no square: cut to one, squeezed, or given grey bars
+    fit: Literal["crop", "squish", "pad"] = "crop"
     lr: Rate | Literal["find"] = 2e-3  # peak learning rate of the head; find: run the finder
     lr_body: Rate | None = None  # peak learning rate of the backbone; absent: lr / 20
     # learning rate of each stage of the backbone over that of the stage behind it; 1: all the same
@@ -129,7 +85,9 @@ class TrainConfig(Cache, Compute, Decided, Place):
     # held-out photos have no say
     keep: Literal["best", "last"] = "best"
     ema: bool = False  # judge and keep a moving average of the weights instead of the last ones
-    weighted: bool = True  # draw every class equally often in training
+    weighted: bool = True  # draw rare classes more often in training, as --balance says
+    # with --weighted: every class equally often, or by the square root of the number of its photos
+    balance: Literal["equal", "sqrt"] = "equal"
     oversample: bool = False  # augmented copies of rare classes, instead of --weighted
     valid_pct: Annotated[float, Limits(0.01, 0.9)] = 0.15  # share of photo groups held out
     seed: Seed = 42  # of the split, the weights, the order and the augmentation
@@ -191,7 +149,7 @@ class PredictConfig(Cache, Compute, Decided, Chosen):
 
 
 @dataclass(frozen=True)
-class AuditConfig(Cache, Compute, Decided, Place):
+class AuditConfig(Cache, Compute, Decided, Tabled, Place):
     "Find repeated photos, doubtful labels, broken and odd files, and decide about them by looking."
 
     data: Folder | None = None  # image folder; absent: `data`, or a drawn challenge in `data/demo`

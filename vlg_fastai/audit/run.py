@@ -43,7 +43,7 @@ def audit(cfg, source):
     check_room(cfg.out, 0, f"--out {cfg.out}")
     machine, layout = device.prepare(cfg), challenge.layout_of(cfg)
     made = decisions.read(decisions.find(cfg.decisions, layout.root))
-    table = scanned(layout, made)
+    table = scanned(cfg, layout, made)
     table, look = looked(cfg, source, machine, table)
     known = labelled(look, cfg.seed)
     if cfg.compare:
@@ -61,9 +61,9 @@ def audit(cfg, source):
     return path
 
 
-def scanned(layout, made):
+def scanned(cfg, layout, made):
     "The table of all files, labelled ones as decided; `name` is class/name, or that below test."
-    shown = made.replayed(scan.scan_classes(layout))
+    shown = made.replayed(scan.scan_classes(layout, cfg=cfg))
     made.say(shown)
     scan.check(shown)
     train = layout.train.relative_to(layout.root).as_posix() + "/"  # valid keeps its own

@@ -5,16 +5,18 @@ import random
 
 from fastai.vision.augment import RandomErasing, RandTransform, aug_transforms
 from fastai.vision.core import PILImage
-from PIL import Image
+from PIL import Image, ImageOps
 from torchvision.transforms.v2 import TrivialAugmentWide
 
 from vlg_fastai.data.degrade import TRAINING
 
+BARS = (124, 116, 104)  # beside a padded photo: the mean of ImageNet
 RATIO = math.log(4 / 3)  # random crops are at most this much wider or higher than square, in logs
 
 
 class Fit(RandTransform):
-    """Cut a square out of the photo and bring it to `size` pixels.
+    """Cut a square out of the photo and bring it to `size` pixels; or bring all of it there,
+    squeezed (`squish`) or with grey bars beside it (`pad`), of which training may take a part.
 
     Validation and prediction take the centre, the share `crop_pct` of the short side, as the
     backbone was evaluated; training takes the same share anywhere, or with `min_scale` a crop of
@@ -24,9 +26,10 @@ class Fit(RandTransform):
 
     split_idx, order = None, 1
 
-    def __init__(self, size, crop_pct, interpolation, min_scale=None, **kwargs):
+    def __init__(self, view, min_scale=None, **kwargs):
         super().__init__(**kwargs)
-        self.size, self.crop_pct, self.min_scale = size, crop_pct, min_scale
+        self.size, self.crop_pct, self.min_scale = view.size, view.crop_pct, min_scale
+        self.how, interpolation = view.how, view.interpolation
         self.resample = resampling(interpolation)
 
     def before_call(self, b, split_idx):
@@ -40,6 +43,10 @@ class Fit(RandTransform):
 
     def encodes(self, x: PILImage):
         box, size = self.box(*x.size), self.size
+        if self.how == "pad":
+            return PILImage(ImageOps.pad(x.crop(box), (size, size), self.resample, BARS))
+        if self.how == "squish":
+            return PILImage(x.resize((size, size), self.resample, box=box, reducing_gap=3.0))
         side, short = box[2] - box[0], min(x.size)
         if not self.shape and abs(side - size) < 0.5 and short >= size:  # at its scale already
             left, top = (min(round(at), room - size) for at, room in zip(box, x.size, strict=False))
@@ -49,7 +56,10 @@ class Fit(RandTransform):
     def box(self, width, height):
         "(left, top, right, bottom) of the cut, in pixels of a photo of that size."
         short = min(width, height)
-        if self.shape:
+        if self.how != "crop":
+            w, h = (max(side * min(part, 1), 1) for side, part in
+                    zip((width, height), self.shape or (1, 1), strict=True))  # fmt: skip
+        elif self.shape:
             w, h = min(short * self.shape[0], width), min(short * self.shape[1], height)
         else:
             w = h = max(short * self.crop_pct, 1)

@@ -1,19 +1,21 @@
 """Folders in, one listing out: every photo is a row (root, file, label, source), whoever brings it.
 
-Class folders and plain folders are the producers so far; a table of labels or photos from elsewhere
-would be others. What comes after it asks no more than the rows.
+Class folders, tables of labels and plain folders are the producers; what comes after them asks for
+no more than the rows.
 """
 
-from pathlib import Path
+from dataclasses import replace
+from pathlib import Path, PurePosixPath
 
 import pandas as pd
 
 from vlg_fastai.console import say
-from vlg_fastai.data.folder import SUFFIXES, class_folders, photos
+from vlg_fastai.data import labels
+from vlg_fastai.data.walking import SUFFIXES, class_folders, photos
 
 # file is relative to root and stays; side: train, valid or test
 COLUMNS = ["root", "file", "label", "source", "side"]
-CLASSES, PLAIN = "class folders", "folder"
+CLASSES, TABLE, PLAIN = "class folders", "table", "folder"
 
 
 def place(root, file):
@@ -27,11 +29,14 @@ def located(table, root=None):
     return table.assign(path=[place(*pair) for pair in zip(roots, table["file"], strict=True)])
 
 
-def of_classes(layout, most=None):
+def of_classes(layout, most=None, cfg=None):
     """The labelled photos of `layout`; says what lies there besides.
 
-    most: only so many classes, and only so many photos of each, the first by name.
+    most: only so many classes, and only so many photos of each, the first by name; cfg: options
+    that say what the columns of a table of labels are.
     """
+    if layout.labels is not None:
+        return located(_few(_of_table(layout, cfg), most))
     rows = _of_folders(layout, layout.classes[:most], "train", most)
     _say_loose(layout.train)
     if layout.valid:
@@ -40,6 +45,24 @@ def of_classes(layout, most=None):
             say(f"{layout.valid}: no class folders with photos; the split is drawn instead")
         rows += held_out
     return located(pd.DataFrame(rows, columns=COLUMNS))
+
+
+def _of_table(layout, cfg):
+    "The rows of a table of labels, files named from the data folder."
+    home = layout.train
+    files = [path.relative_to(home).as_posix() for path in _found(home)]
+    found = labels.rows(replace(cfg, labels=layout.labels), files, home.name)
+    at = home.resolve().relative_to(layout.root.resolve()).as_posix()
+    found["file"] = [PurePosixPath(at, file).as_posix() for file in found["file"]]
+    return found.assign(root=layout.root, source=TABLE)
+
+
+def _few(table, most):
+    if most is None:
+        return table
+    kept = sorted(table["label"].unique())[:most]
+    table = table[table["label"].isin(kept)]
+    return table.groupby("label", sort=False).head(most).reset_index(drop=True)
 
 
 def of_folder(folder):

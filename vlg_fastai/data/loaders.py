@@ -20,6 +20,7 @@ from vlg_fastai.data.split import oversampled
 
 ASKING = ("SIGINT", "SIGTERM", "SIGHUP")  # signals that ask to stop; Windows lacks the last
 GRACE = 10  # seconds
+BALANCES = {"equal": -1.0, "sqrt": -0.5}  # power of the number of photos that weighs each
 BLANK = PILImage(Image.new("RGB", (8, 8)))
 
 
@@ -104,7 +105,7 @@ def build(table, classes, view, pixels, machine, cfg):
     )
     if not cfg.weighted or cfg.oversample:
         return block.dataloaders(table, dl_type=Placed, **options)
-    weights = class_weights(table)[(table["split"] != "valid").to_numpy()]
+    weights = class_weights(table, cfg.balance)[(table["split"] != "valid").to_numpy()]
     by_side = [{"wgts": weights}, {}]
     return block.dataloaders(table, dl_type=WeightedPlaced, dl_kwargs=by_side, **options)
 
@@ -115,10 +116,10 @@ def _at_most(photos, bs):
     return int(min(photos, bs))
 
 
-def class_weights(table):
-    "One weight a row, so that every class is drawn equally often on the training side."
+def class_weights(table, balance="equal"):
+    "One weight a row, so that every class is drawn as often as `balance` (`BALANCES`) has it."
     counts = table.loc[table["split"] == "train", "label"].value_counts()
-    return (1 / table["label"].map(counts)).to_numpy(np.float64)
+    return (table["label"].map(counts) ** BALANCES[balance]).to_numpy(np.float64)
 
 
 def plain(paths, view, bs, machine, pixels=None):

@@ -25,13 +25,13 @@ FORMULA = r"[=+\-@\t\r]"  # how a cell begins that a spreadsheet computes instea
 NAMED = 10  # broken files named on the screen; the run folder lists them all
 
 
-def scan_classes(layout, most=None):
-    """Read every file below the class folders of `layout`, on all cores; `most` as in the listing.
+def scan_classes(layout, most=None, cfg=None):
+    """Read every labelled file of `layout`, on all cores; `most` and `cfg` as in the listing.
 
     Columns: those of the listing, path, content, width, height, dhash (uint64), grey (bytes),
     problem (None where the photo is readable).
     """
-    return _scan(listing.of_classes(layout, most))
+    return _scan(listing.of_classes(layout, most, cfg))
 
 
 def scan_files(folder):

@@ -1,11 +1,8 @@
 """Table of photos in, train or valid out: whole groups of near-duplicates, every class on both."""
 
-import warnings
-
 import numpy as np
 import pandas as pd
 from fastai.data.transforms import RandomSplitter
-from sklearn.model_selection import StratifiedGroupKFold
 
 from vlg_fastai.config import UserError
 from vlg_fastai.console import say, show
@@ -15,6 +12,7 @@ from vlg_fastai.runs.files import write_csv
 
 # the columns of split.csv; folder: the label that the class folder gives
 PLACE = ["group", "split", "fold"]  # columns that a split adds; the last one, of folds alone
+BOUND, GIVEN = "bound", "given_fold"  # columns that a table of labels may bring
 ALWAYS = -1  # the fold of photos that every fold learns from
 TOLD = ["label", "content"]  # what must be as it was for a run to go on
 KEPT = ["file", "label", "folder", "content", "group", "split", "problem", "source"]
@@ -28,51 +26,25 @@ def assign(table, valid_pct, seed, x=None):
     A photo and its near-duplicates always land on the same side, otherwise the validation score
     counts what was learnt by heart. A folder that brings its own valid side keeps it.
     """
-    alike = _alike(table)
-    good = _grouped(table[table["problem"].isna()], alike, x)
+    numbers = alike(table)
+    good = grouped(table[table["problem"].isna()], numbers, x)
     if (good["side"] == "valid").any():
         good = _given(good)
+    elif has_folds(good):
+        say(f"the table has {good[GIVEN].nunique()} folds: the first one is held out")
+        good = _given(good.assign(side=np.where(good[GIVEN] == 0, "valid", "train")))
     else:
-        held_out = good["group"].isin(_held_out(good, _drawn(alike, valid_pct, seed)))
+        held_out = good["group"].isin(_held_out(good, _drawn(numbers, valid_pct, seed)))
         good = good.assign(split=np.where(held_out, "valid", "train"))
-    return _joined(table, good)
+    return joined(table, good)
 
 
-def in_folds(table, count, seed, x=None):
-    """Add the columns `group`, `split` (train or unused) and `fold` (0 to `count` - 1) to `table`.
-
-    Whole groups of near-duplicates, classes spread evenly. A class that would lie in one fold alone
-    has its largest group taught in every fold and asked about in none (`ALWAYS`).
-    """
-    good = _grouped(table[table["problem"].isna()], _alike(table), x)
-    most = good.groupby("label")["group"].nunique().max()
-    if count < 2 or good["group"].nunique() < 2 * count or most < count:
-        raise UserError(
-            f"--folds {count}: give 2 to 10, and no more than the largest class has photos that are"
-            f" no copies ({most})"
-        )
-    cut, places = StratifiedGroupKFold(count, shuffle=True, random_state=seed), np.zeros(len(good))
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # a class of fewer photos than folds is no reason to stop
-        for number, (_, held) in enumerate(cut.split(good, good["label"], good["group"])):
-            places[held] = number
-    good = good.assign(split="train", fold=places.astype(int))
-    for _, rows in good.groupby("label"):
-        if rows["fold"].nunique() == 1:
-            good.loc[good["group"] == _by_size(rows["group"])[0], "fold"] = ALWAYS
-    if not set(range(count)) <= set(good["fold"]):
-        raise UserError(f"--folds {count}: too few classes have photos for each; try fewer")
-    return _joined(table, good)
+def has_folds(table):
+    "Whether the photos of `table` came with folds."
+    return GIVEN in table and (table[GIVEN] >= 0).all() and table[GIVEN].nunique() > 1
 
 
-def of_fold(table, number):
-    "`table` of `in_folds` with the photos of one fold held out and all others to learn from."
-    used = table["split"] != "unused"
-    sides = np.where(table["fold"] == number, "valid", "train")
-    return table.assign(split=np.where(used, sides, "unused")).drop(columns="fold")
-
-
-def _joined(table, placed):
+def joined(table, placed):
     "`table` with what `placed` says of the photos in use; all others are unused."
     found = table.join(placed[[name for name in PLACE if name in placed]])
     whole = {"group": -1, "split": "unused", "fold": ALWAYS}
@@ -102,10 +74,10 @@ def as_before(table, before, cfg):
     if told:
         say(f"not as they were, and left out: {'; '.join(told)}")
     places = was.loc[both[same]].reindex(table["file"]).set_axis(table.index)
-    return _joined(table, places.astype({name: float for name in places if name == "fold"}))
+    return joined(table, places.astype({name: float for name in places if name == "fold"}))
 
 
-def _alike(table):
+def alike(table):
     """Groups by hash of all photos, dropped ones included.
 
     They are what is drawn from, so that runs of other backbones, and of before and after decisions,
@@ -117,9 +89,11 @@ def _alike(table):
     return pd.Series(twins.groups_of(readable), index=readable.index)
 
 
-def _grouped(good, alike, x):
+def grouped(good, alike, x):
     numbers = alike[good.index].to_numpy()
     group = numbers if x is None else twins.joined(numbers, good["content"], x)
+    if BOUND in good:
+        group = twins.bound(group, good[BOUND])
     return good.assign(alike=numbers, group=group)
 
 
@@ -141,7 +115,7 @@ def _given(table):
 
 
 def _drawn(alike, valid_pct, seed):
-    "The numbers of the groups by hash that the draw holds out."
+    "The numbers of the groups by hash, `alike`, that the draw holds out."
     numbers = alike.unique()
     _, drawn = RandomSplitter(valid_pct, seed=seed)(numbers)
     return set(numbers[list(drawn)])
@@ -151,7 +125,7 @@ def _held_out(table, drawn):
     "The numbers of the groups to hold out: those whose first photo was drawn, mended by class."
     first = table.groupby("group")["alike"].first()  # not the most: pairs would lean to one side
     held_out = set(first.index[first.isin(drawn)])
-    classes = {label: _by_size(rows["group"]) for label, rows in table.groupby("label")}
+    classes = {label: by_size(rows["group"]) for label, rows in table.groupby("label")}
     for groups in classes.values():
         if held_out.issuperset(groups):  # nothing to learn from: the largest goes back
             held_out.discard(groups[0])
@@ -162,7 +136,7 @@ def _held_out(table, drawn):
     return held_out
 
 
-def _by_size(numbers):
+def by_size(numbers):
     "Group numbers, the largest group first, equal ones as they come."
     return numbers.value_counts(sort=False).sort_values(ascending=False, kind="stable").index
 
@@ -210,20 +184,6 @@ def say_split(table):
     for label, photos, groups, _, valid in rows:
         if not valid:
             say(f"{label}: {photos} photos in {groups} group: training only, its score stays blank")
-
-
-def say_folds(table, count):
-    "Say how many photos there are to part, and which are in no fold."
-    used = table[table["split"] != "unused"]
-    sizes = used.loc[used["fold"] != ALWAYS, "fold"].value_counts()
-    say(
-        f"{count} folds of {sizes.min()} to {sizes.max()} photos; a photo and its near-duplicates"
-        " stay in one"
-    )
-    alone = used[used["fold"] == ALWAYS]
-    if len(alone):
-        names = ", ".join(sorted(alone["label"].unique()))
-        say(f"taught in every fold, since their class has too few photos to part: {names}")
 
 
 def of_run(run):

@@ -130,3 +130,17 @@ def _standardised(grey):
 def _by_first_appearance(numbers):
     _, first, inverse = np.unique(numbers, return_index=True, return_inverse=True)
     return np.argsort(np.argsort(first))[inverse]
+
+
+def bound(groups, kin):
+    """`groups` (n,) with those joined that share a patient, a camera, whatever `kin` (n,) names.
+
+    An empty name joins nothing.
+    """
+    kin = np.where(kin == "", [f"\0{i}" for i in range(len(kin))], kin)
+    _, one = np.unique(groups, return_inverse=True)
+    _, other = np.unique(kin, return_inverse=True)
+    size = one.max() + 1 + other.max() + 1
+    links = coo_array((np.ones(len(one)), (one, one.max() + 1 + other)), shape=(size, size))
+    _, joined = connected_components(links, directed=False)
+    return joined[one]

@@ -8,6 +8,8 @@ from fastai.data.transforms import Normalize
 from vlg_fastai.data.augment import Fit, resampling
 from vlg_fastai.data.pixels import Pixels
 
+FITS = "crop", "squish", "pad"
+
 
 @dataclass(frozen=True)
 class View:
@@ -18,6 +20,7 @@ class View:
     std: tuple[float, ...]
     interpolation: str
     crop_pct: float
+    how: str = "crop"  # one of `FITS`: what becomes of a photo that is no square
 
     @classmethod
     def stored(cls, facts):
@@ -26,14 +29,15 @@ class View:
         return cls(**plain)  # else what the store keeps for the one is not found by the other
 
     def fit(self, min_scale=None):
-        return Fit(self.size, self.crop_pct, self.interpolation, min_scale)
+        return Fit(self, min_scale)
 
     def pixels(self, photos=None, store=None, now=True, detail=1.0):
         """How its photos are read: from their files, or decoded once for the table `photos`.
 
         detail: how many times finer than this view needs.
         """
-        side = math.ceil(self.size / self.crop_pct * detail)
+        share = self.crop_pct if self.how == "crop" else 1.0
+        side = math.ceil(self.size / share * detail)
         return Pixels.of(photos, side, resampling(self.interpolation), store, now)
 
     def normalize(self):

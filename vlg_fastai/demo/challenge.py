@@ -60,10 +60,10 @@ EVERY = {**SEEN, **UNSEEN}
 
 def layout_of(cfg):
     "The layout of the folder that --data means; the drawn challenge is drawn where it is missing."
-    data = choose(cfg.data)
+    data = choose(cfg.data, cfg)
     if data == DEMO_FOLDER and not data.exists():
         draw(data)
-    found = layout(data, written_by(cfg))
+    found = layout(data, written_by(cfg), cfg)
     check_apart(found, cfg)
     return found
 

@@ -36,11 +36,11 @@ class Backbone(nn.Module):
         return self.net.forward_head(self.net.forward_features(x), pre_logits=True).flatten(1)
 
 
-def view(arch, size, crop_pct="own"):
+def view(arch, size, crop_pct="own", how="crop"):
     "How photos are shown to `arch`: its own mean, std, interpolation and crop, at `size` pixels."
     cfg = pretrained_cfg(arch)
     share = cfg.crop_pct if crop_pct == "own" else crop_pct
-    return View(size, tuple(cfg.mean), tuple(cfg.std), cfg.interpolation, float(share))
+    return View(size, tuple(cfg.mean), tuple(cfg.std), cfg.interpolation, float(share), how)
 
 
 def pretrained_cfg(arch):

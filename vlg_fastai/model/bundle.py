@@ -9,7 +9,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
 from vlg_fastai.config import UserError
-from vlg_fastai.data.view import View
+from vlg_fastai.data.view import FITS, View
 from vlg_fastai.model import backbone
 from vlg_fastai.model.blend import Blend
 from vlg_fastai.model.head import HEADS, assemble
@@ -68,6 +68,7 @@ class ModelSpec:
             "mean": _numbers(view.mean, CHANNELS),
             "std": _numbers(view.std, CHANNELS) and min(view.std) > 0,
             "size": _numbers([view.size], 1) and view.size >= 1,
+            "how": view.how in FITS,
             "crop_pct": _numbers([view.crop_pct], 1) and 0 < view.crop_pct <= 1,
         }
 

@@ -10,7 +10,7 @@ from scipy.special import softmax
 from vlg_fastai.config import UserError
 from vlg_fastai.console import say
 from vlg_fastai.model.inference import logs
-from vlg_fastai.predict import submission
+from vlg_fastai.predict import checking, submission
 from vlg_fastai.runs.blends import NAME
 from vlg_fastai.runs.files import write_csv, write_json
 from vlg_fastai.runs.run import TEST
@@ -21,7 +21,8 @@ GONE = "answered, but gone before it was compared with other photos"
 
 def written(cfg):
     "The files that predict.py writes, as they may lie in the folder of the photos."
-    return {path.resolve() for path in (cfg.out, *beside(cfg.out))}
+    earlier = cfg.out.absolute().parent.glob(f"{cfg.out.stem}-[0-9]*{cfg.out.suffix}")
+    return {path.resolve() for path in (cfg.out, *beside(cfg.out), *earlier)}
 
 
 def beside(out):
@@ -143,7 +144,8 @@ def write(cfg, blend, asked, answer, facts):
     table = submission.table(sample, rows, answer.probs[order], answer.labels, category)
     probabilities, forecast, shares = beside(cfg.out)
     details = answer.details(order, table)
-    write_csv(cfg.out, table)
+    with checking.kept(cfg.out) as before:
+        write_csv(cfg.out, table)
     write_csv(probabilities, details)
     if len(blend.runs) == 1 and not blend.facts:
         keep(blend.runs[0], details, answer.photos)
@@ -153,6 +155,8 @@ def write(cfg, blend, asked, answer, facts):
         else:
             path.unlink(missing_ok=True)  # an earlier one tells of another submission
     say(f"{len(table)} rows written to {cfg.out}, probabilities to {probabilities}")
+    prior = blend.runs[0].facts
+    checking.check(answer, dict(zip(prior.classes, prior.prior, strict=True)), before, table)
 
 
 def keep(run, details, photos):

@@ -1,25 +1,18 @@
 """Sample submission and predictions in, submission out: its header, its ids, its order."""
 
 import re
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 
 import pandas as pd
 
 from vlg_fastai.config import UserError
 from vlg_fastai.console import say
+from vlg_fastai.data.ids import best_rule
 
 # of a CSV's name, its letters alone: sample_submission, sampleSubmission, SAMPLE-SUB, sample
 SAMPLE = re.compile(r"sample|.*sample.*sub.*|.*sub.*sample.*")
 PERHAPS = re.compile(r".*(sample|submission|template|example|format).*")  # worth a word
 HEADER = ["Id", "Category"]
-# what an Id may be, tried in this order: the first by which every Id has a photo is taken
-RULES = {
-    "path": lambda file, folder: file,
-    "path with the folder's name": lambda file, folder: f"{folder}/{file}",
-    "name": lambda file, folder: PurePosixPath(file).name,
-    "path without suffix": lambda file, folder: str(PurePosixPath(file).with_suffix("")),
-    "stem": lambda file, folder: PurePosixPath(file).stem,
-}
 
 
 def find_sample(asked, folders, written=()):
@@ -72,15 +65,14 @@ def order(sample, files, folder):
     UserError where an Id has no photo, or could mean two.
     """
     ids = list(sample.iloc[:, 0])
-    keys = {name: [rule(file, folder) for file in files] for name, rule in RULES.items()}
-    best = max(keys, key=lambda name: len(set(ids) & set(keys[name])))  # the first of the best
-    lacking = sorted(set(ids) - set(keys[best]))
+    best, keys = best_rule(ids, files, folder)
+    lacking = sorted(set(ids) - set(keys))
     if lacking:
         raise UserError(
             f"--sample: {len(lacking)} of {len(ids)} Ids have no photo in {folder},"
             f" e.g. {', '.join(lacking[:3])}; is it for another folder? see --test"
         )
-    at = pd.Series(range(len(files)), index=keys[best])
+    at = pd.Series(range(len(files)), index=keys)
     doubtful = at.index[at.index.duplicated()].intersection(ids)
     if len(doubtful):
         raise UserError(f"--sample: the Id {doubtful[0]!r} means several photos by its {best}")

@@ -7,7 +7,7 @@ from functools import partial
 from vlg_fastai.cli import as_json
 from vlg_fastai.config import UserError
 from vlg_fastai.console import say
-from vlg_fastai.data import split
+from vlg_fastai.data import folding, split
 from vlg_fastai.machine import device
 from vlg_fastai.machine.versions import circumstances
 from vlg_fastai.model import sources
@@ -70,7 +70,7 @@ class Work:
 
     def of_fold(self, number):
         "The `Prepared` of one fold, its photos held out; of none of them where it is `REFIT`."
-        every = split.of_fold(self.prepared.every, number)
+        every = folding.of_fold(self.prepared.every, number)
         cfg = fold.of_fold(self.prepared.cfg)
         table, spec = in_use(cfg, self.source, self.prepared.spec.view, every)
         return replace(self.prepared, cfg=cfg, every=every, table=table, spec=spec)

@@ -11,7 +11,7 @@ from vlg_fastai.recipes import measured
 from vlg_fastai.runs.files import check_room, read_json, write_json
 from vlg_fastai.runs.resume import to_resume
 from vlg_fastai.runs.run import CHECKPOINT, CONFIG, SPLIT, create
-from vlg_fastai.train import checkpoint
+from vlg_fastai.train import checkpoint, sheet
 
 RESUMED = "resumed.json"  # beside the checkpoints: when the run went on
 COPIES = 6  # of a net in a run: a blend of two, and the four that were not kept
@@ -31,6 +31,8 @@ def open_run(prepared, source, learn):
     )
     if cfg.epochs and not measured(cfg.recipe, source.arch):
         say(f"--recipe {cfg.recipe}: its values for {source.arch} are not measured")
+    if learn:
+        say(f"training photos as the net sees them: {sheet.write(learn, spec.view, run)}")
     return run
 
 

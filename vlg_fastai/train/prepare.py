@@ -9,7 +9,7 @@ import pandas as pd
 
 from vlg_fastai.config import TrainConfig, size_of
 from vlg_fastai.console import say
-from vlg_fastai.data import decisions, scan, split
+from vlg_fastai.data import decisions, folding, scan, split
 from vlg_fastai.data.degrade import JUDGING, DegradedPixels
 from vlg_fastai.data.pixels import Pixels
 from vlg_fastai.data.store import Store
@@ -83,11 +83,13 @@ def settle_and_scan(cfg, source):
             f" --size {size} --epochs {cfg.epochs}; no hub is asked"
         )
     made = decisions.read(decisions.find(cfg.decisions, layout.root))
-    scanned = made.replayed(scan.scan_classes(layout, FEW if cfg.dry_run else None))
+    scanned = made.replayed(scan.scan_classes(layout, FEW if cfg.dry_run else None, cfg))
     made.say(scanned)
     scan.check(scanned)
     scan.say_counts(scanned[scanned["problem"] != decisions.DROPPED])
     settled = {"data": layout.root.resolve(), "arch": source.arch, "size": size}
+    if layout.labels is not None:
+        settled |= {"labels": layout.labels.resolve(), "photos": layout.train.resolve()}
     if len(made):  # a repeat, and predict, must find them from anywhere
         settled["decisions"] = made.path.resolve()
     return dataclasses.replace(cfg, **settled), scanned
@@ -98,7 +100,7 @@ def prepare(cfg, source, scanned, machine, before=None):
 
     before: split.csv of the run that goes on, whose sides are kept.
     """
-    store, view = Store.asked_for(cfg), backbone.view(source.arch, cfg.size, cfg.crop_pct)
+    store, view = Store.asked_for(cfg), backbone.view(source.arch, cfg.size, cfg.crop_pct, cfg.fit)
     good = scanned[scanned["problem"].isna()]
     pixels = view.pixels(good, store)
     extractor = (
@@ -114,7 +116,7 @@ def prepare(cfg, source, scanned, machine, before=None):
     good = good[seen]
     x = extractor.features(good, pixels) if extractor else None
     every = parted(cfg, scanned, x) if before is None else split.as_before(scanned, before, cfg)
-    split.say_folds(every, cfg.folds) if cfg.folds else split.say_split(every)
+    folding.say_folds(every, cfg.folds) if cfg.folds else split.say_split(every)
     used, spec = in_use(cfg, source, view, every)
     return Prepared(cfg, machine, store, every, used, spec, pixels, extractor)
 
@@ -122,7 +124,7 @@ def prepare(cfg, source, scanned, machine, before=None):
 def parted(cfg, scanned, x):
     "The table `scanned` with the sides, or the folds, that `cfg` asks for."
     if cfg.folds:
-        return split.in_folds(scanned, cfg.folds, cfg.seed, x)
+        return folding.in_folds(scanned, cfg.folds, cfg.seed, x)
     return split.assign(scanned, cfg.valid_pct, cfg.seed, x)
 
 

@@ -27,7 +27,7 @@ def start_mlp(head, prepared):
     cfg, table, held = prepared.cfg, prepared.table, prepared.held
     taught = table[~held]
     views = [prepared.extractor.features(taught, prepared.pixels, flip) for flip in (False, True)]
-    weights = loaders.class_weights(table) if cfg.weighted else np.ones(len(table))
+    weights = loaders.class_weights(table, cfg.balance) if cfg.weighted else np.ones(len(table))
     device = prepared.machine.device
     fit_head(head, views, prepared.labels[~held], weights[~held], cfg, device)
 

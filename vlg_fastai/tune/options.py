@@ -6,12 +6,12 @@ from typing import Annotated, Literal
 
 from tyro.conf import arg
 
-from vlg_fastai.config import Cache, Compute, Decided
 from vlg_fastai.limits import File, Folder, Limits, NewFile, NewFolder, Positive, Seed
+from vlg_fastai.parts import Cache, Compute, Decided, Tabled
 
 
 @dataclass(frozen=True)
-class TuneConfig(Cache, Compute, Decided):
+class TuneConfig(Cache, Compute, Decided, Tabled):
     "Search the options of train.py that suit a folder, and say whether they beat its defaults."
 
     data: Folder | None = None  # image folder; absent: `data`, or a drawn challenge in `data/demo`

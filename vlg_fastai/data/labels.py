@@ -1,0 +1,211 @@
+"""A table of labels beside a folder of photos in, a row a photo out: Kaggle's usual form.
+
+What cannot be used costs a line on the screen and its row, never another one.
+"""
+
+import csv
+import io
+import re
+from dataclasses import dataclass
+
+import pandas as pd
+
+from vlg_fastai.config import UserError
+from vlg_fastai.console import say
+from vlg_fastai.data.ids import best_rule
+
+ENCODINGS = "utf-8-sig", "utf-16", "cp1252"
+SEPARATORS = ",;\t|"
+SAMPLE = 64_000  # characters that tell how the cells are separated
+LABELS = {"label", "labels", "class", "classes", "classname", "category", "categoryid", "target",
+          "breed", "species", "diagnosis", "y"}  # fmt: skip
+SIDES = {"split", "set", "subset", "side", "partition"}
+FOLD = "fold"
+WORDS = {"train": "train", "training": "train", "valid": "valid", "val": "valid",
+         "validation": "valid", "dev": "valid"}  # fmt: skip
+SEVERAL = re.compile(r"[|;, ]+")  # between labels of one cell
+MATCHING = 0.5  # share of a column's cells that must mean photos for it to hold ids
+NAMED = 3  # rows that a line names
+
+
+@dataclass(frozen=True)
+class Columns:
+    "Which column of the table is what; None for what it lacks."
+
+    id: str
+    label: str
+    group: str | None = None
+    side: str | None = None
+    fold: str | None = None
+
+    def in_words(self):
+        told = {"ids": self.id, "labels": self.label, "groups": self.group, "split": self.side,
+                "folds": self.fold}  # fmt: skip
+        return ", ".join(f"{what} in {name!r}" for what, name in told.items() if name)
+
+
+def read(path):
+    "The table at `path` as text; UserError where it is none."
+    try:
+        content = path.read_bytes()
+    except OSError as error:
+        raise UserError(f"--labels {path}: {error.strerror}") from None
+    text = _decoded(path, content)
+    separator = _separator(text)
+    form = {"dtype": str, "keep_default_na": False, "sep": separator, "header": None}
+    try:  # a header that is read as such may be shorter than its rows
+        cells = pd.read_csv(io.StringIO(text), **form)
+    except (ValueError, pd.errors.ParserError) as error:
+        raise UserError(f"--labels {path}: cannot be read as CSV ({error})") from None
+    table = cells.iloc[1:].reset_index(drop=True).set_axis(cells.iloc[0].tolist(), axis=1)
+    if table.shape[1] < 2 or table.empty:
+        raise UserError(f"--labels {path}: has no rows of at least an id and a label")
+    table.columns = [str(name).strip() for name in table.columns]
+    if table.columns.duplicated().any():
+        twice = table.columns[table.columns.duplicated()][0]
+        raise UserError(f"--labels {path}: has two columns called {twice!r}; rename one")
+    return table.apply(lambda cells: cells.str.strip())
+
+
+def _decoded(path, content):
+    for encoding in ENCODINGS:
+        if encoding == "utf-16" and content[:2] not in (b"\xff\xfe", b"\xfe\xff"):
+            continue
+        try:
+            text = content.decode(encoding)
+        except UnicodeDecodeError:
+            continue
+        if "\0" in text:
+            raise UserError(f"--labels {path}: holds NUL bytes: it is no table of text")
+        if encoding != ENCODINGS[0]:
+            say(f"{path}: read as {encoding}")
+        return text
+    raise UserError(f"--labels {path}: its text is neither UTF-8 nor {ENCODINGS[-1]}; save it anew")
+
+
+def _separator(text):
+    try:
+        return csv.Sniffer().sniff(text[:SAMPLE].split("\n", 1)[0], SEPARATORS).delimiter
+    except csv.Error:
+        return ","
+
+
+def columns_of(cfg, table, files, folder):
+    "The `Columns` of `table`: those that options name, else by header and content, which is said."
+    for name in ("id_col", "label_col", "group_col"):
+        asked = getattr(cfg, name)
+        if asked is not None and asked not in table:
+            option = name.replace("_", "-")
+            raise UserError(f"--{option} {asked}: no such column; there are {', '.join(table)}")
+    ids = cfg.id_col or _ids(cfg, table, files, folder)
+    by_word = {re.sub(r"[^a-z]", "", name.lower()): name for name in reversed(list(table))}
+    side = next((by_word[word] for word in by_word if word in SIDES), None)
+    if side is not None and not set(table[side].str.lower()) <= {*WORDS, "test", ""}:
+        side = None
+    taken = {ids, cfg.group_col, side, by_word.get(FOLD)}
+    rest = [name for name in table if name not in taken]
+    label = cfg.label_col or _label(cfg, table, rest)
+    found = Columns(ids, label, cfg.group_col, side, by_word.get(FOLD))
+    say(f"{cfg.labels}: {found.in_words()}")
+    return found
+
+
+def _ids(cfg, table, files, folder):
+    "The column most of whose cells mean photos."
+    shares = {name: _share(table[name], files, folder) for name in table}
+    best = max(shares, key=shares.get)
+    if shares[best] < MATCHING:
+        raise UserError(
+            f"--labels {cfg.labels}: no column holds ids of the photos in {folder}: at best"
+            f" {best!r}, {shares[best]:.0%} of it, e.g. {table[best].iloc[0]!r}; is it another"
+            " folder? see --photos and --id-col"
+        )
+    return best
+
+
+def _share(cells, files, folder):
+    _, keys = best_rule(cells, files, folder)
+    return float(cells.isin(set(keys)).mean())
+
+
+def _label(cfg, table, names):
+    "The column called as labels are, or the only one whose cells repeat."
+    called = [name for name in names if re.sub(r"[^a-z]", "", name.lower()) in LABELS]
+    repeating = [name for name in names if 2 <= table[name].nunique() <= len(table) / 2]
+    found = called or repeating
+    if len(found) == 1:
+        return found[0]
+    if len(names) == 1:
+        return names[0]
+    what = f"several could be: {', '.join(found)}" if found else f"there are {', '.join(names)}"
+    raise UserError(
+        f"--labels {cfg.labels}: which column holds the labels? {what}; --label-col says"
+    )
+
+
+def rows(cfg, files, folder):
+    """A table (file, label, bound, given_fold, side), a row a photo, of the labels of `cfg`.
+
+    files: paths of the photos relative to the folder that is called `folder`, sorted; rows of files
+    that are missing are kept under the id, to be listed as broken.
+    """
+    table = read(cfg.labels)
+    columns = columns_of(cfg, table, files, folder)
+    _, keys = best_rule(table[columns.id], files, folder)
+    known, meant = pd.Series(files, index=keys), table[columns.id]
+    twice = known.index[known.index.duplicated()].intersection(meant)
+    if len(twice):
+        raise UserError(
+            f"--labels {cfg.labels}: the id {twice[0]!r} means several photos in {folder}; give"
+            " paths below it"
+        )
+    found = pd.DataFrame({"file": meant.map(known).fillna(meant), "label": table[columns.label]})
+    found["bound"] = table[columns.group] if columns.group else ""
+    found["given_fold"] = _folds(cfg, table[columns.fold]) if columns.fold else -1
+    found["side"] = table[columns.side].str.lower().map(WORDS) if columns.side else "train"
+    found = usable(cfg.labels, found)
+    say_unlisted(files, found["file"], folder)
+    return found.sort_values("file", kind="stable").reset_index(drop=True)
+
+
+def _folds(cfg, cells):
+    numbers = pd.to_numeric(cells, errors="coerce")
+    if numbers.isna().any() or (numbers % 1 != 0).any():
+        odd = cells[numbers.isna() | (numbers % 1 != 0)].iloc[0]
+        raise UserError(
+            f"--labels {cfg.labels}: fold {odd!r} is no number; mend or rename the column"
+        )
+    codes, _ = pd.factorize(numbers.astype(int), sort=True)
+    return codes
+
+
+def usable(path, table):
+    "`table` without rows that say nothing, or not one thing, each kind in a line."
+    table = _left_out(path, table, table["side"].isna(), "are of the test, or of no side")
+    table = _left_out(path, table, table["label"] == "", "have no label")
+    alone = set(table["label"])
+    several = table["label"].map(lambda cell: _several(cell, alone))
+    table = _left_out(path, table, several, "have several labels in one cell")
+    table = table.drop_duplicates(["file", "label"])
+    twice = table["file"].duplicated(keep=False)
+    return _left_out(path, table, twice, "give a photo two labels")
+
+
+def _several(cell, alone):
+    "Whether `cell` is a list of labels, each of which some other photo has alone."
+    parts = [part for part in SEVERAL.split(cell) if part]
+    return len(parts) > 1 and set(parts) <= alone - {cell}
+
+
+def _left_out(path, table, odd, what):
+    if odd.any():
+        named = ", ".join(table.loc[odd, "file"].head(NAMED))
+        say(f"{path}: {odd.sum()} rows {what}, e.g. {named}: left out")
+    return table[~odd]
+
+
+def say_unlisted(files, listed, folder):
+    "Say how many photos the table does not name."
+    more = sorted(set(files) - set(listed))
+    if more:
+        say(f"{len(more)} photos in {folder} have no row, e.g. {more[0]}: left out")

@@ -1,0 +1,59 @@
+"""A data folder in, its table of labels and the photos that are meant out. Looks at names only."""
+
+import re
+
+from vlg_fastai.config import UserError
+from vlg_fastai.console import say
+
+TRAINING = {"train", "training", "trainset", "label", "labels", "labelled", "annotations"}
+TESTING = {"test", "testing", "testset"}
+PHOTOS = {"images", "photos", "imgs", "pictures", "jpg", "jpeg", "png"}
+
+
+def asked(cfg, root, folders):
+    """(table, folder of its photos) that the options of `cfg` name below `root`, or None without.
+
+    folders: those that hold photos themselves.
+    """
+    labels, photos = getattr(cfg, "labels", None), getattr(cfg, "photos", None)
+    if labels is None and photos is None:
+        return None
+    if labels is None:
+        raise UserError(f"--photos {photos}: needs --labels, the table that says what they show")
+    if photos is None:
+        photos = _photos(folders)
+    if photos is None:
+        raise UserError(f"--labels {labels}: which folder in {root} holds its photos? see --photos")
+    if not photos.resolve().is_relative_to(root.resolve()):
+        raise UserError(f"--photos {photos}: does not lie in --data {root}; give a folder of both")
+    return labels, photos
+
+
+def beside(root, folders):
+    "The same of a data folder that holds one table of labels and photos in no class folders."
+    found = [path for path in sorted(root.glob("*.csv")) if words(path.stem) & TRAINING]
+    photos = _photos(folders)
+    if len(found) != 1 or photos is None:
+        return None
+    say(f"{root}: no class folders, so labels come from {found[0].name}, photos from {photos.name}")
+    return found[0], photos
+
+
+def _photos(folders):
+    "The folder among `folders` that the training photos lie in, or None where none stands out."
+    folders = [path for path in folders if not words(path.name) & TESTING]
+    for known in (TRAINING, PHOTOS):
+        named = [path for path in folders if words(path.name) & known]
+        if len(named) == 1:
+            return named[0]
+    return folders[0] if len(folders) == 1 else None
+
+
+def test_of(root, folders):
+    "The folder of test photos among `folders`, or None where none stands out."
+    named = [path for path in folders if words(path.name) & TESTING]
+    return named[0] if len(named) == 1 else None
+
+
+def words(name):
+    return set(re.findall(r"[a-z]+", name.lower()))

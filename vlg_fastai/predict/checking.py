@@ -1,0 +1,86 @@
+"""A submission in, what is odd about it out, in a few lines; and the one before it, kept."""
+
+import shutil
+from contextlib import contextmanager
+
+import numpy as np
+import pandas as pd
+
+from vlg_fastai.config import UserError
+from vlg_fastai.console import say
+from vlg_fastai.runs.files import read_csv
+
+NAMED = 3  # classes or photos that a line names
+TOO_OFTEN = 2.0  # times as often as in training, and
+NOISE = 4.0  # standard deviations of the count above it
+
+
+def check(answer, prior, before, table):
+    """Say what is odd about the submission `table`, whose photos are those of `answer`.
+
+    prior: {class: share of the training photos}; before: the submission that it replaces, or None.
+    """
+    say(shares(answer.category, prior))
+    if before is not None:
+        say(changed(before, table))
+    lost = answer.photos["problem"].notna()
+    if lost.any():
+        files = ", ".join(answer.photos.loc[lost, "file"].head(NAMED))
+        say(f"{lost.sum()} photos could not be answered and get the training prior, e.g. {files}")
+
+
+def shares(category, prior):
+    "How the answers are spread over the classes, beside how the training photos were."
+    counts = pd.Series(category).value_counts()
+    n, never, often = len(category), [], []
+    for label, share in prior.items():
+        count, expected = counts.get(label, 0), n * share
+        if not count and expected >= 1:
+            never.append(label)
+        if count > TOO_OFTEN * expected and count - expected > NOISE * np.sqrt(max(expected, 1)):
+            often.append(f"{label} {count} (of {n} photos {expected:.0f} in training)")
+    rare = f"never: {_some(never)}" if never else "no class is left out"
+    common = f"far more often than in training: {_some(often)}" if often else "none far too often"
+    return f"{len(counts)} labels predicted; {rare}; {common}"
+
+
+def _some(names):
+    more = f" and {len(names) - NAMED} more" if len(names) > NAMED else ""
+    return ", ".join(names[:NAMED]) + more
+
+
+def changed(before, table):
+    "How many rows differ from the submission before."
+    one, other = (t.astype(str).set_axis(range(t.shape[1]), axis=1) for t in (before, table))
+    one, other = one.drop_duplicates(0).set_index(0), other.drop_duplicates(0).set_index(0)
+    both = one.index.intersection(other.index)
+    if one.shape[1] != other.shape[1] or not len(both):
+        return "the submission before was of other photos or columns"
+    differ = (one.loc[both] != other.loc[both]).any(axis=1)
+    told = f"{differ.sum()} of {len(both)} rows differ from the submission before"
+    files = ", ".join(map(str, both[differ][:NAMED]))
+    return f"{told}, e.g. {files}" if differ.any() else told
+
+
+@contextmanager
+def kept(path):
+    """Yield the submission at `path`, None where there is none that can be read, to write another.
+
+    Where the new one is another, the old one stays as `submission-1.csv`, or the next free number.
+    """
+    if not path.is_file():
+        yield None
+        return
+    number = 1
+    while (old := path.with_stem(f"{path.stem}-{number}")).exists():
+        number += 1
+    shutil.copy2(path, old)
+    try:
+        table = read_csv(old)
+    except UserError:
+        table = None
+    yield table
+    if old.read_bytes() == path.read_bytes():
+        old.unlink()
+    else:
+        say(f"the submission before is {old}")
