@@ -95,12 +95,13 @@ def null(studies=200, trials=20):
 
 def kills(count=50):
     "Two processes share a study; one of them is killed at a random moment and started again."
-    rng, lost, twice, fits = random.Random(0), 0, 0, 0
-    for number in range(count):
+    rng, told = random.Random(0), np.zeros(3, int)
+    for number in range(1, count + 1):
         with tempfile.TemporaryDirectory() as folder:
-            done, more, all_fits = _killed(Path(folder), number, rng.uniform(0.3, 2.5))
-            lost, twice, fits = lost + done, twice + more, fits + all_fits
-    print(f"{count} kills, {fits} folds: {lost} finished ones lost, {twice} fitted twice")
+            told += _killed(Path(folder), number, rng.uniform(0.3, 2.5))
+        lost, twice, fits = told
+        print(f"{number} kills, {fits} folds: {lost} finished ones lost, {twice} fitted twice",
+              flush=True)  # fmt: skip
 
 
 def _killed(folder, number, after):

@@ -132,7 +132,7 @@ def blended(toy, tmp_path_factory):
     with pytest.MonkeyPatch.context() as patch:
         best = choosing.best
 
-        def chosen(found, y, groups):
+        def chosen(found, y, groups, *more):
             _, rows, nested = best(found, y, groups)
             return found[-2], rows, nested
 

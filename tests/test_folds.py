@@ -90,6 +90,7 @@ def test_a_photo_has_no_say_in_what_answers_it():
             found=[one("probe"), one("fine-tuned")],
             y=rng.integers(0, 3, 40),
             groups=np.arange(40) + 100 * number,
+            metric="nll",
         )
         for number in range(3)
     ]

@@ -274,7 +274,7 @@ def test_what_is_kept_is_what_was_scored(toy, tmp_path):
 
 @pytest.mark.parametrize("best", ["probe", "warm start", "average 0.5", "fine-tuned", "blend 0.25"])
 def test_whichever_candidate_is_best_is_the_one_in_the_file(toy, tmp_path, monkeypatch, best):
-    def chosen(found, y, groups):
+    def chosen(found, y, groups, *more):
         kept = [candidate.name for candidate in found].index(best)
         rows = [{"model": c.name, "nll": 0.0, "accuracy": 0.0, "nll_degraded": 0.0,
                  "accuracy_degraded": 0.0} for c in found]  # fmt: skip

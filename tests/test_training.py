@@ -92,6 +92,7 @@ TESTED_ELSEWHERE = {
     "targets": "test_targets.py", "freeze_bn": "test_targets.py", "l2_sp": "test_targets.py",
     "choose": "test_choosing.py::test_clean_judges_by_the_photos_alone",
     "lean": "test_choosing.py::test_a_lean_run_keeps_the_chosen_model_alone",
+    "metric": "test_metrics.py",
     "recipe": "test_cli.py::test_a_recipe_sets_defaults_that_options_override",
 }  # fmt: skip
 

@@ -67,7 +67,10 @@ class TrainConfig(Cache, Compute, Decided, Tabled, Place):
     targets: Literal["given", "cleaned", "soft"] = "given"
     freeze_bn: bool = False  # leave the statistics of the backbone's batch norm as trained
     l2_sp: Amount = 0.0  # pull of the backbone's weights to where they began, beside weight decay
-    # epochs without a better validation NLL, counted past the lr peak, before the run stops
+    # the figure that decides which epoch and which model are kept; log_loss is the NLL of what is
+    # submitted
+    metric: Literal["nll", "accuracy", "macro_f1", "log_loss", "map@5"] = "nll"
+    # epochs without a better one, counted past the lr peak, before the run stops
     patience: Positive = 3
     # photos that choose which model is kept: held-out ones, or these and degraded copies of them
     choose: Literal["clean", "robust"] = "robust"
@@ -195,7 +198,8 @@ class CompareConfig(Place):
 
     run: tuple[str, ...] = ()  # runs by name, number or path; absent: all finished ones
     against: str | None = None  # run to compare the others with; absent: the best
-    by: Literal["accuracy", "nll"] = "accuracy"  # figure that says which is best, and is tested
+    # figure that says which is best, and is tested; absent: the --metric of the runs, or accuracy
+    by: Literal["accuracy", "nll", "macro_f1", "map@5"] | None = None
     sort: Literal["score", "run", "seconds", "speed"] = "score"  # order of the rows
 
 

@@ -7,6 +7,7 @@ import pandas as pd
 
 from vlg_fastai.config import UserError
 from vlg_fastai.console import say
+from vlg_fastai.model.metrics import LOSSES
 from vlg_fastai.runs.files import read_csv
 from vlg_fastai.runs.predictions import answers, keys_of
 from vlg_fastai.runs.run import SPLIT, Run
@@ -16,7 +17,8 @@ SAME = 0.7  # share of their held-out photos that runs of one comparison have in
 
 @dataclass(frozen=True)
 class ScoredRun:
-    """What `run` made of its held-out photos: files, labels, right (0 or 1), nll (nats), all (n,).
+    """What `run` made of its held-out photos: files, labels, right (0 or 1), nll (nats), and the
+    loss by the figure that decides, all (n,).
 
     `split` tells runs of one and the same split."""
 
@@ -26,29 +28,32 @@ class ScoredRun:
     labels: np.ndarray
     right: np.ndarray
     nll: np.ndarray
+    deciding: np.ndarray
 
 
 @dataclass(frozen=True)
 class Together:
-    """Runs that held out the same photos: right and nll (runs, n) on those that all of them did;
-    groups (n,) of near-duplicates."""
+    """Runs that held out the same photos: right, nll and the deciding loss (runs, n) on those that
+    all of them did; groups (n,) of near-duplicates."""
 
     runs: list[Run]
     right: np.ndarray
     nll: np.ndarray
+    deciding: np.ndarray
     groups: np.ndarray
 
 
-def judge_all(chosen):
-    "[ScoredRun] of the runs `chosen`; one that cannot be read, or held nothing out, costs a line."
+def judge_all(chosen, by="accuracy"):
+    """[ScoredRun] of the runs `chosen`, by one of `LOSSES`; one that cannot be read, or held no
+    photo out, costs a line."""
     splits = []  # contents of split.csv; nearly always one or a few
-    found = [_judge(run, splits) for run in chosen]  # in threads they wait for each other
+    found = [_judge(run, splits, by) for run in chosen]  # in threads they wait for each other
     for reason in (one for one in found if isinstance(one, str)):
         say(f"left out: {reason}")
     return [one for one in found if isinstance(one, ScoredRun)]
 
 
-def _judge(run, splits):
+def _judge(run, splits, by):
     try:
         table = read_csv(run.answers, np.float32)
         split = (run.path / SPLIT).read_bytes()
@@ -60,9 +65,9 @@ def _judge(run, splits):
         return f"{run.path}: cannot read {SPLIT} ({error.strerror})"
     if table.empty:
         return f"{run.path}: it held out no photos"
-    own = np.maximum(probs[np.arange(len(y)), y], 1e-12)
-    right, told = (probs.argmax(1) == y).astype(float), table.iloc[:, :2].to_numpy().T
-    return ScoredRun(run, _number_of(split, splits), *told, right, -np.log(own).astype(float))
+    right, told = 1 - LOSSES["accuracy"](probs, y), table.iloc[:, :2].to_numpy().T
+    losses = (LOSSES[name](probs, y).astype(float) for name in ("nll", by))
+    return ScoredRun(run, _number_of(split, splits), *told, right, *losses)
 
 
 def _number_of(content, known):
@@ -129,12 +134,11 @@ def photos_of(one):
 def _aligned(place):
     "Scores in the order of the first split's photos; all runs of one split have the same order."
     kept = [key for key in place["first"] if key in place["shared"]]
-    runs, right, nll = [], [], []
+    runs, scores = [], []
     for members, keys in place["members"]:
         at = pd.Index(list(keys), tupleize_cols=False).get_indexer(kept)
         for one in members:
             runs.append(one.run)
-            right.append(one.right[at])
-            nll.append(one.nll[at])
+            scores.append((one.right[at], one.nll[at], one.deciding[at]))
     groups = np.array([place["first"][key] for key in kept])
-    return Together(runs, np.stack(right), np.stack(nll), groups)
+    return Together(runs, *np.stack(scores, 1), groups)

@@ -7,6 +7,7 @@ import numpy as np
 
 from vlg_fastai.compare import paired
 from vlg_fastai.model.intervals import wilson
+from vlg_fastai.model.metrics import LOW
 from vlg_fastai.recipes import RECIPES
 from vlg_fastai.runs.run import Run
 
@@ -14,7 +15,6 @@ NO_MATTER = {  # where things lie and how fast: no difference that a score could
     "runs", "name", "data", "decisions", "cache", "cache_gb", "workers", "tensorboard", "wandb",
     "devices",
 }  # fmt: skip
-HIGH = {"accuracy": True, "nll": False}  # whether more is better
 
 
 @dataclass(frozen=True)
@@ -25,6 +25,7 @@ class Row:
     accuracy: float
     interval: tuple[float, float]
     nll: float
+    figure: float  # what the runs are compared by
     difference: float
     likely: tuple[float, float]
     p: float
@@ -42,7 +43,7 @@ class Row:
 
 def rows(place, by, reference=None):
     "[Row] of a Together, against `reference` (a Run among them), or else the best by figure `by`."
-    scores = place.right if by == "accuracy" else -place.nll
+    scores = -place.deciding
     at = _best(place, by) if reference is None else _place_of(place, reference)
     found = paired.against(scores, place.groups, at, chosen=reference is None)
     told = differing([run.config for run in place.runs])
@@ -51,20 +52,26 @@ def rows(place, by, reference=None):
     made = []
     for i, run in enumerate(place.runs):
         own = "best" if reference is None else "reference"
-        sign = 1 if HIGH[by] else -1
+        sign = -1 if by in LOW else 1
         ends = sorted((sign * float(found.low[i]), sign * float(found.high[i])))
         made.append(Row(
             run, float(right[i]), tuple(map(float, intervals[i])), float(loss[i]),
+            value_of(by, place.deciding[i]),
             sign * float(found.difference[i]), tuple(ends), float(found.p[i]),
             own if i == at else found.verdict(i), told[i],
         ))  # fmt: skip
     return made
 
 
+def value_of(by, losses):
+    "The figure `by` of a run whose photos cost so much (n,)."
+    return float(losses.mean() if by in LOW else 1 - losses.mean())
+
+
 def _best(place, by):
     "The run with the best figure; of equal ones that with the better other one."
-    right, nll = place.right.mean(1), place.nll.mean(1)
-    return int(np.lexsort((nll, -right) if by == "accuracy" else (-right, nll))[0])
+    other = place.nll if by == "accuracy" else -place.right
+    return int(np.lexsort((other.mean(1), place.deciding.mean(1)))[0])
 
 
 def _place_of(place, reference):
@@ -92,7 +99,7 @@ def value(given):
 
 
 SORTS = {
-    "score": lambda row, by: -getattr(row, by) if HIGH[by] else getattr(row, by),
+    "score": lambda row, by: row.figure if by in LOW else -row.figure,
     "run": lambda row, by: row.run.number,
     "seconds": lambda row, by: row.seconds,
     "speed": lambda row, by: -(row.speed or 0),

@@ -2,12 +2,14 @@
 
 import dataclasses
 import os
+from contextlib import suppress
 from pathlib import Path
 
 from vlg_fastai.compare import judged, paired
 from vlg_fastai.compare.rows import SORTS, differing, rows
 from vlg_fastai.config import UserError
 from vlg_fastai.console import clock, console, drawable, say, show
+from vlg_fastai.model.metrics import LOW
 from vlg_fastai.pages import page
 from vlg_fastai.pages.charts import FIRST, INK, SECOND, SOFT, axis, chart
 from vlg_fastai.runs.find import twins_among
@@ -23,13 +25,14 @@ COLOURS = {"best": INK, "reference": INK, "worse": SECOND, "better": FIRST}
 
 def compare(cfg, chosen, reference):
     "Say how the runs `chosen` compare, with `reference` or the best; write index.html, its path."
-    found = judged.together(judged.judge_all(chosen))
+    cfg = dataclasses.replace(cfg, by=cfg.by or followed(chosen))
+    found = judged.together(judged.judge_all(chosen, cfg.by))
     if not found:
         raise UserError(f"--runs {cfg.runs}: no finished run in it held out any photos")
     parts = [part(cfg, place, reference) for place in found if len(place.runs) > 1]
     parts += lonely(cfg, [place for place in found if len(place.runs) == 1])
     for one in parts:
-        say_part(one)
+        say_part(cfg.by, one)
         if reference and one["lines"] and one["other"] == "the best":
             say(f"--against {reference.path.name}: it is not among these, so the best is")
     path = page.write(cfg.runs / "index.html", "runs.html", **on_page(cfg, parts))
@@ -37,17 +40,25 @@ def compare(cfg, chosen, reference):
     return path
 
 
+def followed(chosen):
+    "The score that the runs `chosen` were chosen by, where it is one; else accuracy."
+    asked = set()
+    for run in chosen:
+        with suppress(UserError):  # said where it is judged
+            asked.add(run.config["metric"])
+    return asked.pop() if len(asked) == 1 and not asked & set(LOW) else "accuracy"
+
+
 def part(cfg, place, reference):
     "What is known of runs that held out the same photos, sorted as asked."
     inside = reference and any(run.path == reference.path for run in place.runs)
     made = rows(place, cfg.by, reference if inside else None)
-    scores = place.right if cfg.by == "accuracy" else -place.nll
     photos = place.right.shape[1]
     return {
         "title": f"{len(made)} runs on the same {photos} held-out photos",
         "rows": ordered(cfg, made),
         "lines": [
-            choosing(cfg.by, made, paired.of_choosing(scores, place.groups)),
+            choosing(cfg.by, made, paired.of_choosing(-place.deciding, place.groups)),
             *alike(place.runs),
         ],
         "other": reference.path.name if inside else "the best",
@@ -81,28 +92,36 @@ def ordered(cfg, made):
 
 
 def choosing(by, made, expected):
-    best = max(row.accuracy for row in made) if by == "accuracy" else min(row.nll for row in made)
+    "expected: the mean score, a loss with a minus, of the run that other photos choose."
+    best = min(row.figure for row in made) if by in LOW else max(row.figure for row in made)
+    told = -expected if by in LOW else 1 + expected
     return (
         f"the best of {len(made)} runs has {by} {best:.3f}; chosen on some photos and scored on"
-        f" others, the best has {abs(expected):.3f}: that is what to expect of it"
+        f" others, the best has {told:.3f}: that is what to expect of it"
     )
 
 
-def say_part(one):
-    kept = [name for name, least in COLUMNS.items() if console.width >= least]
-    told = [cells(row) for row in one["rows"]]
+def columns(by):
+    "`COLUMNS`, with that of the figure `by` where they lack it."
+    return COLUMNS if by in ("accuracy", "nll") else {"run": 0, by: 0, **COLUMNS}
+
+
+def say_part(by, one):
+    kept = [name for name, least in columns(by).items() if console.width >= least]
+    told = [cells(by, row) for row in one["rows"]]
     names = [name.replace("the best", one["other"]).strip() for name in kept]
     show(one["title"], names, [[row[name] for name in kept] for row in told])
     for line in one["lines"]:
         say(line)
 
 
-def cells(row):
+def cells(by, row):
     "{column: text} of a row."
     low, high = row.interval
     less, more = row.likely
     compared = row.verdict in ("better", "worse", "cannot tell")
     return {
+        by: f"{row.figure:.4f}",
         "run": drawable(row.run.path.name),
         "accuracy": f"{row.accuracy:.4f}",
         "95 %": f"{low:.3f} to {high:.3f}",
@@ -120,24 +139,24 @@ def cells(row):
 
 def on_page(cfg, parts):
     "The values of the page's template."
-    shown = [{**one, "rows": [linked(row, cfg.runs) for row in one["rows"]]} for one in parts]
+    shown = [{**one, "rows": [linked(cfg, row) for row in one["rows"]]} for one in parts]
     drawn = [one for one in parts if one["lines"]]  # of runs that can be compared
     charts = {f"part{i}": forest(one["rows"], cfg.by) for i, one in enumerate(drawn)}
-    return {"by": cfg.by, "parts": shown, "columns": COLUMNS, "charts": charts}
+    return {"by": cfg.by, "parts": shown, "columns": columns(cfg.by), "charts": charts}
 
 
-def linked(row, root):
+def linked(cfg, row):
     "The cells of a row, the page of its run if there is one, and the seconds to sort by."
     report = row.run.path / "reports" / "index.html"
-    link = os.path.relpath(report, root) if report.exists() else ""
-    return {"cells": cells(row), "link": Path(link).as_posix() if link else "",
+    link = os.path.relpath(report, cfg.runs) if report.exists() else ""
+    return {"cells": cells(cfg.by, row), "link": Path(link).as_posix() if link else "",
             "seconds": row.seconds}  # fmt: skip
 
 
 def forest(made, by):
     "A chart of the runs' figures, accuracies with their intervals, in the order of the table."
     made = made[:DRAWN]
-    values = [getattr(row, by) for row in made]
+    values = [row.figure for row in made]
     bars = {}
     if by == "accuracy":
         above = [row.interval[1] - row.accuracy for row in made]

@@ -56,6 +56,10 @@ class Fold:
     def groups(self):
         return self.prepared.groups[self.prepared.held]
 
+    @property
+    def metric(self):
+        return self.prepared.cfg.metric
+
 
 @dataclass(frozen=True)
 class Pool:
@@ -64,6 +68,7 @@ class Pool:
     candidates: list[Candidate]
     y: np.ndarray
     groups: np.ndarray
+    metric: str = "nll"
 
     @classmethod
     def of(cls, folds, names):
@@ -74,11 +79,11 @@ class Pool:
         there = {one.name: one for one in found}
         if {PROBE, FINE_TUNED} <= set(there):
             found += blends(there[PROBE], there[FINE_TUNED], y)
-        return cls(found, y, groups)
+        return cls(found, y, groups, folds[0].metric)
 
     @cached_property
     def losses(self):
-        return choosing.Losses.of(self.candidates, self.y, self.groups)
+        return choosing.Losses.of(self.candidates, self.y, self.groups, self.metric)
 
     @property
     def best(self):

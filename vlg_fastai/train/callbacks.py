@@ -11,7 +11,8 @@ from fastai.callback.training import GradientAccumulation
 from fastai.learner import Metric
 
 from vlg_fastai.console import Lines, clock, say
-from vlg_fastai.model.inference import fit_temperature, nll
+from vlg_fastai.model.inference import fit_temperature, nll, probabilities
+from vlg_fastai.model.metrics import LOW, figure
 from vlg_fastai.runs.files import write_csv
 
 HORIZON = 0.05  # share of a fit's steps that a moving average of its weights looks back over
@@ -41,8 +42,25 @@ class CalibratedNLL(Metric):
         return nll(z, y, fit_temperature(z, y)) if np.isfinite(z).all() else float("nan")
 
 
+class Deciding(CalibratedNLL):
+    "The figure that --metric names, of the same probabilities."
+
+    def __init__(self, metric):
+        self.name = metric
+
+    @property
+    def value(self):
+        if not self.labels:
+            return float("nan")
+        z, y = np.concatenate(self.logits), np.concatenate(self.labels)
+        if not np.isfinite(z).all():
+            return float("nan")
+        return figure(self.name, probabilities(z, fit_temperature(z, y)), y)
+
+
 class BestWeights(Callback):
-    """Keep the weights of the best validation NLL, or the last ones; stop when it no longer falls.
+    """Keep the weights of the best validation NLL, or figure that --metric names, or the last ones;
+    stop when it no longer gets better.
 
     Patience counts only past the peak of the one-cycle schedule: before it the score is expected
     to stall. Without a validation side the last weights are the best. Not on `learn.validate`,
@@ -52,15 +70,17 @@ class BestWeights(Callback):
     order, run_valid = 61, True  # after Recorder (50), which makes the value
     kept = ("best", "state", "epoch_of_best", "wait")  # by a checkpoint
 
-    def __init__(self, patience, keep="best"):
-        self.patience, self.keep = patience, keep
+    def __init__(self, patience, keep="best", metric="nll"):
+        self.patience, self.keep, self.metric = patience, keep, metric
         self.best, self.state, self.epoch_of_best = np.inf, None, None
 
     def before_fit(self):
         self.wait = 0
 
     def after_epoch(self):
-        value = last_row(self.learn).get("nll", float("nan"))
+        row = last_row(self.learn)
+        value = row.get(self.metric, row.get("nll", float("nan")))
+        value = value if self.metric in LOW else -value
         if value < self.best or self.keep == "last" or not len(self.dls.valid):
             self.best, self.wait = value, 0
             self.state = {
@@ -70,7 +90,7 @@ class BestWeights(Callback):
         elif self.epoch + 1 > PEAK * self.n_epoch:
             self.wait += 1
         if self.wait >= self.patience and self.epoch + 1 < self.n_epoch:
-            say(f"no better validation NLL for {self.wait} epochs: stopping early")
+            say(f"no better validation {self.metric} for {self.wait} epochs: stopping early")
             raise CancelFitException("patience is used up")
 
     @property

@@ -1,13 +1,13 @@
 """Candidates in, the one to keep out: the costlier only where it is better by more than noise.
 
-What is judged is the NLL, after a temperature, on held-out photos and on degraded copies of them:
+What is judged is the NLL, or what --metric names, after a temperature, on held-out photos and on
+degraded copies of them:
 photos to come are seldom as good as those that a training folder holds (AutoFT, Choi et al., 2024).
 """
 
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.special import log_softmax
 from sklearn.model_selection import GroupKFold
 
 from vlg_fastai.config import UserError
@@ -15,6 +15,7 @@ from vlg_fastai.console import say, show
 from vlg_fastai.model import inference, scores
 from vlg_fastai.model.inference import fit_temperature
 from vlg_fastai.model.intervals import clearly, interval
+from vlg_fastai.model.metrics import LOSSES
 from vlg_fastai.runs.facts import PROBE
 from vlg_fastai.train.candidates import AVERAGE, NETS
 
@@ -23,33 +24,39 @@ FOLDS = 5  # parts of the held-out photos, each answered by what the others choo
 
 @dataclass(frozen=True)
 class Losses:
-    "Held-out labels and near-duplicate groups (n,), NLL of each (candidates, copies, n), in nats."
+    """Held-out labels and near-duplicate groups (n,); NLL, in nats, and the loss by `metric`, which
+    decides, of each (candidates, copies, n)."""
 
     y: np.ndarray
     groups: np.ndarray
     by_copy: np.ndarray
+    deciding: np.ndarray
+    metric: str = "nll"
 
     @classmethod
-    def of(cls, candidates, y, groups):
-        return cls(y, groups, np.array([cls._losses(one.answers, y) for one in candidates]))
+    def of(cls, candidates, y, groups, metric="nll"):
+        found = [cls._probs(one.answers, y) for one in candidates]
+        told = [[[LOSSES[kind](probs, y) for probs in own] for own in found]
+                for kind in ("nll", metric)]  # fmt: skip
+        return cls(y, groups, *np.array(told), metric)
 
     @staticmethod
-    def _losses(answers, y):
+    def _probs(answers, y):
         """Under one temperature for photos and copies: a few photos that are all right tell none.
 
         All candidates by the same rule, or the one that brings its temperature would be at a loss.
         """
         z, labels = np.concatenate(answers).astype(np.float64), np.tile(y, len(answers))
-        logs = log_softmax(z / fit_temperature(z, labels), axis=1)
-        return -logs[np.arange(len(z)), labels].reshape(len(answers), len(y))
+        probs = inference.probabilities(z, fit_temperature(z, labels))
+        return probs.reshape(len(answers), len(y), -1)
 
     @property
     def means(self):
-        "(candidates, photos): the mean loss over a photo and its degraded copy."
-        return self.by_copy.mean(1)
+        "(candidates, photos): the mean deciding loss over a photo and its degraded copy."
+        return self.deciding.mean(1)
 
 
-def best(candidates, y, groups):
+def best(candidates, y, groups, metric="nll"):
     """(the candidate to keep, rows of all figures, its nested figures or None).
 
     The last net alone where nothing is held out. What is worse than guessing never replaces the
@@ -58,7 +65,7 @@ def best(candidates, y, groups):
     if not len(y):
         blank = [{"model": one.name, "nll": None, "accuracy": None} for one in candidates]
         return [one for one in candidates if one.cost != NETS][-1], blank, None
-    judged = Losses.of(candidates, y, groups)
+    judged = Losses.of(candidates, y, groups, metric)
     kept = place_of_best(candidates, judged)
     rows = rows_of(candidates, judged)
     return candidates[kept], rows, nested(candidates, judged) if len(candidates) > 1 else None
@@ -115,7 +122,9 @@ def nested(candidates, judged):
     probs = np.zeros((len(y), classes))
     for others, part in GroupKFold(parts).split(y, y, judged.groups):
         asked = [one.among(others) for one in candidates]
-        one = candidates[place_of_best(asked, Losses.of(asked, y[others], judged.groups[others]))]
+        one = candidates[
+            place_of_best(asked, Losses.of(asked, y[others], judged.groups[others], judged.metric))
+        ]
         warmth = fit_temperature(one.logits[others], y[others])
         probs[part] = inference.probabilities(one.logits[part], warmth)
     right = probs.argmax(1) == y

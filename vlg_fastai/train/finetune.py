@@ -115,7 +115,7 @@ def watching(cfg, path):
         progress = Progress(live, cfg.freeze_epochs + cfg.epochs)
         watch = Watch(
             History(path),
-            BestWeights(cfg.patience, cfg.keep),
+            BestWeights(cfg.patience, cfg.keep, cfg.metric),
             progress,
             StopCleanly(),
             SkipBadBatches(),

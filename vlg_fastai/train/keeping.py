@@ -4,6 +4,7 @@ import numpy as np
 from fastai.callback.core import Callback
 
 from vlg_fastai.model import bundle, inference
+from vlg_fastai.model.metrics import LOSSES
 from vlg_fastai.runs.facts import FINE_TUNED, UNFINISHED
 from vlg_fastai.train.callbacks import CalibratedNLL
 from vlg_fastai.train.candidates import Candidate
@@ -13,7 +14,7 @@ from vlg_fastai.train.evaluate import finish
 class KeepBetter(Callback):
     """Have the folder of `run` hold the net of each epoch that is better than what it holds.
 
-    Judged by the NLL of the held-out photos, after a temperature; what is kept in the end is chosen
+    Judged by what --metric names, after a temperature; what is kept in the end is chosen
     anew. about: a function that gives the facts of the run.
     """
 
@@ -26,7 +27,8 @@ class KeepBetter(Callback):
 
     def _loss(self, z):
         y = self.prepared.labels[self.prepared.held]
-        return float(inference.nll(z, y, inference.fit_temperature(z, y)))
+        probs = inference.probabilities(z, inference.fit_temperature(z, y))
+        return float(LOSSES[self.prepared.cfg.metric](probs, y).mean())
 
     def after_epoch(self):
         best, row = self.learn.best_weights, self.learn.history.rows[-1]

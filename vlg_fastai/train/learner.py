@@ -14,7 +14,7 @@ from vlg_fastai.data.augment import MIN_SCALE, finest
 from vlg_fastai.machine import precision
 from vlg_fastai.model import backbone
 from vlg_fastai.model.head import assemble
-from vlg_fastai.train.callbacks import CalibratedNLL
+from vlg_fastai.train.callbacks import CalibratedNLL, Deciding
 from vlg_fastai.train.finder import find_lr
 from vlg_fastai.train.targets import TargetLoss
 
@@ -84,10 +84,18 @@ def _without_head(dls, source, cfg):
             pretrained=False,
             loss_func=loss_of(cfg),
             opt_func=Adam,  # decoupled weight decay: what others call AdamW
-            metrics=[CalibratedNLL(), accuracy],
+            metrics=metrics_of(cfg),
             wd=cfg.wd,
             **backbone.net_options(source.arch, cfg.size, cfg.drop_path),
         )
+
+
+def metrics_of(cfg):
+    "What each epoch is measured by, with the figure that decides."
+    found = [CalibratedNLL(), accuracy]
+    return (
+        found if cfg.metric in ("nll", "log_loss", "accuracy") else [*found, Deciding(cfg.metric)]
+    )
 
 
 def loss_of(cfg):

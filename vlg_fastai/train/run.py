@@ -59,6 +59,8 @@ def choose(found, prepared, fit):
     if not found:
         raise UserError(f"--lr {fit.lr:g}: training diverged; try a tenth of it")
     held = prepared.held
-    kept, rows, nested = choosing.best(found, prepared.labels[held], prepared.groups[held])
+    kept, rows, nested = choosing.best(
+        found, prepared.labels[held], prepared.groups[held], prepared.cfg.metric
+    )
     choosing.say_choice(rows, kept.name)
     return kept, rows, nested
