@@ -30,7 +30,8 @@ def test_figures_are_those_of_scikit_learn():
     assert metrics.figure("log_loss", probs, y) == metrics.figure("nll", probs, y)
     assert metrics.figure("accuracy", probs, y) == pytest.approx(accuracy_score(y, guess))
     macro = f1_score(y, guess, average="macro")
-    assert metrics.figure("macro_f1", probs, y) == pytest.approx(macro, abs=0.01)
+    assert metrics.figure("macro_f1", probs, y) == pytest.approx(macro)
+    assert 1 - metrics.unbalanced(probs, y).mean() == pytest.approx(macro, abs=0.01)
     order = np.argsort(-probs, 1)[:, :5]
     precision = [
         (1 / (1 + np.flatnonzero(row == t))).sum() for row, t in zip(order, y, strict=True)
@@ -133,6 +134,8 @@ def runs(toy, tmp_path_factory):
 def test_a_run_by_a_metric_writes_it_and_compare_follows(runs, capsys):
     history = pd.read_csv(runs[1].path / "history.csv")
     assert history["macro_f1"].between(0, 1).all()
+    assert runs[1].facts.metric["name"] == "macro_f1"
+    assert runs[1].facts.metric["value"] == pytest.approx(runs[1].facts.macro_f1)
     capsys.readouterr()
     comparing.compare(CompareConfig(runs=runs[0].path.parent), runs, None)
     told = capsys.readouterr().out

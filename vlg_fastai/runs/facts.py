@@ -14,7 +14,7 @@ SOUP = "soup"  # the model of a run whose weights are the mean of those of other
 FOLDS = "folds"  # the model of a run that is the mean of several
 UNFINISHED = "unfinished"  # a run of which nothing but its first candidates are there yet
 NEEDED = ("status", "classes")  # without them it is no run of ours
-LEFT_OUT = ("probe", "soup")  # facts that a run may lack, and then does not name
+LEFT_OUT = ("probe", "soup", "metric")  # facts that a run may lack, and then does not name
 
 
 def _as_hinted(value, hint):
@@ -66,6 +66,7 @@ class Facts:
     accuracy: float | None = None
     accuracy_interval: tuple | None = None  # 95 %, near-duplicates counted once
     macro_f1: float | None = None
+    metric: dict | None = None  # {name, value} of the figure that --metric names
     nll_before: float | None = None  # before calibration
     nll: float | None = None
     ece_before: float | None = None

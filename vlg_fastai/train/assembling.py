@@ -17,7 +17,7 @@ from vlg_fastai.runs.landing import together
 from vlg_fastai.runs.run import OOF, Run
 from vlg_fastai.train import choosing, fold
 from vlg_fastai.train.candidates import BLEND, Candidate, blend, blends
-from vlg_fastai.train.evaluate import finish, write_predictions
+from vlg_fastai.train.evaluate import finish, named, write_predictions
 from vlg_fastai.train.prepare import Prepared
 
 DONE = "finished", "dry run"
@@ -184,6 +184,7 @@ def write(run, prepared, answered, told):
     figures = scores.summary(answered.probs, after, y, spec.classes)
     likely = interval(after.argmax(1) == y, groups)
     photos = {"train": len(prepared.table), "valid": len(y)}
+    figures["metric"] = named(prepared.cfg.metric, after, y)
     with together(run.path) as folder:
         write_predictions(folder / OOF, prepared, logs, spec.temperature, answered.rows)
         facts = Facts(

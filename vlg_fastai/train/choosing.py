@@ -15,7 +15,7 @@ from vlg_fastai.console import say, show
 from vlg_fastai.model import inference, scores
 from vlg_fastai.model.inference import fit_temperature
 from vlg_fastai.model.intervals import clearly, interval
-from vlg_fastai.model.metrics import LOSSES
+from vlg_fastai.model.metrics import LOSSES, LOW, figure
 from vlg_fastai.runs.facts import PROBE
 from vlg_fastai.train.candidates import AVERAGE, NETS
 
@@ -82,6 +82,8 @@ def _row(one, judged, i):
     for name, z, loss in zip(names, one.answers, judged.by_copy[i], strict=False):
         row[f"nll{name}"] = float(loss.mean())
         row[f"accuracy{name}"] = float((z.argmax(1) == judged.y).mean())
+    if judged.metric not in (*LOW, "accuracy"):
+        row[judged.metric] = figure(judged.metric, inference.probabilities(one.logits, 1), judged.y)
     return row
 
 
@@ -147,10 +149,11 @@ def say_choice(rows, kept):
     if len(rows) < 2 or rows[0]["nll"] is None:
         return
     worse = "nll_degraded" in rows[0]
-    header = ["model", "NLL", "accuracy", *(["degraded: NLL", "accuracy"] if worse else [])]
-    keys = ["nll", "accuracy", *(["nll_degraded", "accuracy_degraded"] if worse else [])]
+    own = [name for name in LOSSES if name in rows[0] and name not in ("nll", "accuracy")]
+    header = [*own, "NLL", "accuracy", *(["degraded: NLL", "accuracy"] if worse else [])]
+    keys = [*own, "nll", "accuracy", *(["nll_degraded", "accuracy_degraded"] if worse else [])]
     cells = [(row["model"], *(f"{row[key]:.4f}" for key in keys)) for row in rows]
-    show(f"on the held-out photos; kept: {kept}", header, cells)
+    show(f"on the held-out photos; kept: {kept}", ["model", *header], cells)
     if worse:
         say(
             "degraded: the same photos with motion blur, haze, a colour cast or dead pixels, which"

@@ -6,6 +6,7 @@ import pandas as pd
 
 from vlg_fastai.model import bundle, inference, scores
 from vlg_fastai.model.intervals import interval
+from vlg_fastai.model.metrics import LOW, figure
 from vlg_fastai.runs.facts import Facts
 from vlg_fastai.runs.files import write_csv
 from vlg_fastai.runs.landing import together
@@ -35,7 +36,15 @@ def evaluate(folder, prepared, kept):
     spec = dataclasses.replace(
         prepared.spec, head=kept.head, members=kept.members, temperature=temperature
     )
-    return spec, {**figures, "accuracy_interval": likely, "photos": photos}
+    told = {"metric": named(prepared.cfg.metric, after, y)}
+    return spec, {**figures, **told, "accuracy_interval": likely, "photos": photos}
+
+
+def named(metric, probs, y):
+    "What facts.json says of the figure that decides; None where it is the NLL, or without photos."
+    if metric in LOW or not len(y):
+        return None
+    return {"name": metric, "value": figure(metric, probs, y)}
 
 
 def write_predictions(path, prepared, z, temperature, rows=slice(None)):

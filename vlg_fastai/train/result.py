@@ -28,6 +28,8 @@ def say_result(run, facts):
         if facts.held_out < FEW_HELD_OUT:
             say(f"only {facts.held_out} photos are held out: too few to score or calibrate by")
         say_folds(run, facts) if facts.folds else say_score(facts)
+        if facts.metric:
+            say(f"--metric: {facts.metric['name']} {facts.metric['value']:.4f}")
         warn_of_guessing(facts)
     tuned = facts.best_epoch and facts.model not in (PROBE, WARM)
     epoch = f", best epoch {facts.best_epoch}" if tuned else ""
