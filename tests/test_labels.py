@@ -250,3 +250,27 @@ def test_paths_of_photos_in_folders_below_are_ids(toy, tmp_path):
     table.loc[:4, "image_id"] = "deep/" + table.loc[:4, "image_id"]
     table.to_csv(root / "train.csv", index=False)
     assert listed(root)["file"].str.startswith("train_images/deep/").sum() == 5
+
+
+def test_ids_and_order_come_from_the_table_of_the_test(contest, tmp_path, capsys):
+    ids = sorted(path.stem for path in (contest / "test_images").iterdir())[::-1]
+    (contest / "test.csv").write_text("image_id,width\n" + "".join(f"{i},64\n" for i in ids))
+    run = run_training(toy_config(contest, tmp_path / "runs"))
+    run_prediction(run, tmp_path / "s.csv", forecast=False)
+    assert "ids and order of" in capsys.readouterr().out
+    made = pd.read_csv(tmp_path / "s.csv", dtype=str)
+    assert list(made.columns) == ["image_id", "breed"]
+    assert made["image_id"].tolist() == ids
+    (contest / "test.csv").write_text("nothing\nx\n")
+    run_prediction(run, tmp_path / "t.csv", forecast=False)
+    assert "no column holds ids" in capsys.readouterr().out
+    assert len(pd.read_csv(tmp_path / "t.csv")) == 9
+
+
+def test_a_file_that_is_missing_is_listed_with_its_reason(contest, tmp_path, capsys):
+    append(contest, "gone,frog,s1\n")
+    run = run_training(toy_config(contest, tmp_path))
+    assert "1 of 43 files cannot be read" in capsys.readouterr().out
+    lost = run.split.set_index("file").loc["train_images/gone"]
+    assert lost["split"] == "unused"
+    assert "no such file" in lost["problem"].lower()

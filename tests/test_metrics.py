@@ -97,6 +97,21 @@ def test_answers_that_name_the_label_second_are_better_by_map_at_5():
     assert metrics.figure("accuracy", second, y) == metrics.figure("accuracy", last, y) == 0
 
 
+def test_by_map_at_5_who_names_the_label_second_is_kept():
+    y = np.arange(60) % 6
+
+    def answers(name, own):
+        z = np.zeros((60, 6), np.float32)
+        z[np.arange(60), (y + 1) % 6] = 1.0
+        z[np.arange(60), y] = own
+        z[:12] = 3 * np.eye(6)[y[:12]] if name == "last" else z[:12]
+        return Candidate(name, "linear", None, z, cost=0)
+
+    found = [answers("last", -2.0), answers("second", 0.9)]
+    assert choosing.best(found, y, np.arange(60), "map@5")[0].name == "second"
+    assert choosing.best(found, y, np.arange(60), "accuracy")[0].name == "last"
+
+
 @pytest.mark.parametrize(("metric", "best"), [("nll", 2), ("accuracy", 3), ("macro_f1", 1)])
 def test_the_epoch_that_is_kept_follows_the_metric(metric, best, monkeypatch):
     from vlg_fastai.train import callbacks

@@ -6,13 +6,14 @@ What cannot be used costs a line on the screen and its row, never another one.
 import csv
 import io
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import pandas as pd
 
 from vlg_fastai.config import UserError
 from vlg_fastai.console import say
 from vlg_fastai.data.ids import best_rule
+from vlg_fastai.data.walking import photos
 
 ENCODINGS = "utf-8-sig", "utf-16", "cp1252"
 SEPARATORS = ",;\t|"
@@ -44,30 +45,30 @@ class Columns:
         return ", ".join(f"{what} in {name!r}" for what, name in told.items() if name)
 
 
-def read(path):
-    "The table at `path` as text; UserError where it is none."
+def read(path, option="--labels"):
+    "The table at `path` as text; UserError, with the `option` that names it, where it is none."
     try:
         content = path.read_bytes()
     except OSError as error:
-        raise UserError(f"--labels {path}: {error.strerror}") from None
-    text = _decoded(path, content)
+        raise UserError(f"{option} {path}: {error.strerror}") from None
+    text = _decoded(path, content, option)
     separator = _separator(text)
     form = {"dtype": str, "keep_default_na": False, "sep": separator, "header": None}
     try:  # a header that is read as such may be shorter than its rows
         cells = pd.read_csv(io.StringIO(text), **form)
     except (ValueError, pd.errors.ParserError) as error:
-        raise UserError(f"--labels {path}: cannot be read as CSV ({error})") from None
+        raise UserError(f"{option} {path}: cannot be read as CSV ({error})") from None
     table = cells.iloc[1:].reset_index(drop=True).set_axis(cells.iloc[0].tolist(), axis=1)
-    if table.shape[1] < 2 or table.empty:
-        raise UserError(f"--labels {path}: has no rows of at least an id and a label")
+    if table.shape[1] < (2 if option == "--labels" else 1) or table.empty:
+        raise UserError(f"{option} {path}: has no rows of at least an id and a label")
     table.columns = [str(name).strip() for name in table.columns]
     if table.columns.duplicated().any():
         twice = table.columns[table.columns.duplicated()][0]
-        raise UserError(f"--labels {path}: has two columns called {twice!r}; rename one")
+        raise UserError(f"{option} {path}: has two columns called {twice!r}; rename one")
     return table.apply(lambda cells: cells.str.strip())
 
 
-def _decoded(path, content):
+def _decoded(path, content, option):
     for encoding in ENCODINGS:
         if encoding == "utf-16" and content[:2] not in (b"\xff\xfe", b"\xfe\xff"):
             continue
@@ -76,11 +77,11 @@ def _decoded(path, content):
         except UnicodeDecodeError:
             continue
         if "\0" in text:
-            raise UserError(f"--labels {path}: holds NUL bytes: it is no table of text")
+            raise UserError(f"{option} {path}: holds NUL bytes: it is no table of text")
         if encoding != ENCODINGS[0]:
             say(f"{path}: read as {encoding}")
         return text
-    raise UserError(f"--labels {path}: its text is neither UTF-8 nor {ENCODINGS[-1]}; save it anew")
+    raise UserError(f"{option} {path}: its text is neither UTF-8 nor {ENCODINGS[-1]}; save it anew")
 
 
 def _separator(text):
@@ -106,13 +107,22 @@ def columns_of(cfg, table, files, folder):
     rest = [name for name in table if name not in taken]
     label = cfg.label_col or _label(cfg, table, rest)
     found = Columns(ids, label, cfg.group_col, side, by_word.get(FOLD))
-    say(f"{cfg.labels}: {found.in_words()}")
+    if not (cfg.id_col and cfg.label_col):
+        say(f"{cfg.labels}: {found.in_words()}")
     return found
+
+
+def settled(cfg, layout):
+    "`cfg` with the table that `layout` found, and what its columns are: a repeat need not guess."
+    cfg = replace(cfg, labels=layout.labels.resolve(), photos=layout.train.resolve())
+    files = [path.relative_to(layout.train).as_posix() for path in photos(layout.train).found]
+    found = columns_of(cfg, read(cfg.labels), files, layout.train.name)
+    return replace(cfg, id_col=found.id, label_col=found.label)
 
 
 def _ids(cfg, table, files, folder):
     "The column most of whose cells mean photos."
-    shares = {name: _share(table[name], files, folder) for name in table}
+    shares = {name: share(table[name], files, folder) for name in table}
     best = max(shares, key=shares.get)
     if shares[best] < MATCHING:
         raise UserError(
@@ -123,7 +133,8 @@ def _ids(cfg, table, files, folder):
     return best
 
 
-def _share(cells, files, folder):
+def share(cells, files, folder):
+    "Share of the `cells` that mean one of `files`."
     _, keys = best_rule(cells, files, folder)
     return float(cells.isin(set(keys)).mean())
 

@@ -55,5 +55,11 @@ def test_of(root, folders):
     return named[0] if len(named) == 1 else None
 
 
+def of_test(root):
+    "The one table in `root` that is of test photos, or None."
+    found = [path for path in sorted(root.glob("*.csv")) if words(path.stem) & TESTING]
+    return found[0] if len(found) == 1 else None
+
+
 def words(name):
     return set(re.findall(r"[a-z]+", name.lower()))

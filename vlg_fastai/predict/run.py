@@ -97,7 +97,11 @@ def questions(cfg, run, test, names):
         raise UserError(f"--test {test}: no photos in it")
     scan.say_broken(photos)
     if sample is None:
-        return None, photos, np.arange(len(photos)), spelled
+        made = submission.of_table(run, folder.of_run(cfg, run), test, list(photos["file"]))
+        if made is None:
+            return None, photos, np.arange(len(photos)), spelled
+        order = submission.order(made, list(photos["file"]), test.name)
+        return made, photos, order, spelled
     say(f"header, ids and order of {path}")
     if cfg.labels_as is None:
         submission.check_labels(sample, path, labels)

@@ -7,6 +7,7 @@ import pandas as pd
 
 from vlg_fastai.config import UserError
 from vlg_fastai.console import say
+from vlg_fastai.data import labels, tables
 from vlg_fastai.data.ids import best_rule
 
 # of a CSV's name, its letters alone: sample_submission, sampleSubmission, SAMPLE-SUB, sample
@@ -35,6 +36,22 @@ def find_sample(asked, folders, written=()):
         if PERHAPS.fullmatch(name) and path not in written:
             say(f"{path}: may be a sample submission; --sample takes it")
     return None
+
+
+def of_table(run, root, test, files):
+    """A sample of the ids in the one table of test photos in the data folder `root`, in its order,
+    where the labels of `run` stood in a table as well; else None."""
+    found = tables.of_test(root) if run.config["labels"] else None
+    if found is None:
+        return None
+    table = labels.read(found, "--sample")
+    shares = {name: labels.share(table[name], files, test.name) for name in table}
+    best = max(shares, key=shares.get)
+    if shares[best] < labels.MATCHING:
+        say(f"{found}: no column holds ids of the photos in {test}: left aside")
+        return None
+    say(f"ids and order of {found}, column {best!r}")
+    return pd.DataFrame({best: table[best], run.config["label_col"] or HEADER[1]: ""})
 
 
 def letters(name):

@@ -9,7 +9,7 @@ import pandas as pd
 
 from vlg_fastai.config import TrainConfig, size_of
 from vlg_fastai.console import say
-from vlg_fastai.data import decisions, folding, scan, split
+from vlg_fastai.data import decisions, folding, labels, scan, split
 from vlg_fastai.data.degrade import JUDGING, DegradedPixels
 from vlg_fastai.data.pixels import Pixels
 from vlg_fastai.data.store import Store
@@ -82,14 +82,14 @@ def settle_and_scan(cfg, source):
             f"using the drawn challenge in {layout.root}, with --arch {source.arch}"
             f" --size {size} --epochs {cfg.epochs}; no hub is asked"
         )
+    if layout.labels is not None:
+        cfg = labels.settled(cfg, layout)
     made = decisions.read(decisions.find(cfg.decisions, layout.root))
     scanned = made.replayed(scan.scan_classes(layout, FEW if cfg.dry_run else None, cfg))
     made.say(scanned)
     scan.check(scanned)
     scan.say_counts(scanned[scanned["problem"] != decisions.DROPPED])
     settled = {"data": layout.root.resolve(), "arch": source.arch, "size": size}
-    if layout.labels is not None:
-        settled |= {"labels": layout.labels.resolve(), "photos": layout.train.resolve()}
     if len(made):  # a repeat, and predict, must find them from anywhere
         settled["decisions"] = made.path.resolve()
     return dataclasses.replace(cfg, **settled), scanned
