@@ -141,6 +141,7 @@ def _name(asked):
 
 def work(folder, seed):
     "One of the processes of `kills`."
+    study.SILENT, study.PAUSE = 5.0, 0.5  # of fits that take a twentieth of a second
     folder = Path(folder)
     judge = Drawn(int(seed), 0.02, log=folder / "fits.log", pause=0.05)
     searched(judge, folder, 12, int(seed), "random")
