@@ -274,3 +274,43 @@ def test_a_file_that_is_missing_is_listed_with_its_reason(contest, tmp_path, cap
     lost = run.split.set_index("file").loc["train_images/gone"]
     assert lost["split"] == "unused"
     assert "no such file" in lost["problem"].lower()
+
+
+def test_folds_count_from_those_of_the_rows_that_are_kept(contest, tmp_path):
+    with_column(contest, "split", lambda table: np.where(table.index < 4, "test", "train"))
+    with_column(contest, "fold", lambda table: np.where(table.index < 4, "", table.index % 3 + 1))
+    found = listed(contest)
+    assert len(found) == 38
+    assert sorted(found[split.GIVEN].unique()) == [0, 1, 2]
+    good = found.assign(group=np.arange(len(found)))
+    assert sorted(folding._as_given(good, 3)["fold"].unique()) == [0, 1, 2]
+    late = good.assign(given_fold=good[split.GIVEN] + 5)
+    assert sorted(folding._as_given(late, 3)["fold"].unique()) == [0, 1, 2]
+
+
+def test_a_class_in_one_given_fold_alone_is_taught_in_every_fold(contest):
+    found = listed(contest).assign(given_fold=lambda table: np.arange(len(table)) % 3)
+    rare = found["label"] == "frog"
+    good = found.assign(given_fold=np.where(rare, 2, found[split.GIVEN]), group=np.arange(42))
+    made = folding._as_given(good.assign(given_fold=np.where(rare, 2, np.arange(42) % 2)), 3)
+    assert (made.loc[rare.to_numpy(), "fold"] == split.ALWAYS).sum() == 1
+
+
+def test_a_group_column_without_a_table_is_refused(toy):
+    with pytest.raises(UserError, match="--group-col patient: is a column of a table"):
+        folder.layout(toy, cfg=TrainConfig(data=toy, group_col="patient"))
+
+
+def test_photos_in_folders_below_stay_below_where_they_are_named(toy, tmp_path, monkeypatch):
+    root = flat(toy, tmp_path / "x", suffix=True)
+    deep = root / "train_images/2024/jan"
+    deep.mkdir(parents=True)
+    for path in sorted((root / "train_images").glob("*.png")):
+        path.rename(deep / path.name)
+    monkeypatch.chdir(tmp_path)
+    named = {"labels": Path("x/train.csv"), "photos": Path("x/train_images")}
+    cfg = TrainConfig(data=None, **named)
+    found = folder.layout(folder.choose(None, cfg), cfg=cfg)
+    made = listing.of_classes(found, cfg=cfg)
+    assert made["file"].str.startswith("train_images/2024/jan/").all()
+    assert found.train.relative_to(found.root).as_posix() == "train_images"

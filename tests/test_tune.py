@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 import time
+import warnings
 import zlib
 from pathlib import Path
 from types import SimpleNamespace
@@ -417,3 +418,64 @@ def test_options_of_an_earlier_run_are_tried_after_the_defaults(toy, tmp_path, f
     assert waiting[0] == made.default
     assert waiting[1]["lr"] == finished_run.config["lr"]
     assert dataclasses.asdict(base)["keep"] == "last"
+
+
+def test_the_defaults_are_judged_on_every_fold_whatever_is_better(tmp_path):
+    judge = FakeJudge(lambda options: 0.0 if options["wd"] < 0.01 else 2.0)
+    cfg = TuneConfig(out=tmp_path, trials=4, study=tmp_path / "study.log")
+    opened = study.opened(cfg, {"about": "toys"})
+    made = Search(WD, {"wd": 0.05}, Known(opened, judge), cfg.folds, cfg.seed)
+    study.enqueue(opened, [{"wd": 0.002}, made.default])  # as after a Ctrl-C in trial 0
+    run.one_by_one(cfg, made)
+    assert STOPPED not in opened.get_trials()[1].user_attrs
+    run.settle(cfg, made)
+    assert verdict.last_word(made).word == "better"
+
+
+def test_no_time_for_one_trial_is_one_line(tmp_path):
+    cfg = TuneConfig(out=tmp_path, hours=1.0)
+    made = Search(WD, {"wd": 0.05}, Known(study.opened(cfg, {}), FakeJudge()), cfg.folds, cfg.seed)
+    with pytest.raises(UserError, match="--hours 1.0: no trial was judged on every fold"):
+        run.settle(cfg, made)
+
+
+def test_a_space_written_with_whole_numbers_holds_the_same_values(tmp_path):
+    path = tmp_path / "space.json"
+    path.write_text(json.dumps({"mixup": [0, 0.2], "ema": [True]}))
+    asked, _ = space.asked(TuneConfig(space=path))
+    assert [type(value) for value in asked["mixup"].values] == [float, float]
+    path.write_text(json.dumps({"ema": [0, 1]}))
+    with pytest.raises(UserError, match="ema: give a list of some of false, true"):
+        space.asked(TuneConfig(space=path))
+
+
+def test_what_excludes_each_other_is_not_searched_together():
+    asked, _ = space.asked(TuneConfig(fix=("cutmix=1.0",)))
+    assert "mixup" not in asked
+    with pytest.raises(UserError, match="--fix lr=find: a search needs a number"):
+        space.asked(TuneConfig(fix=("lr=find",)))
+
+
+def test_a_dry_run_from_a_notebook_does_nothing(capsys):
+    from vlg_fastai import api
+
+    assert api.tune(dry_run=True) is None
+    assert "nothing was done" in capsys.readouterr().out
+
+
+def test_a_dead_trial_in_a_data_base_is_tried_again(tmp_path, monkeypatch):
+    monkeypatch.setattr(study, "SILENT", 1)
+    monkeypatch.setattr(study, "EVERY", 1)
+    cfg = TuneConfig(out=tmp_path, storage=f"sqlite:///{tmp_path}/s.db", trials=2, sampler="random")
+    opened = study.opened(cfg, {})
+    wd = optuna.distributions.FloatDistribution(1e-3, 0.2, log=True)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # a process that dies has begun as it should
+        left = opened.ask(fixed_distributions={"wd": wd})
+    opened._storage.record_heartbeat(left._trial_id)
+    time.sleep(2.1)
+    made = Search(WD, {"wd": 0.05}, Known(opened, FakeJudge()), cfg.folds, cfg.seed)
+    run.one_by_one(cfg, made)
+    again = [t for t in opened.get_trials() if t.user_attrs.get(study.INSTEAD) == left.number]
+    assert len(again) == 1
+    assert again[0].params == left.params

@@ -30,6 +30,7 @@ from vlg_fastai.runs.find import find, finished
 from vlg_fastai.runs.resume import earlier
 from vlg_fastai.runs.run import Run as RunFolder
 from vlg_fastai.tune.options import TuneConfig
+from vlg_fastai.tune.space import say_plan
 
 __all__ = ["Run", "UserError", "audit", "compare", "interpret", "predict", "train", "tune"]
 
@@ -102,9 +103,11 @@ def compare(**options):
 
 
 def tune(**options):
-    "Search as `tune.py` does; the path of best.json, which `train(config=...)` takes."
+    "Search as `tune.py` does; the path of best.json, for `train(config=...)`; None in a dry run."
     cfg = configured(TuneConfig, {**options, "from_run": _name(options.get("from_run"))},
                      adapt=defaults_for)  # fmt: skip
+    if cfg.dry_run:
+        return say_plan(cfg)
     check_extra("optuna", "tune", "tune")
     source = choose(cfg.arch, cfg.weights, cfg.pretrained)
     quiet_start()

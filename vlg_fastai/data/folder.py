@@ -88,8 +88,12 @@ def layout(data, apart=frozenset(), cfg=None):
     if not data.is_dir():
         what = "is no folder" if data.exists() else "no such folder"
         raise UserError(f"--data {data}: {what}; give the one that holds train/<class>/*")
-    root = descend(data)
-    return labelled(root, apart, cfg) or of_classes(root, apart, data)
+    root = data if getattr(cfg, "photos", None) else descend(data)
+    found = labelled(root, apart, cfg)
+    if found is None and getattr(cfg, "group_col", None):
+        raise UserError(f"--group-col {cfg.group_col}: is a column of a table of labels, and there"
+                        f" is none in {root}; see --labels")  # fmt: skip
+    return found or of_classes(root, apart, data)
 
 
 def labelled(root, apart, cfg=None):
@@ -99,7 +103,8 @@ def labelled(root, apart, cfg=None):
     found = found or (tables.beside(root, flat) if child(root, TRAIN) in (None, *flat) else None)
     if found is None:
         return None
-    return Layout(root, found[1], None, tables.test_of(root, flat), apart, found[0])
+    home = root / found[1].resolve().relative_to(root.resolve())  # as `root` is written
+    return Layout(root, home, None, tables.test_of(root, flat), apart, found[0])
 
 
 def of_classes(root, apart, data):

@@ -31,12 +31,18 @@ def in_folds(table, count, seed, x=None):
         for number, (_, held) in enumerate(cut.split(good, good["label"], good["group"])):
             places[held] = number
     good = good.assign(split="train", fold=places.astype(int))
-    for _, rows in good.groupby("label"):
-        if rows["fold"].nunique() == 1:
-            good.loc[good["group"] == split.by_size(rows["group"])[0], "fold"] = split.ALWAYS
+    good = taught_everywhere(good)
     if not set(range(count)) <= set(good["fold"]):
         raise UserError(f"--folds {count}: too few classes have photos for each; try fewer")
     return split.joined(table, good)
+
+
+def taught_everywhere(good):
+    "`good` with the largest group of a class that lies in one fold alone in none (`split.ALWAYS`)."
+    for _, rows in good.groupby("label"):
+        if rows["fold"].nunique() == 1:
+            good.loc[good["group"] == split.by_size(rows["group"])[0], "fold"] = split.ALWAYS
+    return good
 
 
 def _as_given(good, count):
@@ -44,8 +50,10 @@ def _as_given(good, count):
     there = good[split.GIVEN].nunique()
     if there != count:
         raise UserError(f"--folds {count}: the table of labels has {there}; give --folds {there}")
-    good = good.assign(split="train", fold=good[split.GIVEN])
-    across = good[good.groupby("group")["fold"].transform("nunique") > 1]
+    numbers = good[split.GIVEN].rank(method="dense").astype(int) - 1
+    good = taught_everywhere(good.assign(split="train", fold=numbers))
+    asked = good[good["fold"] >= 0]
+    across = asked[asked.groupby("group")["fold"].transform("nunique") > 1]
     if len(across):
         say(f"{len(across)} photos have a near-duplicate, or what they share, in another fold, e.g."
             f" {across['file'].iloc[0]}: the score will flatter")  # fmt: skip

@@ -172,9 +172,10 @@ def rows(cfg, files, folder):
         )
     found = pd.DataFrame({"file": meant.map(known).fillna(meant), "label": table[columns.label]})
     found["bound"] = table[columns.group] if columns.group else ""
-    found["given_fold"] = _folds(cfg, table[columns.fold]) if columns.fold else -1
+    found["given_fold"] = table[columns.fold] if columns.fold else ""
     found["side"] = table[columns.side].str.lower().map(WORDS) if columns.side else "train"
     found = usable(cfg.labels, found)
+    found["given_fold"] = _folds(cfg, found["given_fold"]) if columns.fold else -1
     say_unlisted(files, found["file"], folder)
     return found.sort_values("file", kind="stable").reset_index(drop=True)
 

@@ -32,7 +32,9 @@ def assign(table, valid_pct, seed, x=None):
         good = _given(good)
     elif has_folds(good):
         say(f"the table has {good[GIVEN].nunique()} folds: the first one is held out")
-        good = _given(good.assign(side=np.where(good[GIVEN] == 0, "valid", "train")))
+        good = _given(
+            good.assign(side=np.where(good[GIVEN] == good[GIVEN].min(), "valid", "train"))
+        )
     else:
         held_out = good["group"].isin(_held_out(good, _drawn(numbers, valid_pct, seed)))
         good = good.assign(split=np.where(held_out, "valid", "train"))

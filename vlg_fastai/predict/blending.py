@@ -242,7 +242,6 @@ def say_figures(rows, photos, kept):
 def say_choice(found, rows, kept, shares):
     "Say what each way would score, and what is taken."
     say_figures(rows, len(found.y), kept)
-    pairs = [f"{share:.2f} {run.path.name}" if run.number else
-             f"{share:.2f} {run.path.parent.parent.name}:{run.path.name}"
-             for run, share in zip(found.runs, shares, strict=True) if share]  # fmt: skip
+    told = zip(found.runs, shares, strict=True)
+    pairs = [f"{share:.2f} {run.called}" for run, share in told if share]
     say(f"answers: {', '.join(pairs)}; {NAME} beside the submission repeats it")

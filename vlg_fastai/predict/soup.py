@@ -38,12 +38,12 @@ def stirred(cfg, chosen, means):
     taken = greedy(kitchen)
     best = chosen[taken[0]]
     good = len(taken) > 1 and figures["soup"]["nll"] <= figures["best run"]["nll"]
-    blending.say_figures(figures, len(found.y), "soup" if good else best.path.name)
+    blending.say_figures(figures, len(found.y), "soup" if good else best.called)
     if not good:
-        say(f"--soup: no mean of weights is as good as {best.path.name}, which answers alone")
+        say(f"--soup: no mean of weights is as good as {best.called}, which answers alone")
         return best
     run = kept(cfg, kitchen, taken, {"nested": figures["soup"], **made_on(means[0], start)})
-    parts = ", ".join(chosen[i].path.name for i in taken)
+    parts = ", ".join(chosen[i].called for i in taken)
     say(f"{run.path}: the mean of the weights of {parts}")
     return run
 
@@ -61,7 +61,7 @@ def check_alike(chosen):
             )
         odd = [name for name in SAME if getattr(own, name) != getattr(chosen[0].facts, name)]
         if odd:
-            pair = f"{chosen[0].path.name} and {run.path.name}"
+            pair = f"{chosen[0].called} and {run.called}"
             raise UserError(f"--soup: {pair} differ in {odd[0]}; --blend mixes their answers")
 
 
@@ -96,7 +96,7 @@ class Kitchen:
         "(n, classes) of the shared photos by that mean."
         key = tuple(sorted(taken))
         if key not in self.answers:
-            names = ", ".join(self.found.runs[i].path.name for i in key)
+            names = ", ".join(self.found.runs[i].called for i in key)
             dl = self.shown(self.held["path"])
             self.answers[key] = inference.logits(self.model(key), dl, self.machine, what=names)
         return self.answers[key]
@@ -158,7 +158,7 @@ def kept(cfg, kitchen, taken, known):
         told = {
             **known, **spec.facts(), **scores.summary(before, after, y, spec.classes),
             "status": "finished", "model": SOUP, "weights": first.facts.weights,
-            "soup": [found.runs[i].path.name for i in taken],
+            "soup": [found.runs[i].called for i in taken],
             "accuracy_interval": interval(after.argmax(1) == y, found.groups),
             "photos": kitchen.photos["split"].value_counts().to_dict(),
         }  # fmt: skip

@@ -19,7 +19,7 @@ LOCK = ".lock"
 FREE = {
     "runs", "device", "workers", "cache", "cache_gb", "clear_cache", "checkpoint_minutes", "hours",
     "data", "decisions", "weights", "lean", "devices", "tensorboard", "wandb", "config", "resume",
-    "resume_anyway",
+    "resume_anyway", "labels", "photos",
 }  # fmt: skip
 
 

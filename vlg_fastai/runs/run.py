@@ -102,6 +102,13 @@ class Run:
         return str(self.number) if root == Path("runs") else f"{self.number} --runs {root}"
 
     @property
+    def called(self):
+        "What it is called beside the runs of its folder: a member or candidate by its run as well."
+        home = self.path.parent
+        home = home.parent if home.name == CANDIDATES else home
+        return self.path.name if self.number else f"{home.name}:{self.path.name}"
+
+    @property
     def reports(self):
         folder = self.path / "reports"
         folder.mkdir(exist_ok=True)

@@ -143,3 +143,8 @@ def fingerprint(prepared, cfg):
     rows = sorted(told.itertuples(index=False, name=None))
     digest = hashlib.sha256(json.dumps(rows).encode()).hexdigest()[:16]
     return {"photos": digest, "folds": cfg.folds, "seed": cfg.seed}
+
+
+def hash_of(path):
+    "What is in the file at `path`, in short; None without one."
+    return path and hashlib.sha256(path.read_bytes()).hexdigest()[:16]

@@ -13,7 +13,7 @@ from vlg_fastai.recipes import RECIPES, defaults_of
 from vlg_fastai.runs.find import find
 from vlg_fastai.train.prepare import prepare, settle_and_scan
 from vlg_fastai.tune import report, space, study, workers
-from vlg_fastai.tune.judge import FOLD, Judge, fingerprint
+from vlg_fastai.tune.judge import FOLD, Judge, fingerprint, hash_of
 from vlg_fastai.tune.known import Known
 from vlg_fastai.tune.search import Search, TimeUpError
 from vlg_fastai.tune.verdict import last_word
@@ -29,6 +29,7 @@ def tune(cfg, source):
     begin(cfg, base, search, asked)
     try:
         look(cfg, source, search)
+        settle(cfg, search)
         say("the search is over; the best are judged again, on other splits")
         verdict = last_word(search)
     except KeyboardInterrupt:
@@ -58,8 +59,10 @@ def search_of(cfg, base, source, asked):
     prepared = prepare(base, source, scanned, machine)
     if not prepared.held.any():
         raise UserError(f"--data {cfg.data}: no photo can be held out; a search needs some")
-    about = {**fingerprint(prepared, cfg), "defaults": defaults(base),
-             "space": dict(space.rows(asked, {}))}  # fmt: skip
+    about = {
+        **fingerprint(prepared, cfg), "weights": hash_of(cfg.weights), "defaults": defaults(base),
+        "space": dict(space.rows(asked, {})),
+    }  # fmt: skip
     opened = study.opened(cfg, about)
     default = space.of(as_json(base), asked)
     known = Known(opened, Judge(prepared, source, cfg.folds))
@@ -70,7 +73,7 @@ def search_of(cfg, base, source, asked):
 def defaults(base):
     "What of the options to beat makes a net another one, in words."
     away = {one.name for one in fields(TrainConfig)} & {"data", "runs", "cache", "cache_gb",
-        "clear_cache", "device", "workers", "decisions", "weights"}  # fmt: skip
+        "clear_cache", "device", "workers", "decisions", "weights", "labels", "photos"}  # fmt: skip
     told = {key: value for key, value in as_json(base).items() if key not in away}
     return ", ".join(f"{key} {value}" for key, value in sorted(told.items()))
 
@@ -86,7 +89,9 @@ def begin(cfg, base, search, asked):
     options = [{**as_json(base), **plain, **defaults_of(name, base.arch)} for name in RECIPES]
     if cfg.from_run:
         run = find(cfg.runs, (cfg.from_run,))[0]
-        options.insert(0, {**as_json(base), **run.config})
+        rates = {name: getattr(run.facts, name) for name in ("lr", "lr_body")}
+        found = rates if run.config["lr"] == "find" else {}
+        options.insert(0, {**as_json(base), **run.config, **found})
     starts += [space.nearest(space.of(one, asked), asked) for one in options]
     study.enqueue(search.known.study, starts)
 
@@ -102,6 +107,15 @@ def look(cfg, source, search):
         one_by_one(cfg, search)
 
 
+def settle(cfg, search):
+    "Have the defaults judged on every fold; UserError where nothing was."
+    if not search.whole():
+        given = f"--hours {cfg.hours}" if cfg.hours else f"--trials {cfg.trials}"
+        raise UserError(f"{given}: no trial was judged on every fold; give more, and it goes on")
+    for number in range(cfg.folds):
+        search.fitted(search.default, (FOLD, number))
+
+
 def one_by_one(cfg, search):
     "Do trials until there are as many as asked for, or the time is up."
     opened, watch = search.known.study, study.Pulse(search.known.study, bool(cfg.storage))
@@ -112,10 +126,11 @@ def one_by_one(cfg, search):
             done, running = study.counts(opened)
             if done >= cfg.trials:
                 return
-            if done + running >= cfg.trials:  # others have them in hand
-                time.sleep(study.PAUSE)
-                continue
             try:
+                if done + running >= cfg.trials:  # others have them in hand
+                    search.check_time()
+                    time.sleep(study.PAUSE)
+                    continue
                 ended = [lambda _, trial: search.say(trial)]
                 opened.optimize(partial(one_trial, search), n_trials=1, callbacks=ended)
             except TimeUpError:
@@ -150,5 +165,7 @@ def trials_only(cfg, source, number):
     "Do trials of a study that others have begun, as the process of that number."
     asked, fixed = space.asked(cfg)
     search = search_of(cfg, base_of(cfg, source, fixed), source, asked)
-    search.known.study.sampler = study.sampler_of(cfg, 1 + number)
+    search.known.study.sampler = study.sampler_of(
+        cfg, 1 + number + len(search.known.study.get_trials(deepcopy=False))
+    )
     one_by_one(cfg, search)

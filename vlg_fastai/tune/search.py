@@ -51,7 +51,8 @@ class Search:
             found[k] = answer.losses
             trial.set_user_attr(PARTS, sorted(found))
             self.tell(trial, done)
-            if best and options != best and done < self.folds and self.hopeless(found, best):
+            rival = best and options not in (best, self.default) and done < self.folds
+            if rival and self.hopeless(found, best):
                 trial.set_user_attr(STOPPED, True)
                 return self.mean(best) + self.behind(found, best)
         return self.mean(options)

@@ -1,5 +1,6 @@
 """Options of train.py in, the values among which a search looks for better ones out."""
 
+import json
 import math
 from dataclasses import dataclass, replace
 from typing import get_type_hints
@@ -54,8 +55,10 @@ class Choice:
 
     def narrowed(self, given):
         "The same with the values `given` alone; None where they are not among them."
-        inside = len(given) > 0 and all(value in self.values for value in given)
-        return Choice(tuple(given)) if inside else None
+        known = {json.dumps(value): value for value in self.values}
+        known |= {str(int(v)): v for v in self.values if isinstance(v, float) and v == int(v)}
+        found = [known.get(json.dumps(value)) for value in given]
+        return Choice(tuple(found)) if found and None not in found else None
 
     def __str__(self):
         return ", ".join(_word(value) for value in self.values)
@@ -96,6 +99,8 @@ def asked(cfg):
         space = {name: one for name, one in space.items() if name not in NO_FEATURES}
     for name, given in (read_json(cfg.space, "--space") if cfg.space else {}).items():
         space[name] = _narrowed(cfg.space, name, given)
+    if fixed.get("cutmix"):
+        space.pop("mixup", None)  # the two exclude each other
     space = {name: one for name, one in space.items() if name not in fixed}
     if not space:
         raise UserError("--fix: it leaves nothing to search; fix fewer options")
@@ -110,6 +115,8 @@ def _fixed(text):
     if not sign or name not in hints or name in SETTLED:
         known = ", ".join(key for key in hints if key not in SETTLED)
         raise UserError(f"--fix {text}: give option=value, with an option of train.py: {known}")
+    if value.strip() == "find":
+        raise UserError(f"--fix {text}: a search needs a number")
     return name, as_typed(f"--fix {text}", name, value.strip(), hints)
 
 

@@ -112,6 +112,8 @@ class Pulse:
 
     def tend(self):
         "Fail what is dead, and try again what was not finished."
+        if self.beats:
+            optuna.storages.fail_stale_trials(self.study)
         running = self.study.get_trials(deepcopy=False, states=(TrialState.RUNNING,))
         for trial in running:
             if not self.beats and self.is_dead(trial):

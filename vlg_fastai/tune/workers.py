@@ -12,6 +12,7 @@ from vlg_fastai.cli import plain_errors
 from vlg_fastai.config import UserError
 from vlg_fastai.console import Lines, bar, say
 from vlg_fastai.machine import device
+from vlg_fastai.train.fold import part_of
 from vlg_fastai.train.folds import devices_of
 from vlg_fastai.train.side_by_side import PATIENCE, apart
 from vlg_fastai.tune import study
@@ -65,7 +66,7 @@ def say_new(search, said):
 
 def begun(cfg, source, number, name, count):
     "A process that does trials on the device called `name`."
-    cfg = replace(cfg, device=name, devices=None)
+    cfg = replace(cfg, device=name, devices=None, hours=part_of(cfg.hours, 1, gone=True))
     threads = max(device.cpus() // count, 1) if torch.device(name).type == "cpu" else None
     given = cfg, source, number, threads
     made = multiprocessing.get_context("spawn").Process(target=work, args=given)
