@@ -122,19 +122,24 @@ def settled(cfg, layout):
 
 def _ids(cfg, table, files, folder):
     "The column most of whose cells mean photos."
-    shares = {name: share(table[name], files, folder) for name in table}
-    best = max(shares, key=shares.get)
-    if shares[best] < MATCHING:
+    best, matching = likeliest(table, files, folder)
+    if matching < MATCHING:
         raise UserError(
             f"--labels {cfg.labels}: no column holds ids of the photos in {folder}: at best"
-            f" {best!r}, {shares[best]:.0%} of it, e.g. {table[best].iloc[0]!r}; is it another"
+            f" {best!r}, {matching:.0%} of it, e.g. {table[best].iloc[0]!r}; is it another"
             " folder? see --photos and --id-col"
         )
     return best
 
 
-def share(cells, files, folder):
-    "Share of the `cells` that mean one of `files`."
+def likeliest(table, files, folder):
+    "(column of `table` that holds ids of `files`, share of its cells that mean one of them)."
+    shares = {name: _share(table[name], files, folder) for name in table}
+    best = max(shares, key=shares.get)
+    return best, shares[best]
+
+
+def _share(cells, files, folder):
     _, keys = best_rule(cells, files, folder)
     return float(cells.isin(set(keys)).mean())
 

@@ -45,9 +45,8 @@ def of_table(run, root, test, files):
     if found is None:
         return None
     table = labels.read(found, "--sample")
-    shares = {name: labels.share(table[name], files, test.name) for name in table}
-    best = max(shares, key=shares.get)
-    if shares[best] < labels.MATCHING:
+    best, matching = labels.likeliest(table, files, test.name)
+    if matching < labels.MATCHING:
         say(f"{found}: no column holds ids of the photos in {test}: left aside")
         return None
     say(f"ids and order of {found}, column {best!r}")
