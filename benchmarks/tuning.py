@@ -52,13 +52,11 @@ class Drawn:
     def groups(self, part):
         return np.arange(PHOTOS)
 
-    def answer(self, options, part, cbs=()):
+    def answer(self, options, part):
         asked = f"{json.dumps(options, sort_keys=True)} {part}"
         hard = np.random.default_rng((self.seed, zlib.crc32(repr(part).encode())))
         own = np.random.default_rng((self.seed, zlib.crc32(asked.encode())))
         time.sleep(self.pause)
-        for one in cbs:
-            one.after_batch()
         noise = own.normal(0, 0.4, PHOTOS) + own.normal(0, self.fits)
         losses = hard.exponential(0.6, PHOTOS) + self.effect(options) + noise
         if self.log:
@@ -143,7 +141,7 @@ def _name(asked):
 
 def work(folder, seed):
     "One of the processes of `kills`."
-    study.SILENT, study.EVERY, study.PAUSE = 15.0, 1.0, 0.5  # of fits of a twentieth of a second
+    study.EVERY, study.PAUSE = 1.0, 0.5  # of fits of a twentieth of a second
     folder = Path(folder)
     judge = Drawn(int(seed), 0.02, log=folder / "fits.log", pause=0.05)
     searched(judge, folder, 12, int(seed), "random")

@@ -42,7 +42,7 @@ class FakeJudge:
     def groups(self, part):
         return np.arange(self.photos)
 
-    def answer(self, options, part, cbs=()):
+    def answer(self, options, part):
         asked = json.dumps(options), part
         self.asked.append(asked)
         hard = np.random.default_rng((self.seed, zlib.crc32(repr(part).encode())))
@@ -142,6 +142,39 @@ def test_a_trial_whose_process_died_is_tried_again_and_keeps_its_folds(tmp_path,
     assert np.allclose(made.known.find(left.params, (FOLD, 1)).losses, done.losses, atol=1e-6)
 
 
+def test_a_trial_beats_before_its_first_batch_and_no_longer_than_it_lasts(monkeypatch):
+    monkeypatch.setattr(study, "EVERY", 0.01)
+    opened = optuna.create_study()
+    trial = opened.ask()
+    study.begin(trial)
+
+    def beat():
+        return opened.get_trials()[0].user_attrs[study.BEAT]
+
+    with study.beating(trial):
+        deadline = time.monotonic() + 30
+        while beat() < 3:
+            assert time.monotonic() < deadline, "no beat came"
+            time.sleep(0.01)
+    last = beat()
+    time.sleep(0.1)
+    assert beat() == last
+
+
+def test_a_trial_that_somebody_took_for_dead_goes_on_beating_without_an_error(monkeypatch):
+    monkeypatch.setattr(study, "EVERY", 0.01)
+    opened = optuna.create_study()
+    trial = opened.ask()
+    study.begin(trial)
+    study.tell_failed(opened, opened.get_trials()[0])
+    with study.beating(trial):
+        time.sleep(0.1)
+
+
+def test_a_lock_that_a_killed_process_left_makes_nobody_look_dead():
+    assert study.SILENT > 3 * study.LOCKED + study.EVERY
+
+
 def test_a_trial_on_another_machine_is_dead_when_its_beat_is_silent(tmp_path, monkeypatch):
     opened = optuna.create_study()
     trial = opened.ask()
@@ -169,9 +202,9 @@ sys.path[:0] = [{root!r}, {tests!r}]
 from pathlib import Path
 from test_tune import FakeJudge, far, searching
 class Slow(FakeJudge):
-    def answer(self, options, part, cbs=()):
+    def answer(self, options, part):
         time.sleep(0.05)
-        found = super().answer(options, part, cbs)
+        found = super().answer(options, part)
         with open({log!r}, "a") as file:
             file.write(f"{{self.asked[-1]}}\\n")
         return found
@@ -278,7 +311,7 @@ def test_a_search_that_was_stopped_goes_on_where_it_was(toy, tmp_path, monkeypat
 
     cfg, fits, answer = tune_config(toy, tmp_path), [], Judge.answer
 
-    def stops(self, options, part, cbs=()):
+    def stops(self, options, part):
         if len(fits) == 3:
             raise KeyboardInterrupt
         fits.append((json.dumps(options), part))
@@ -291,7 +324,7 @@ def test_a_search_that_was_stopped_goes_on_where_it_was(toy, tmp_path, monkeypat
     assert len(pd.read_csv(cfg.out / "trials.csv")) == 1
     done = list(fits)
 
-    def noted(self, options, part, cbs=()):
+    def noted(self, options, part):
         fits.append((json.dumps(options), part))
         return answer(self, options, part, cbs)
 

@@ -83,13 +83,13 @@ class Judge:
         "(n,) near-duplicate groups of the photos that `part` judges."
         return self.prepared.groups[self.held(part)]
 
-    def answer(self, options, part, cbs=()):
+    def answer(self, options, part):
         """The `Scored` of the net that train.py fits with `options` over the defaults, alone, on
         the held-out photos of `part` and degraded copies of them. KeyboardInterrupt where it was
         stopped."""
         start = time.monotonic()
         with muted():
-            one = self._fitted(self._of(options, part), cbs)
+            one = self._fitted(self._of(options, part))
         if one is None:
             return Scored(np.full(self.held(part).sum(), WORST), 0.0, time.monotonic() - start)
         y, groups = one.pop("y"), one.pop("groups")
@@ -108,11 +108,11 @@ class Judge:
         used, spec = in_use(cfg, self.source, self.prepared.spec.view, every)
         return replace(self.prepared, cfg=cfg, every=every, table=used, spec=spec)
 
-    def _fitted(self, prepared, cbs):
+    def _fitted(self, prepared):
         learn = learner_for(prepared, self.source)
         candidates.warm_start(prepared, learn)
         with tempfile.TemporaryDirectory(prefix="vlg-tune-") as folder:
-            fit = fine_tune(prepared, learn, Run(Path(folder)), cbs)
+            fit = fine_tune(prepared, learn, Run(Path(folder)))
         if fit.status == "interrupted":
             raise KeyboardInterrupt
         if not fit.epochs or not bundle.finite(learn.model):

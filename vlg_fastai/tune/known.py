@@ -16,11 +16,11 @@ class Known:
     def __init__(self, study, judge):
         self.study, self.judge = study, judge
 
-    def __call__(self, options, part, cbs=()):
+    def __call__(self, options, part):
         "The `Scored` of options on a part; fitted now where nobody did."
         found = self.find(options, part)
         if found is None:
-            found = self.judge.answer(options, part, cbs)
+            found = self.judge.answer(options, part)
             self.study.set_user_attr(name_of(options, part), _told(found))
         return found
 

@@ -141,11 +141,8 @@ def one_by_one(cfg, search):
 def one_trial(search, trial):
     "The loss of a `trial`, whose process says that it lives."
     study.begin(trial)
-    search.cbs = [study.Beating(trial)]
-    try:
+    with study.beating(trial):
         return search.objective(trial)
-    finally:
-        search.cbs = []
 
 
 def told(live, cfg, search):

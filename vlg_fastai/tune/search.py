@@ -33,7 +33,6 @@ class Search:
     seed: int
     deadline: float | None = None
     tell: object = field(default=lambda trial, done: None)
-    cbs: list = field(default_factory=list)  # fastai callbacks for the fits
     fits: list = field(default_factory=list)  # seconds of each of this process
 
     def objective(self, trial):
@@ -65,7 +64,7 @@ class Search:
         "The Scored on a part; fits take the time that they are counted with."
         start = time.monotonic()
         new = self.known.find(options, part) is None
-        answer = self.known(options, part, self.cbs)
+        answer = self.known(options, part)
         if new:
             self.fits.append(time.monotonic() - start)
         return answer

@@ -2,13 +2,13 @@
 
 import os
 import platform
+import threading
 import time
 import warnings
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 
 import optuna
-from fastai.callback.core import Callback
 from optuna.storages import JournalStorage, RDBStorage
 from optuna.storages.journal import JournalFileBackend, JournalFileOpenLock
 from optuna.trial import TrialState
@@ -20,7 +20,9 @@ NAME = "vlg_fastai"
 ABOUT = "about"
 BEAT, HOST, PID, INSTEAD = "beat", "host", "pid", "instead of"  # user attributes of a trial
 EVERY = 20  # seconds between two beats
-SILENT = 150  # seconds without one after which a trial is taken for dead
+LOCKED = 30  # seconds after which the journal's lock is taken from a process that died with it
+SILENT = 150  # seconds without a beat after which a trial is taken for dead: many times `LOCKED`,
+# in which nobody can beat
 PAUSE = 5  # seconds between two looks at the trials that others have in hand
 STARTING = 8  # trials that are drawn at random before a sampler learns from them
 SAMPLERS = {
@@ -44,7 +46,8 @@ def storage_of(cfg):
         path = cfg.study or cfg.out / "study.log"
         path.parent.mkdir(parents=True, exist_ok=True)
         # a lock by a file that must not be there yet: right on network disks as well
-        return JournalStorage(JournalFileBackend(str(path), JournalFileOpenLock(str(path))))
+        lock = JournalFileOpenLock(str(path), grace_period=LOCKED)
+        return JournalStorage(JournalFileBackend(str(path), lock))
     try:
         return RDBStorage(cfg.storage, heartbeat_interval=EVERY, grace_period=SILENT)
     except Exception as error:  # of SQLAlchemy and of whichever driver
@@ -160,16 +163,25 @@ def begin(trial):
         trial.set_user_attr(name, value)
 
 
-class Beating(Callback):
-    "Say every `EVERY` seconds of a fit that the trial lives."
+@contextmanager
+def beating(trial):
+    """Say every `EVERY` seconds that the `trial` lives.
 
-    order = 98
+    From a thread: what comes before the first batch of a fit may take longer than `SILENT`.
+    """
+    over = threading.Event()
 
-    def __init__(self, trial):
-        self.trial, self.last, self.count = trial, time.monotonic(), 0
+    def beat():
+        count = 0
+        with suppress(RuntimeError):  # somebody took it for dead, and noted that
+            while not over.wait(EVERY):
+                count += 1
+                trial.set_user_attr(BEAT, count)
 
-    def after_batch(self):
-        now = time.monotonic()
-        if now - self.last > EVERY:
-            self.count, self.last = self.count + 1, now
-            self.trial.set_user_attr(BEAT, self.count)
+    thread = threading.Thread(target=beat, daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        over.set()
+        thread.join()
