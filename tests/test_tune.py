@@ -315,7 +315,7 @@ def test_a_search_that_was_stopped_goes_on_where_it_was(toy, tmp_path, monkeypat
         if len(fits) == 3:
             raise KeyboardInterrupt
         fits.append((json.dumps(options), part))
-        return answer(self, options, part, cbs)
+        return answer(self, options, part)
 
     with monkeypatch.context() as patch:
         patch.setattr(Judge, "answer", stops)
@@ -326,7 +326,7 @@ def test_a_search_that_was_stopped_goes_on_where_it_was(toy, tmp_path, monkeypat
 
     def noted(self, options, part):
         fits.append((json.dumps(options), part))
-        return answer(self, options, part, cbs)
+        return answer(self, options, part)
 
     monkeypatch.setattr(Judge, "answer", noted)
     run.tune(cfg, source_of(cfg))
