@@ -1,4 +1,4 @@
-"""Every option of every command: one line each."""
+"""Every option of every command, declared once."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,189 +21,187 @@ from vlg_fastai.parts import Cache, Chosen, Compute, Decided, Place, Tabled
 from vlg_fastai.parts import UserError as UserError  # for all that import it from here
 
 ARCH = "convnext_tiny.in12k_ft_in1k"
-SIZE = 224  # pixels, where an architecture has no size of its own here
-# architectures whose ImageNet weights come with requirements.txt (17, 20 and 23 MB) -> the pixels
-# that they were trained for
+SIZE = 224  # pixels, for architectures that BUNDLED does not list
+# architecture whose ImageNet weights come with requirements.txt (17, 20 and 23 MB) -> the input
+# size it was trained for, in pixels
 BUNDLED = {"tf_efficientnet_lite0": 224, "tf_efficientnet_lite1": 240, "tf_efficientnet_lite2": 260}
-BUNDLED_ARCH = "tf_efficientnet_lite0"  # steps in where the default's weights are not available
+BUNDLED_ARCH = "tf_efficientnet_lite0"  # the fallback when ARCH's weights are not available
 
 
 @dataclass(frozen=True)
 class TrainConfig(Cache, Compute, Decided, Tabled, Place):
-    "Train a classifier on a folder of photos and keep all of it in a run folder."
+    "Train a classifier on labelled photos and save everything in a run folder."
 
-    data: Folder | None = None  # image folder; absent: `data`, or a drawn challenge in `data/demo`
-    epochs: Count = 20  # passes over the photos, after --freeze-epochs; 0: the probe alone
-    # any timm model name; absent: convnext_tiny.in12k_ft_in1k, or the bundled tf_efficientnet_lite0
-    # where the former's weights are not available
+    data: Folder | None = None  # image folder; default: `data`, or a generated demo in `data/demo`
+    epochs: Count = 20  # passes over the photos, after --freeze-epochs; 0: linear probe only
+    # any timm model name; default: convnext_tiny.in12k_ft_in1k, or the bundled
+    # tf_efficientnet_lite0 if its weights are not available
     arch: str | None = None
-    weights: File | None = None  # .safetensors or .pth file to start from, instead of the hub's
-    pretrained: bool = True  # start from trained weights; --no-pretrained starts from nothing
+    weights: File | None = None  # .safetensors or .pth file to start from instead of the hub's
+    pretrained: bool = True  # start from pretrained weights; --no-pretrained: random ones
     head: Literal["mlp", "linear"] = "mlp"  # mlp: dropout, 512, batch norm, ReLU, dropout, classes
-    # share of what the head's last layer sees that is dropped in training, half of it before the
-    # first of two; absent: 0.5 of mlp, nothing of linear
+    # dropout before the head's last layer, and half of it before the first of two; default: 0.5 for
+    # mlp, 0 for linear
     dropout: Share | None = None
-    # chance that a block of the backbone is skipped in training, rising to this at the last one
+    # stochastic depth: chance of skipping a block in training, rising to this at the last block
     drop_path: Share = 0.0
-    # a named set of defaults; options given still win. strong: less smoothing, more weight decay, a
-    # moving average of the weights, learning rates that fall from stage to stage
+    # named set of defaults; explicit options override it. strong: starts from the probe, soft
+    # targets, more weight decay, averaged weights, lower learning rates for earlier stages
     recipe: Literal["original", "strong"] = "original"
-    bs: Annotated[int, Limits(2)] = 32  # photos a batch
-    # side in pixels of what the model sees; absent: 224, or what a bundled net was trained for
+    bs: Annotated[int, Limits(2)] = 32  # batch size
+    # input size in pixels; default: 224, or the size a bundled net was trained at
     size: Annotated[int, Limits(32, 2048)] | None = None
-    # share of the short side that is cut out: all of it, as fastai's Resize; own: the backbone's.
-    # Out-of-fold NLL of a probe on 1,503 photos: .604 for all of it, .620 for lite0's own .875
+    # share of the short side to crop; 1: all of it, as fastai's Resize; own: the backbone's. Probe
+    # on 1,503 photos, out-of-fold NLL: 0.604 at 1, 0.620 at lite0's own 0.875
     crop_pct: Annotated[float, Limits(0.1, 1)] | Literal["own"] = 1.0
-    # what becomes of a photo that is no square: cut to one, squeezed, or given grey bars
+    # how to make a photo square: center-crop it, squeeze it, or pad it with grey bars
     fit: Literal["crop", "squish", "pad"] = "crop"
-    lr: Rate | Literal["find"] = 2e-3  # peak learning rate of the head; find: run the finder
-    lr_body: Rate | None = None  # peak learning rate of the backbone; absent: lr / 20
-    # learning rate of each stage of the backbone over that of the stage behind it; 1: all the same
+    lr: Rate | Literal["find"] = 2e-3  # peak learning rate of the head; find: run lr_find
+    lr_body: Rate | None = None  # peak learning rate of the backbone; default: lr / 20
+    # learning rate of each backbone stage relative to the next one; 1: all equal
     layer_decay: Annotated[float, Limits(0.1, 1)] = 1.0
     wd: Amount = 1e-3  # weight decay of AdamW
     label_smoothing: Share = 0.2  # share of each label spread over all classes
-    # what a net is taught: labels as given; cleaned: what the probe calls a photo whose label is
-    # almost surely wrong; soft: half label, half answer of probes that never saw the photo
+    # training targets. given: labels as they are; cleaned: the probe's prediction where a label is
+    # almost certainly wrong; soft: half label, half out-of-fold probe probabilities
     targets: Literal["given", "cleaned", "soft"] = "given"
-    freeze_bn: bool = False  # leave the statistics of the backbone's batch norm as trained
-    l2_sp: Amount = 0.0  # pull of the backbone's weights to where they began, beside weight decay
-    # the figure that decides which epoch and which model are kept; log_loss is the NLL of what is
-    # submitted
+    freeze_bn: bool = False  # keep the pretrained statistics of the backbone's BatchNorm
+    l2_sp: Amount = 0.0  # penalty on the distance of backbone weights from their start (L2-SP)
+    # metric that selects the epoch and the model to keep; log_loss is the NLL of the submission
     metric: Literal["nll", "accuracy", "macro_f1", "log_loss", "map@5"] = "nll"
-    # epochs without a better one, counted past the lr peak, before the run stops
+    # epochs without improvement, counted after the lr peak, before training stops
     patience: Positive = 3
-    # photos that choose which model is kept: held-out ones, or these and degraded copies of them
+    # photos that select the model to keep. clean: held-out photos; robust: plus degraded copies
     choose: Literal["clean", "robust"] = "robust"
-    lean: bool = False  # keep the chosen model alone, no other candidates beside it
-    probe: bool = True  # fit a linear probe on the trained backbone first; kept if nothing beats it
-    warm_start: bool = True  # fit the head on the trained backbone's features before epoch 1
-    freeze_epochs: Count = 0  # epochs that train the head alone, before --epochs
-    # basic: flips and rotations to 30 degrees; strong: varied crops, light and an erased patch;
-    # degraded: varied crops, and half the photos blurred, dark, pale, noisy, small or badly
-    # compressed; trivial: varied crops, and one change of many at random strength
+    lean: bool = False  # keep only the selected model, not the other candidates
+    probe: bool = True  # fit a linear probe first; it is kept if nothing beats it
+    warm_start: bool = True  # fit the head on frozen features before epoch 1
+    freeze_epochs: Count = 0  # epochs that train only the head, before --epochs
+    # basic: flips and rotations up to 30 degrees; strong: random crops, lighting, random erasing;
+    # degraded: random crops, and half the photos blurred, darkened, faded, noisy, downscaled or
+    # compressed; trivial: random crops and one random operation (TrivialAugment)
     aug: Literal["none", "basic", "strong", "degraded", "trivial"] = "basic"
-    mixup: Amount = 0.0  # Beta parameter of MixUp; 0 turns it off
-    cutmix: Amount = 0.0  # Beta parameter of CutMix; 0 turns it off
-    # epoch whose weights are kept: that of the best validation NLL, or the last, in which the
-    # held-out photos have no say
+    mixup: Amount = 0.0  # alpha of MixUp's Beta distribution; 0: off
+    cutmix: Amount = 0.0  # alpha of CutMix's Beta distribution; 0: off
+    # epoch whose weights to keep: the best by validation NLL, or the last, in which held-out photos
+    # have no say
     keep: Literal["best", "last"] = "best"
-    ema: bool = False  # judge and keep a moving average of the weights instead of the last ones
-    weighted: bool = True  # draw rare classes more often in training, as --balance says
-    # with --weighted: every class equally often, or by the square root of the number of its photos
+    ema: bool = False  # evaluate and keep an exponential moving average of the weights
+    weighted: bool = True  # sample rare classes more often in training, as --balance says
+    # with --weighted: sample classes equally, or by the square root of their size
     balance: Literal["equal", "sqrt"] = "equal"
-    oversample: bool = False  # augmented copies of rare classes, instead of --weighted
+    oversample: bool = False  # augmented copies of rare classes instead of --weighted
     valid_pct: Annotated[float, Limits(0.01, 0.9)] = 0.15  # share of photo groups held out
-    seed: Seed = 42  # of the split, the weights, the order and the augmentation
-    compile: bool = False  # torch.compile: for long runs on a GPU, minutes of warm-up on a CPU
-    # nets to fit, each without a part of the photos that it then answers, so that all photos give a
-    # score; predictions are the mean of all; 0: one net, and --valid-pct held out
+    seed: Seed = 42  # of the split, initial weights, order of photos and augmentation
+    compile: bool = False  # torch.compile; pays off in long GPU runs, takes minutes to warm up
+    # train K nets, each scored on the fold it did not see, so that every photo counts; predictions
+    # are their mean; 0: one net with --valid-pct held out
     folds: Annotated[int, Limits(0, 10)] = 0
-    refit: bool = False  # with --folds: one net more, of all photos
-    # with --folds: devices to fit them on at a time, each fold in a process of its own, such as
-    # cuda:0,cuda:1 or cpu,cpu; absent: one after the other on --device
+    refit: bool = False  # with --folds: one more net on all photos
+    # with --folds: devices to train on in parallel, one process per fold, such as cuda:0,cuda:1;
+    # default: one fold after another on --device
     devices: str | None = None
-    # hours from start to end, prediction included: as many of --epochs as fit; absent: no limit
+    # time limit in hours, prediction included: trains as many of --epochs as fit; default: none
     hours: Annotated[float, Limits(0.001)] | None = None
-    # minutes after which a fit is kept within an epoch as well; 0: after each epoch alone
+    # minutes between checkpoints within an epoch; 0: only after each epoch
     checkpoint_minutes: Amount = 5.0
-    dry_run: bool = False  # every step on 8 photos of 8 classes, two epochs: does it all work?
-    name: str | None = None  # of the run folder, behind its number; absent: the arch
-    tensorboard: bool = False  # log to the run's folder for `tensorboard --logdir runs`
-    wandb: str | None = None  # Weights & Biases project to log to; WANDB_MODE=offline keeps it here
-    config: Path | None = None  # a run's config.json to do again; options given still win
-    # run that stopped, by name, number or path, or `last`: goes on where it was, in its own folder
+    dry_run: bool = False  # check every step: 8 photos of 8 classes, two epochs
+    name: str | None = None  # run folder's name after its number; default: the arch
+    tensorboard: bool = False  # log to the run folder, for `tensorboard --logdir runs`
+    wandb: str | None = None  # Weights & Biases project; WANDB_MODE=offline logs locally
+    config: Path | None = None  # config.json of a run to repeat; explicit options override it
+    # continue a stopped run in its own folder: its name, number or path, or `last`
     resume: str | None = None
-    resume_anyway: bool = False  # although photos changed since: with those that are as they were
+    resume_anyway: bool = False  # even if photos changed: continue with the unchanged ones
 
 
 @dataclass(frozen=True)
 class PredictConfig(Cache, Compute, Decided, Chosen):
-    "Predict the test photos with one run, or the average of several, and write a submission."
+    "Predict the test photos with one run or a blend of several, and write a submission."
 
-    test: Folder | None = None  # folder of photos to predict; absent: `test` in the data folder
-    out: NewFile = Path("submission.csv")  # the submission; probabilities and forecast beside it
-    sample: File | None = None  # sample submission to follow; absent: looked for in the data folder
-    # how the submission spells classes: names, index (numbers from 0 in order of names), or a CSV
-    # with a class and its label a line; absent: names, if the sample has some of them
+    test: Folder | None = None  # folder of photos to predict; default: the data folder's `test`
+    out: NewFile = Path("submission.csv")  # the submission; probabilities and forecast go beside it
+    sample: File | None = None  # sample submission to follow; default: found in the data folder
+    # how to write classes: names, index (0, 1, ... in order of names), or a CSV of `class,label`
+    # lines; default: names, if the sample submission uses them
     labels_as: Literal["names", "index"] | File | None = None
-    # how several runs count: mean, each the same; greedy, by shares found on photos that none saw;
-    # or a blend.json to repeat; absent: the best run alone, mean or greedy, the simplest that does
-    # as well
+    # weights of several runs. mean: equal; greedy: fitted on photos that no run saw; blend.json:
+    # repeat that one; default: the best run, mean or greedy, the simplest that loses nothing
     blend: Literal["mean", "greedy"] | File | None = None
-    # with --run A B: a net whose weights are the mean of theirs, kept as a run, if it is no worse
+    # with --run A B: average the runs' weights into one net; kept as a run if it is no worse
     soup: bool = False
-    tta: bool = False  # average with the mirrored photo; says whether that helped on validation
-    bs: Positive = 64  # photos a batch
-    # how many photos look like no class that was trained on, and the score to expect
+    tta: bool = False  # average with the mirrored photo; reports whether that helped
+    bs: Positive = 64  # batch size
+    # forecast the score, and how many photos look unlike every class of the training set
     forecast: bool = True
-    # answer photos that are taken differently without what they all have in common; auto: where
-    # similar made-up tests gained from it, and never with --no-forecast
+    # remove the offset that test photos share before predicting; auto: where similar simulated
+    # tests gained from it, never with --no-forecast
     adapt: Literal["auto", "on", "off"] = "auto"
-    # names of classes that were not trained on, one a line: label, or label: prompt | synonym
+    # file of class names without training photos, one per line: label, or label: prompt | synonym
     unseen: File | None = None
-    classes: File | None = None  # the same with the names of all classes, known ones included
-    unseen_frac: Share | None = None  # share of test photos of unseen classes, where it is known
-    transductive: bool = False  # with names: let the test photos correct the naming
-    # with names: open_clip's NAME/TAG, or NAME/FILE of weights; absent: a small one, if available
+    classes: File | None = None  # the same, naming all classes, trained ones included
+    unseen_frac: Share | None = None  # share of test photos from unseen classes, if known
+    transductive: bool = False  # with names: refine the naming on the test photos
+    # with names: open_clip NAME/TAG or NAME/FILE of weights; default: a small one, if available
     clip: str | None = None
-    attributes: File | None = None  # with names: table of all classes by attributes, CSV or AwA2's
-    text_encoder: str | None = None  # with names: sentence encoder, folder or name on the hub
-    reject: str | None = None  # label for photos that look like no known class; sheets of these
+    attributes: File | None = None  # with names: table of class attributes, CSV or AwA2's
+    text_encoder: str | None = None  # with names: sentence encoder, a folder or a hub name
+    reject: str | None = None  # label for photos unlike every known class; writes sheets of them
 
 
 @dataclass(frozen=True)
 class AuditConfig(Cache, Compute, Decided, Tabled, Place):
-    "Find repeated photos, doubtful labels, broken and odd files, and decide about them by looking."
+    "Find repeated photos, doubtful labels and broken files, and review them on a page."
 
-    data: Folder | None = None  # image folder; absent: `data`, or a drawn challenge in `data/demo`
-    out: NewFolder = Path("audit")  # folder for issues.csv and the page
-    arch: str | None = None  # backbone whose features are compared; absent: as train.py
-    weights: File | None = None  # .safetensors or .pth file of its weights, instead of the hub's
-    # side in pixels of what the backbone sees; absent: as train.py
+    data: Folder | None = None  # image folder; default: `data`, or a generated demo in `data/demo`
+    out: NewFolder = Path("audit")  # output folder for issues.csv and the page
+    arch: str | None = None  # backbone that computes features; default: as train.py
+    weights: File | None = None  # .safetensors or .pth file of its weights instead of the hub's
+    # input size in pixels; default: as train.py
     size: Annotated[int, Limits(32, 2048)] | None = None
-    # run of folds whose nets judge the labels; absent: the newest of this folder, or else a probe
+    # run of --folds whose nets check the labels; default: the newest of this data, else a probe
     run: str | None = None
-    auto: bool = False  # decide what is nearly certain: labels that held-out models doubt twice
-    compare: bool = False  # only: the probe with and without the decisions made so far
-    seed: Seed = 42  # of the folds that judge labels
+    auto: bool = False  # relabel what two filters of held-out models doubt
+    compare: bool = False  # only compare the probe with and without the decisions so far
+    seed: Seed = 42  # of the folds that check labels
 
 
 @dataclass(frozen=True)
 class InterpretConfig(Cache, Compute, Decided, Chosen):
-    "Draw what a run gets wrong and what it looks at: the reports named, or the first five."
+    "Report what a run gets wrong and what it looks at: the reports you name, or all quick ones."
 
-    confusion: bool = False  # confusion matrix (PNG, CSV), most confused pairs, per-class report
-    # sheet of the N held-out photos with the worst loss; 24 where N is left out
+    confusion: bool = False  # confusion matrix (PNG, CSV), most confused pairs, class report
+    # sheet of the N held-out photos with the highest loss; default N: 24
     top_losses: tuple[Positive, ...] | None = None
-    # Grad-CAM of N held-out photos, the surest of each class in turn; 24 where N is left out
+    # Grad-CAM of N held-out photos, the most confident of each class in turn; default N: 24
     gradcam: tuple[Positive, ...] | None = None
-    # reliability diagram of the held-out photos, in N bins; 10 where N is left out
+    # reliability diagram of the held-out photos in N bins; default N: 10
     reliability: tuple[Positive, ...] | None = None
-    # one page to look at: score and forecast, curves, confusion, worst losses, classes
+    # one HTML page: score and forecast, curves, confusion, worst losses, classes
     page: bool = False
-    # how test photos compare with known and held-out classes, and sheets of the N most unlike ones
+    # test photos beside known and held-out classes, and sheets of the N most unlike ones
     unlike: tuple[Positive, ...] | None = None
-    # map of training and test photos, N of each side at most; 3,000 where N is left out
+    # 2-D map of up to N training and N test photos; default N: 3,000
     map: tuple[Positive, ...] | None = None
-    # test photos for --unlike, --map and the page's forecast; absent: `test` in the data folder
+    # test photos for --unlike, --map and the page; default: the data folder's `test`
     test: Folder | None = None
-    images: tuple[File, ...] = ()  # Grad-CAM of these photos for their three likeliest classes
-    # deletion and insertion of Grad-CAM on N photos; 50 where N is left out, in minutes on a CPU
+    images: tuple[File, ...] = ()  # Grad-CAM of these photos for their top three classes
+    # deletion and insertion scores of Grad-CAM on N photos; default N: 50; minutes on a CPU
     faithfulness: tuple[Positive, ...] | None = None
 
 
 @dataclass(frozen=True)
 class CompareConfig(Place):
-    "Compare finished runs on the photos they all held out, and say what is more than noise."
+    "Compare finished runs on the photos they all held out, and test which differences are real."
 
-    run: tuple[str, ...] = ()  # runs by name, number or path; absent: all finished ones
-    against: str | None = None  # run to compare the others with; absent: the best
-    # figure that says which is best, and is tested; absent: the --metric of the runs, or accuracy
+    run: tuple[str, ...] = ()  # runs by name, number or path; default: all finished ones
+    against: str | None = None  # run to compare the others with; default: the best
+    # metric that ranks the runs and is tested; default: the runs' --metric, or accuracy
     by: Literal["accuracy", "nll", "macro_f1", "map@5"] | None = None
     sort: Literal["score", "run", "seconds", "speed"] = "score"  # order of the rows
 
 
-# all the drawn challenge needs; the last two of tune.py
+# defaults for the generated demo; the last two are for tune.py
 DEMO = {"arch": BUNDLED_ARCH, "size": 128, "epochs": 5, "trials": 6, "fix": ("epochs=2",)}
 
 

@@ -1,4 +1,4 @@
-"""Options that several commands share, and the error that a user can mend."""
+"""Options that several commands share, and the error for mistakes that a user can fix."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,56 +13,56 @@ class UserError(Exception):
 
 @dataclass(frozen=True)
 class Place:
-    "Where runs lie."
+    "Where runs are stored."
 
-    runs: NewFolder = Path("runs")  # folder that holds the run folders
+    runs: NewFolder = Path("runs")  # folder of run folders
 
 
 @dataclass(frozen=True)
 class Chosen(Place):
     "Which runs to work with, and where their photos are now."
 
-    # runs by name, number or path: predict blends them, interpret takes each in turn; absent:
-    # the newest finished
+    # runs by name, number or path; predict blends them, interpret handles each in turn; default:
+    # the newest finished one
     run: tuple[str, ...] = ()
-    data: Folder | None = None  # image folder; absent: the run's own
+    data: Folder | None = None  # image folder; default: the run's own
 
 
 @dataclass(frozen=True)
 class Decided:
-    "What a person decided about labels and photos."
+    "Manual decisions about labels and photos."
 
-    # file of decisions; absent: decisions.csv in the data folder, or here where that is read-only
+    # decisions file; default: decisions.csv in the data folder, or here if that is read-only
     decisions: NewFile | None = None
 
 
 @dataclass(frozen=True)
 class Compute:
-    "What to compute on."
+    "Where to compute."
 
-    device: str = "auto"  # auto, cpu, cuda, cuda:1, mps; auto takes a GPU only where it works
+    device: str = "auto"  # auto, cpu, cuda, cuda:1 or mps; auto picks a GPU only if it works
     precision: Literal["auto", "fp32", "bf16", "fp16"] = "auto"  # auto: the device's native one
-    workers: Count | None = None  # processes that read photos; absent: as many as fit the machine
+    workers: Count | None = None  # processes that read photos; default: fits the machine
 
 
 @dataclass(frozen=True)
 class Cache:
-    "Decoded photos and features of frozen backbones, kept for later runs."
+    "Cache of decoded photos and frozen-backbone features."
 
-    # folder of decoded photos and features; absent: the user's cache folder; off: none is kept
+    # folder for decoded photos and features; default: the user's cache folder; off: no cache
     cache: Literal["off"] | NewFolder | None = None
-    cache_gb: Amount = 10.0  # its most; what was used longest ago goes first
-    clear_cache: bool = False  # empty it first
+    cache_gb: Amount = 10.0  # cache limit in GB; the least recently used entries go first
+    clear_cache: bool = False  # empty the cache first
 
 
 @dataclass(frozen=True)
 class Tabled:
-    "Labels that stand in a table instead of in the names of folders."
+    "Labels in a table instead of folder names."
 
-    # CSV with a row a photo; absent: class folders, or the table of a data folder without these
+    # CSV with a row per photo; default: class folders, or the data folder's table if it has none
     labels: File | None = None
-    photos: Folder | None = None  # folder of its photos; absent: found beside the table
-    id_col: str | None = None  # its column that says which photo a row is of; absent: guessed
-    label_col: str | None = None  # its column of labels; absent: guessed
-    # its column of what must stay together, such as a patient, a camera or a site
+    photos: Folder | None = None  # folder of the table's photos; default: found beside it
+    id_col: str | None = None  # the table's column of photo ids; default: detected
+    label_col: str | None = None  # the table's column of labels; default: detected
+    # the table's column of groups to keep on one side of every split: patient, camera, site
     group_col: str | None = None
