@@ -1,4 +1,4 @@
-"""A search fits nothing twice, loses nothing, and says no more of its best than photos tell."""
+"""A search fits nothing twice, loses nothing, and claims no more for its best than photos show."""
 
 import dataclasses
 import json
@@ -33,7 +33,7 @@ WD = {"wd": space.Range(1e-3, 0.2, log=True)}
 
 
 class FakeJudge:
-    "Nets whose loss is what `effect` says of their options, with noise of photos and of fits."
+    "Nets whose loss is the `effect` of their options, with noise of photos and of fits."
 
     def __init__(self, effect=lambda options: 0.0, photos=80, fit_noise=0.0, seed=0):
         self.effect, self.photos, self.fit_noise = effect, photos, fit_noise
@@ -53,7 +53,7 @@ class FakeJudge:
 
 
 def searching(judge, tmp_path, trials=12, name="study.log", **options):
-    "The Search of so many trials with a `judge`, done."
+    "A finished Search of so many trials with a `judge`."
     cfg = TuneConfig(out=tmp_path, trials=trials, study=tmp_path / name, **options)
     opened = study.opened(cfg, {"about": "toys"})
     made = Search(WD, {"wd": 0.05}, Known(opened, judge), cfg.folds, cfg.seed)
@@ -132,9 +132,7 @@ def test_a_trial_whose_process_died_is_tried_again_and_keeps_its_folds(tmp_path,
     done = made.known(left.params, (FOLD, 1))
     before = len(judge.asked)
     searching(judge, tmp_path, trials=4)
-    assert (
-        f"trial {left.number} was left by its process and is tried again" in capsys.readouterr().out
-    )
+    assert f"trial {left.number}: its process died; trying it again" in capsys.readouterr().out
     again = opened.get_trials()[-1]
     assert again.user_attrs[study.INSTEAD] == left.number
     assert again.params == left.params
@@ -169,6 +167,39 @@ def test_a_trial_that_somebody_took_for_dead_goes_on_beating_without_an_error(mo
     study.tell_failed(opened, opened.get_trials()[0])
     with study.beating(trial):
         time.sleep(0.1)
+
+
+def test_a_trial_whose_process_is_only_half_recorded_is_alive(monkeypatch):
+    opened = optuna.create_study()
+    trial = opened.ask()
+    watch, told = study.Pulse(opened, beats=False), type(trial).set_user_attr
+    dead = []
+
+    def noted(self, name, value):
+        told(self, name, value)
+        dead.append(watch.is_dead(opened.get_trials()[0]))
+
+    monkeypatch.setattr(type(trial), "set_user_attr", noted)
+    study.begin(trial)
+    assert dead == [False, False, False]
+
+
+def test_a_trial_that_another_process_took_for_dead_ends_no_search(tmp_path, capsys):
+    judge, took = FakeJudge(far), []
+
+    def one_is_taken(options, part, answer=judge.answer):
+        if not took:
+            (running,) = made.known.study.get_trials(states=(optuna.trial.TrialState.RUNNING,))
+            study.tell_failed(made.known.study, running)
+            took.append(running.number)
+        return answer(options, part)
+
+    made = searching(judge, tmp_path, trials=2)
+    judge.answer = one_is_taken
+    run.one_by_one(TuneConfig(out=tmp_path, trials=4), made)
+    assert "took this trial for dead" in capsys.readouterr().out
+    assert len(made.done()) == 4
+    assert made.known.study.get_trials()[took[0]].state is optuna.trial.TrialState.FAIL
 
 
 def test_a_lock_that_a_killed_process_left_makes_nobody_look_dead():
@@ -237,7 +268,7 @@ def test_two_processes_share_a_study_of_which_one_is_killed(tmp_path):
     assert running == 0
     kept = [key for key in opened.user_attrs if key != study.ABOUT]
     fits = log.read_text().splitlines()
-    assert len(fits) - len(set(fits)) <= 1  # what was killed between its end and its place
+    assert len(fits) - len(set(fits)) <= 1  # a fit killed between its end and its storage
     assert len(kept) >= len(set(fits)) - 1
 
 
@@ -267,7 +298,7 @@ def test_a_photo_is_judged_under_a_temperature_that_others_gave():
     y[7] = (y[7] + 1) % 3
     after = crossed([z], y, groups)
     same_part = np.isclose(before, after)
-    assert 0 < same_part.sum() < 40  # its own part is judged as it was
+    assert 0 < same_part.sum() < 40  # its own part is judged as before
     broken = crossed([np.where(np.arange(40)[:, None] == 3, np.nan, z)], y, groups)
     assert np.isfinite(broken).all()
 
@@ -319,7 +350,7 @@ def test_a_search_that_was_stopped_goes_on_where_it_was(toy, tmp_path, monkeypat
 
     with monkeypatch.context() as patch:
         patch.setattr(Judge, "answer", stops)
-        with pytest.raises(KeyboardInterrupt, match="the same command goes on"):
+        with pytest.raises(KeyboardInterrupt, match="the same command resumes"):
             run.tune(cfg, source_of(cfg))
     assert len(pd.read_csv(cfg.out / "trials.csv")) == 1
     done = list(fits)
@@ -337,7 +368,7 @@ def test_a_search_that_was_stopped_goes_on_where_it_was(toy, tmp_path, monkeypat
 def test_a_study_of_other_photos_or_options_is_refused(toy, tmp_path):
     search_for(tune_config(toy, tmp_path))
     for changed in ({"fix": ("epochs=2", "bs=8", "targets=given")}, {"seed": 7}, {"folds": 3}):
-        with pytest.raises(UserError, match="--study .*: that study is of other"):
+        with pytest.raises(UserError, match="--study .*: that study differs in"):
             search_for(tune_config(toy, tmp_path, **changed))
 
 
@@ -503,7 +534,7 @@ def test_a_dead_trial_in_a_data_base_is_tried_again(tmp_path, monkeypatch):
     opened = study.opened(cfg, {})
     wd = optuna.distributions.FloatDistribution(1e-3, 0.2, log=True)
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # a process that dies has begun as it should
+        warnings.simplefilter("ignore")  # only its later death is under test
         left = opened.ask(fixed_distributions={"wd": wd})
     opened._storage.record_heartbeat(left._trial_id)
     time.sleep(2.1)

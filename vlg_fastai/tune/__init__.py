@@ -1,1 +1,1 @@
-"""Options of train.py searched with Optuna, and an honest word on whether that gained anything."""
+"""Search options of train.py with Optuna, and test honestly whether the search gained anything."""

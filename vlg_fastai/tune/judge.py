@@ -1,4 +1,4 @@
-"""Options in, the loss of each photo under a net that was fitted with them and without it, out."""
+"""Fit nets with given options, and return the loss of each photo that a net did not train on."""
 
 import hashlib
 import json
@@ -22,15 +22,15 @@ from vlg_fastai.train.learner import learner_for
 from vlg_fastai.train.prepare import Prepared, in_use
 
 OUTER = "outer"  # the part of the photos that no trial ever sees
-FOLD, AGAIN = "fold", "again"  # parts that trials are judged by, and those that confirm a few
-CONFIRMING = 2  # splits of the training side that confirm
-PARTS = 5  # of judged photos: the temperature of each comes from the others
-WORST = 20.0  # nats: what a photo costs where a net gives no finite answer
+FOLD, AGAIN = "fold", "again"  # parts that judge every trial, and parts that confirm a few
+CONFIRMING = 2  # splits of the training side that confirm the best trials
+PARTS = 5  # of the judged photos: the temperature of each part comes from the others
+WORST = 20.0  # nats: the loss of a photo whose prediction is not finite, and the cap of all losses
 
 
 @dataclass(frozen=True)
 class Scored:
-    "What a net scored on photos that it did not see: losses (n,) in nats, share that are right."
+    "Scores of a net on photos that it did not see: losses (n,) in nats, accuracy, seconds."
 
     losses: np.ndarray
     accuracy: float
@@ -39,10 +39,10 @@ class Scored:
 
 @dataclass(frozen=True)
 class Judge:
-    """Fits nets with other options on parts of the photos. A part is a pair: (`FOLD`, number),
+    """Fits nets with different options on parts of the photos. A part is a pair: (`FOLD`, number),
     (`AGAIN`, number) of another partition of the training side, or (`OUTER`, 0)."""
 
-    prepared: Prepared  # of the defaults, its held-out side the outer one
+    prepared: Prepared  # of the defaults; its held-out side is the outer one
     source: sources.Source
     folds: int
 
@@ -63,7 +63,7 @@ class Judge:
         return self._partitions[kind][0] == number
 
     def _parted(self, more):
-        "(photos,) number of each training photo's fold; -1 where it is always learned from."
+        "(photos,) fold number of each training photo; -1 for photos that are always trained on."
         table, taught = self.prepared.table, ~self.prepared.held
         y, groups = self.prepared.labels[taught], self.prepared.groups[taught]
         numbers = np.full(taught.sum(), -1)
@@ -71,7 +71,7 @@ class Judge:
         ways = StratifiedGroupKFold(self.folds, shuffle=True, random_state=seed)
         for number, (_, rows) in enumerate(ways.split(y, y, groups)):
             numbers[rows] = number
-        for label in np.unique(y):  # a class in one fold alone would be unknown to its net
+        for label in np.unique(y):  # a class within one fold would be unknown to that fold's net
             own = numbers[y == label]
             if len(set(own)) == 1:
                 numbers[y == label] = -1
@@ -84,9 +84,10 @@ class Judge:
         return self.prepared.groups[self.held(part)]
 
     def answer(self, options, part):
-        """The `Scored` of the net that train.py fits with `options` over the defaults, alone, on
-        the held-out photos of `part` and degraded copies of them. KeyboardInterrupt where it was
-        stopped."""
+        """The `Scored` of the net that train.py fits with `options` over the defaults.
+
+        It is scored alone, on the held-out photos of `part` and degraded copies of them. Raises
+        KeyboardInterrupt if the fit was stopped."""
         start = time.monotonic()
         with muted():
             one = self._fitted(self._of(options, part))
@@ -98,7 +99,7 @@ class Judge:
         return Scored(losses, float(right.mean()), time.monotonic() - start)
 
     def _of(self, options, part):
-        "The `Prepared` of a fit: who judges is held out, and the outer side is away."
+        "The `Prepared` of a fit: the photos that judge are held out, the outer side is unused."
         table, held = self.prepared.table, self.held(part)
         sides = np.where(held, "valid", "train")
         if part[0] != OUTER:
@@ -123,8 +124,8 @@ class Judge:
 
 
 def crossed(answers, y, groups):
-    """(n,) mean NLL of each photo over `answers` [(n, classes)] as it is and degraded, under a
-    temperature that other photos gave."""
+    """(n,) mean NLL of each photo over `answers` [(n, classes)], clean and degraded, at a
+    temperature fitted on other photos."""
     losses = np.zeros((len(answers), len(y)))
     parts = min(PARTS, len(np.unique(groups)))
     ways = GroupKFold(parts).split(y, y, groups) if parts > 1 else [(slice(None), slice(None))]
@@ -138,7 +139,7 @@ def crossed(answers, y, groups):
 
 
 def fingerprint(prepared, cfg):
-    "What a study is about, {name: value}: those that share one must agree in all of it."
+    "What a study is about, {name: value}: all processes that share a study must agree on it."
     told = prepared.table[["content", "label", "split"]].astype(str)
     rows = sorted(told.itertuples(index=False, name=None))
     digest = hashlib.sha256(json.dumps(rows).encode()).hexdigest()[:16]
@@ -146,5 +147,5 @@ def fingerprint(prepared, cfg):
 
 
 def hash_of(path):
-    "What is in the file at `path`, in short; None without one."
+    "A short hash of the file at `path`; None if there is no path."
     return path and hashlib.sha256(path.read_bytes()).hexdigest()[:16]

@@ -1,4 +1,4 @@
-"""A study in, what nets of its trials scored out: each of them is fitted once, whoever asks."""
+"""Keep the scores of fitted nets in the study, so that each net is fitted only once."""
 
 import base64
 import hashlib
@@ -10,14 +10,14 @@ from vlg_fastai.tune.judge import Scored
 
 
 class Known:
-    """Answers that are kept in the Optuna study itself, by options and part of the photos: all that
-    share the study know them, and a process that is killed loses none that was finished."""
+    """Scores kept in the Optuna study itself, by options and part of the photos: all processes that
+    share the study can read them, and a killed process loses no finished one."""
 
     def __init__(self, study, judge):
         self.study, self.judge = study, judge
 
     def __call__(self, options, part):
-        "The `Scored` of options on a part; fitted now where nobody did."
+        "The `Scored` of options on a part; fits the net if no process has yet."
         found = self.find(options, part)
         if found is None:
             found = self.judge.answer(options, part)
@@ -25,13 +25,13 @@ class Known:
         return found
 
     def find(self, options, part):
-        "The same where somebody fitted it already, or None."
+        "The `Scored` of a net that was fitted already, or None."
         told = self.study.user_attrs.get(name_of(options, part))
         return None if told is None else _read(told)
 
 
 def name_of(options, part):
-    "What an answer is called in the study."
+    "The key of a score in the study."
     text = json.dumps(options, sort_keys=True)
     return f"{hashlib.sha256(text.encode()).hexdigest()[:16]} {part[0]} {part[1]}"
 

@@ -1,4 +1,4 @@
-"""A search and its verdict in; best.json, trials.csv and a page out."""
+"""Write what a search found: best.json, verdict.json, trials.csv and a page."""
 
 import json
 
@@ -14,13 +14,13 @@ from vlg_fastai.tune.search import PARTS, STOPPED
 
 BEST, TRIALS, PAGE, VERDICT = "best.json", "trials.csv", "index.html", "verdict.json"
 OF_THE_MACHINE = {"cache", "cache_gb", "device", "precision", "workers", "runs"}
-FEW = 5  # trials below which nothing is said of what mattered
-DRAWN = 5  # options of which what was tried is drawn
+FEW = 5  # with fewer trials the page does not rank the options
+DRAWN = 5  # options whose tried values are charted
 SHOWN = 5  # trials in the table on the screen
 
 
 def write_trials(cfg, search):
-    "Write trials.csv: a row for each trial that is over."
+    "Write trials.csv, a row for each finished trial; returns the rows."
     rows = [row(trial, search) for trial in search.done()]
     cfg.out.mkdir(parents=True, exist_ok=True)
     columns = ["trial", "nll", "folds", "stopped", "seconds", *search.space]
@@ -29,7 +29,7 @@ def write_trials(cfg, search):
 
 
 def row(trial, search):
-    "What trials.csv says of a trial."
+    "The row of a trial in trials.csv."
     return {
         "trial": trial.number, "nll": trial.value, "folds": len(trial.user_attrs.get(PARTS, [])),
         "stopped": STOPPED in trial.user_attrs,
@@ -38,7 +38,7 @@ def row(trial, search):
 
 
 def write(cfg, search, verdict):
-    "Write what `train.py --config` takes, the verdict and the page; the path of the first."
+    "Write best.json for `train.py --config`, the verdict and the page; the path of best.json."
     rows, path = write_trials(cfg, search), cfg.out / BEST
     write_json(path, options_of(search, verdict.options))
     write_json(cfg.out / VERDICT, facts(search, verdict))
@@ -50,7 +50,7 @@ def write(cfg, search, verdict):
 
 
 def options_of(search, values):
-    "Options of train.py with the `values` of those that are searched."
+    "All options of train.py, with `values` for the searched ones."
     told = {**as_json(search.known.judge.prepared.cfg), **values, "name": "tuned"}
     return {key: value for key, value in told.items() if key not in OF_THE_MACHINE}
 
@@ -62,8 +62,8 @@ def facts(search, verdict):
     return {
         "word": verdict.word, "words": verdict.in_words(), "gain": verdict.gain,
         "interval": verdict.interval, "photos": verdict.photos, "accuracies": verdict.accuracies,
-        "expected": verdict.expected,  # on the splits that confirm
-        "promised": promised,  # by the folds that the search itself saw
+        "expected": verdict.expected,  # gain on the splits that confirm
+        "promised": promised,  # gain on the folds that the search itself saw
         "options": {name: options_of(search, one) for name, one in values.items()},
     }  # fmt: skip
 
@@ -72,12 +72,12 @@ def say_best(rows):
     "Show the best trials."
     best = sorted((one for one in rows if not one["stopped"]), key=lambda one: one["nll"])[:SHOWN]
     cells = [(one["trial"], f"{one['nll']:.4f}", clock(one["seconds"])) for one in best]
-    show("best trials, by their own folds: they look better than they are",
+    show("best trials on their own folds, which overstate them",
          ["trial", "NLL", "time"], cells)  # fmt: skip
 
 
 def on_page(cfg, search, verdict, rows):
-    "The values of the page's template."
+    "The values that the page template shows."
     rows = sorted(rows, key=lambda one: one["nll"])
     return {
         "verdict": verdict, "words": verdict.in_words(), "rows": [cells(one) for one in rows],
@@ -103,20 +103,20 @@ def word(value):
 
 
 def charts(search, rows):
-    "{name: chart}; what mattered is told by Optuna's own figures."
+    "{name: chart}; Optuna computes which options mattered."
     found = {"history": history(sorted(rows, key=lambda one: one["trial"]))}
     if len(rows) < FEW:
         return found
     study = search.known.study
     try:
         matters = optuna.importance.get_param_importances(study)
-    except (ValueError, RuntimeError):  # all trials came to the same
+    except (ValueError, RuntimeError):  # all trials have the same loss
         return found
     return {**found, "importance": importance(study), "slices": slices(study, [*matters][:DRAWN])}
 
 
 def history(rows):
-    "Loss of each trial, and the best of those judged on every fold by then."
+    "Loss of each trial, and the best so far of those judged on every fold."
     whole = [one for one in rows if not one["stopped"]]
     best = pd.Series([one["nll"] for one in whole], dtype=float).cummin()
     steps = {"mode": "lines", "line": {"color": INK, "width": 2, "shape": "hv"}}
@@ -142,7 +142,7 @@ def dots(rows, name, colour):
 
 
 def importance(study):
-    "How much each option mattered, as Optuna's fANOVA tells and draws it."
+    "How much each option mattered, by Optuna's fANOVA and in its chart."
     figure = json.loads(optuna.visualization.plot_param_importances(study).to_json())
     for one in figure["data"]:
         one["marker"] = {"color": FIRST}
@@ -153,7 +153,7 @@ def importance(study):
 
 
 def slices(study, names):
-    "What was tried of the options `names` against what came out, as Optuna draws it."
+    "Tried values of the options `names` against the loss, in Optuna's chart."
     figure = json.loads(optuna.visualization.plot_slice(study, params=list(names)).to_json())
     for one in figure["data"]:
         one["marker"] = {"color": FIRST, "size": 6}

@@ -1,4 +1,4 @@
-"""Config in; a search, its verdict and what tells of both out."""
+"""Run a search from its config: trials, final check, report."""
 
 import time
 from dataclasses import fields, replace
@@ -18,11 +18,11 @@ from vlg_fastai.tune.known import Known
 from vlg_fastai.tune.search import Search, TimeUpError
 from vlg_fastai.tune.verdict import last_word
 
-NOT_SHARED = {"folds", "hours", "devices", "dry_run"}  # options of both that mean other things
+NOT_SHARED = {"folds", "hours", "devices", "dry_run"}  # options of both that mean different things
 
 
 def tune(cfg, source):
-    "Search as `cfg` asks, from the weights of `source`; the path of best.json."
+    "Search as configured, from the weights of `source`; returns the path of best.json."
     asked, fixed = space.asked(cfg)
     base = base_of(cfg, source, fixed)
     search = search_of(cfg, base, source, asked)
@@ -30,10 +30,10 @@ def tune(cfg, source):
     try:
         look(cfg, source, search)
         settle(cfg, search)
-        say("the search is over; the best are judged again, on other splits")
+        say("search finished; judging the best trials again on other splits")
         verdict = last_word(search)
     except KeyboardInterrupt:
-        raise KeyboardInterrupt(f"stopped; the same command goes on with {cfg.out}") from None
+        raise KeyboardInterrupt(f"stopped; the same command resumes {cfg.out}") from None
     finally:
         report.write_trials(cfg, search)
     say(verdict.in_words())
@@ -41,24 +41,24 @@ def tune(cfg, source):
 
 
 def base_of(cfg, source, fixed):
-    "The TrainConfig that is to be beaten."
+    "The TrainConfig to beat."
     shared = {one.name for one in fields(TrainConfig)} & {one.name for one in fields(cfg)}
     given = {name: getattr(cfg, name) for name in shared - NOT_SHARED}
     told = {**given, **defaults_of(cfg.recipe, source.arch), **fixed}
     base = TrainConfig(**{**told, "arch": source.arch, "keep": "last"})
     check(base)
     if not base.epochs:
-        raise UserError("--fix epochs=0: a probe has nothing to search; give 1 or more")
+        raise UserError("--fix epochs=0: a probe has no options to search; give 1 or more")
     return replace(base, size=size_of(base, source.arch))
 
 
 def search_of(cfg, base, source, asked):
-    "The `Search` over the options `asked`, its photos read and its study open."
+    "The `Search` over the options `asked`, with photos read and the study open."
     machine = device.prepare(cfg)
     base, scanned = settle_and_scan(base, source)
     prepared = prepare(base, source, scanned, machine)
     if not prepared.held.any():
-        raise UserError(f"--data {cfg.data}: no photo can be held out; a search needs some")
+        raise UserError(f"--data {cfg.data}: no photo can be held out, and a search needs some")
     about = {
         **fingerprint(prepared, cfg), "weights": hash_of(cfg.weights), "defaults": defaults(base),
         "space": dict(space.rows(asked, {})),
@@ -71,7 +71,7 @@ def search_of(cfg, base, source, asked):
 
 
 def defaults(base):
-    "What of the options to beat makes a net another one, in words."
+    "Text of those options to beat that affect the trained net."
     away = {one.name for one in fields(TrainConfig)} & {"data", "runs", "cache", "cache_gb",
         "clear_cache", "device", "workers", "decisions", "weights", "labels", "photos"}  # fmt: skip
     told = {key: value for key, value in as_json(base).items() if key not in away}
@@ -79,12 +79,12 @@ def defaults(base):
 
 
 def begin(cfg, base, search, asked):
-    "Have the defaults be tried first, then other recipes and the run of --from."
+    "Queue the defaults first, then the run of --from and the other recipes."
     starts = []
     if space.is_inside(search.default, asked):
         starts.append(search.default)
     else:
-        say("the defaults lie outside of --space: they are judged beside the trials")
+        say("the defaults lie outside --space: they are judged in addition to the trials")
     plain = {name: getattr(TrainConfig(), name) for name in asked}
     options = [{**as_json(base), **plain, **defaults_of(name, base.arch)} for name in RECIPES]
     if cfg.from_run:
@@ -97,7 +97,7 @@ def begin(cfg, base, search, asked):
 
 
 def look(cfg, source, search):
-    "Do the trials, in this process or in one for each of --devices."
+    "Run the trials, in this process or in one process per device of --devices."
     if not space.is_inside(search.default, search.space):
         for number in range(cfg.folds):
             search.fitted(search.default, (FOLD, number))
@@ -108,16 +108,16 @@ def look(cfg, source, search):
 
 
 def settle(cfg, search):
-    "Have the defaults judged on every fold; UserError where nothing was."
+    "Judge the defaults on every fold; UserError if no trial was."
     if not search.whole():
         given = f"--hours {cfg.hours}" if cfg.hours else f"--trials {cfg.trials}"
-        raise UserError(f"{given}: no trial was judged on every fold; give more, and it goes on")
+        raise UserError(f"{given}: no trial was judged on every fold; give more to resume")
     for number in range(cfg.folds):
         search.fitted(search.default, (FOLD, number))
 
 
 def one_by_one(cfg, search):
-    "Do trials until there are as many as asked for, or the time is up."
+    "Run trials until there are as many as requested, or the time is up."
     opened, watch = search.known.study, study.Pulse(search.known.study, bool(cfg.storage))
     with bar() as live:
         search.tell = told(live, cfg, search)
@@ -127,19 +127,29 @@ def one_by_one(cfg, search):
             if done >= cfg.trials:
                 return
             try:
-                if done + running >= cfg.trials:  # others have them in hand
+                if done + running >= cfg.trials:  # others are running them
                     search.check_time()
                     time.sleep(study.PAUSE)
                     continue
-                ended = [lambda _, trial: search.say(trial)]
-                opened.optimize(partial(one_trial, search), n_trials=1, callbacks=ended)
+                do_one(opened, search)
             except TimeUpError:
                 say(f"--hours {cfg.hours}: {done} trials fitted")
                 return
 
 
+def do_one(opened, search):
+    "Run the next trial; if another process took it for dead meanwhile, leave it to that one."
+    try:
+        ended = [lambda _, trial: search.say(trial)]
+        opened.optimize(partial(one_trial, search), n_trials=1, callbacks=ended)
+    except ValueError:  # Optuna's: a trial that failed cannot be told a value
+        if not study.lost(opened):
+            raise
+        say("another process took this trial for dead and tries it again; its folds are kept")
+
+
 def one_trial(search, trial):
-    "The loss of a `trial`, whose process says that it lives."
+    "The loss of a `trial`, which sends a heartbeat meanwhile."
     study.begin(trial)
     with study.beating(trial):
         return search.objective(trial)
@@ -159,7 +169,7 @@ def told(live, cfg, search):
 
 
 def trials_only(cfg, source, number):
-    "Do trials of a study that others have begun, as the process of that number."
+    "Run trials of an existing study, as the worker process of that number."
     asked, fixed = space.asked(cfg)
     search = search_of(cfg, base_of(cfg, source, fixed), source, asked)
     search.known.study.sampler = study.sampler_of(

@@ -1,5 +1,5 @@
-"""A study and a judge in, trials out: each is stopped where what it shares with the best so far
-says that it is worse."""
+"""Run the trials of a search; stop each as soon as the folds it shares with the best so far show
+that it is worse."""
 
 import time
 from dataclasses import dataclass, field
@@ -13,17 +13,17 @@ from vlg_fastai.model.intervals import grouped
 from vlg_fastai.tune.judge import FOLD
 from vlg_fastai.tune.known import Known
 
-HOPE = 0.05  # chance of being better below which a trial is not judged on further folds
-LAST_FITS = 13  # of a fold, that what comes after the search takes as long as
+HOPE = 0.05  # a trial with less chance of being better is not judged on further folds
+LAST_FITS = 13  # fits of a fold that take as long as the final check after the search
 STOPPED, PARTS = "stopped", "folds"  # user attributes of a trial
 
 
 @dataclass
 class Search:
-    """What a trial does, and what is known of all of them.
+    """The work of a trial, and what is known of all trials.
 
-    default: the options to beat, {name: value} of those that are searched; deadline: when to stop
-    (time.monotonic), or None; tell: called with a trial and its folds so far after each fit.
+    default: values to beat of the searched options, {name: value}; deadline: when to stop
+    (time.monotonic), or None; tell: called after each fit with the trial and its folds so far.
     """
 
     space: dict
@@ -33,14 +33,14 @@ class Search:
     seed: int
     deadline: float | None = None
     tell: object = field(default=lambda trial, done: None)
-    fits: list = field(default_factory=list)  # seconds of each of this process
+    fits: list = field(default_factory=list)  # seconds of each fit of this process
 
     def objective(self, trial):
-        """The mean loss over all folds of the options that the `trial` draws.
+        """The mean loss over all folds of the options that the `trial` suggests.
 
-        Of one that is stopped: that of the best trial plus how much worse it is on the photos that
-        both were judged by, since means over different folds do not compare (the loss of a photo
-        depends on the photo more than on the net).
+        For a stopped trial: the loss of the best trial plus how much worse this one is on the
+        photos that judged both. Means over different folds are not comparable, since a photo's
+        loss depends more on the photo than on the net.
         """
         options = {name: one.ask(trial, name) for name, one in self.space.items()}
         best, found = self.best, {}
@@ -57,11 +57,11 @@ class Search:
         return self.mean(options)
 
     def order(self, number):
-        "Folds in an order of the trial's own."
+        "The folds, in an order specific to the trial."
         return np.random.default_rng((self.seed, number)).permutation(self.folds).tolist()
 
     def fitted(self, options, part):
-        "The Scored on a part; fits take the time that they are counted with."
+        "The Scored on a part; the time of new fits is recorded in `fits`."
         start = time.monotonic()
         new = self.known.find(options, part) is None
         answer = self.known(options, part)
@@ -70,13 +70,13 @@ class Search:
         return answer
 
     def check_time(self):
-        "TimeUp where there is none for one fit more."
+        "Raise TimeUpError if there is no time for one more fit."
         if self.deadline and time.monotonic() + self.a_fit * (1 + LAST_FITS) > self.deadline:
             raise TimeUpError
 
     @property
     def a_fit(self):
-        "Seconds that a fit takes, to be safe the longer ones."
+        "Seconds that a fit takes: the 80 % quantile, to be safe."
         return float(np.quantile(self.fits, 0.8)) if self.fits else 0.0
 
     def mean(self, options):
@@ -87,7 +87,7 @@ class Search:
         return self.known.find(options, (FOLD, k)).losses
 
     def difference(self, found, best):
-        "(losses that are more than those of `best`, groups) on the photos of the folds `found`."
+        "(excess losses over those of `best`, groups) on the photos of the folds `found`."
         more = np.concatenate([losses - self._losses(best, k) for k, losses in found.items()])
         groups = [self.known.judge.groups((FOLD, k)) for k in found]
         return more, np.concatenate(groups)
@@ -96,18 +96,18 @@ class Search:
         return float(self.difference(found, best)[0].mean())
 
     def hopeless(self, found, best):
-        "Whether a paired bootstrap over near-duplicate groups leaves less than `HOPE`."
+        "Whether a paired bootstrap over near-duplicate groups leaves a chance below `HOPE`."
         more, groups = self.difference(found, best)
         sums, sizes = grouped(more[None], groups)
         weights = draws(len(sizes), self.seed)
         return float(((weights @ sums[0]) / (weights @ sizes) < 0).mean()) < HOPE
 
     def done(self):
-        "The trials that are over."
+        "The finished trials."
         return self.known.study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))
 
     def whole(self):
-        "[(mean loss, options)] of all that were judged on every fold, the best first, each once."
+        "[(mean loss, options)] of all options judged on every fold, the best first, each once."
         found = {}
         for trial in self.done():
             if STOPPED not in trial.user_attrs:
@@ -116,12 +116,12 @@ class Search:
 
     @property
     def best(self):
-        "Options of the best trial that was judged on every fold; None before the first."
+        "Options of the best trial judged on every fold; None before the first."
         found = self.whole()
         return found[0][1] if found else None
 
     def say(self, trial):
-        "Tell of a trial that is over."
+        "Report a finished trial in one line."
         options = {key: v for key, v in trial.params.items() if v != self.default.get(key)}
         told = ", ".join(f"{key} {_short(value)}" for key, value in options.items()) or "defaults"
         stopped = ""
@@ -132,7 +132,7 @@ class Search:
 
 
 class TimeUpError(Exception):
-    "No time is left for one fit more."
+    "No time is left for one more fit."
 
 
 def _short(value):

@@ -1,4 +1,4 @@
-"""Options of train.py in, the values among which a search looks for better ones out."""
+"""Define which options of train.py a search may change, and among which values."""
 
 import json
 import math
@@ -13,7 +13,7 @@ from vlg_fastai.runs.files import read_json
 
 @dataclass(frozen=True)
 class Range:
-    "Numbers from `low` to `high`, by their logarithm where `log`, whole ones where `whole`."
+    "Numbers from `low` to `high`, on a log scale if `log`, integers if `whole`."
 
     low: float
     high: float
@@ -29,7 +29,7 @@ class Range:
         return round(value) if self.whole else float(value)
 
     def narrowed(self, given):
-        "The same within the two numbers `given`; None where they are no part of it."
+        "The range between the two numbers `given`; None if they do not lie within it."
         kind = int if self.whole else (int, float)
         numbers = len(given) == 2 and all(isinstance(v, kind) and v is not True for v in given)
         inside = numbers and self.low <= given[0] < given[1] <= self.high
@@ -41,7 +41,7 @@ class Range:
 
 @dataclass(frozen=True)
 class Choice:
-    "One of some values."
+    "One of several values."
 
     values: tuple
 
@@ -54,7 +54,7 @@ class Choice:
         return min(self.values, key=lambda own: abs(own - value))
 
     def narrowed(self, given):
-        "The same with the values `given` alone; None where they are not among them."
+        "The choice among the values `given`; None if any is not among its own."
         known = {json.dumps(value): value for value in self.values}
         known |= {str(int(v)): v for v in self.values if isinstance(v, float) and v == int(v)}
         found = [known.get(json.dumps(value)) for value in given]
@@ -68,7 +68,7 @@ def _word(value):
     return str(value).lower() if isinstance(value, bool) else str(value)
 
 
-# what a search may change; its ends are a factor of 3 to 10 around what recipes use
+# what a search may change; bounds are a factor of 3 to 10 around what recipes use
 SPACE = {
     "lr": Range(1e-4, 1e-2, log=True),
     "lr_body": Range(2e-5, 1e-3, log=True),
@@ -86,13 +86,13 @@ SPACE = {
     "freeze_bn": Choice((False, True)),
     "l2_sp": Choice((0.0, 3.0, 30.0)),
 }
-NO_FEATURES = ("targets",)  # what is only there where the backbone knows something
-# what a search is about, and no part of it
+NO_FEATURES = ("targets",)  # options that need a pretrained backbone
+# options that define a search, and so cannot be fixed or searched
 SETTLED = {"data", "arch", "weights", "pretrained", "size", "seed", "folds", "keep", "hours"}
 
 
 def asked(cfg):
-    "({option: Range or Choice} to search, {option: value} that --fix settles) of a TuneConfig."
+    "({option: Range or Choice} to search, {option: value} fixed by --fix) of a TuneConfig."
     fixed = dict(_fixed(text) for text in cfg.fix)
     space = dict(SPACE)
     if not cfg.pretrained:
@@ -103,7 +103,7 @@ def asked(cfg):
         space.pop("mixup", None)  # the two exclude each other
     space = {name: one for name, one in space.items() if name not in fixed}
     if not space:
-        raise UserError("--fix: it leaves nothing to search; fix fewer options")
+        raise UserError("--fix: nothing is left to search; fix fewer options")
     return space, fixed
 
 
@@ -131,7 +131,7 @@ def _narrowed(path, name, given):
 
 
 def of(options, space):
-    "What of `options`, a dict of train.py's, is searched, in the words of the search."
+    "The searched ones among `options` of train.py, with implicit values filled in."
     given = dict(options)
     if given["dropout"] is None:
         given["dropout"] = 0.5 if given["head"] == "mlp" else 0.0
@@ -140,12 +140,12 @@ def of(options, space):
 
 
 def nearest(values, space):
-    "`values` {name: value}, each as near as `space` allows."
+    "`values` {name: value}, each moved to the nearest value that `space` allows."
     return {name: one.nearest(values[name]) for name, one in space.items()}
 
 
 def is_inside(values, space):
-    "Whether `values` lie in `space` as they are."
+    "Whether `values` lie within `space` unchanged."
     found = nearest(values, space)
     return all(
         found[name] == value if isinstance(value, str | bool) else math.isclose(found[name], value)
@@ -154,12 +154,12 @@ def is_inside(values, space):
 
 
 def rows(space, fixed):
-    "[(option, what is searched)], for a table."
+    "[(option, its values)], for a table."
     settled = [(name, f"{_word(value)} (--fix)") for name, value in fixed.items()]
     return [*((name, str(one)) for name, one in space.items()), *settled]
 
 
 def say_plan(cfg):
-    "Show what a TuneConfig would have searched."
+    "Show what a TuneConfig would search."
     show("searched", ["option", "values"], rows(*asked(cfg)))
     say(f"{cfg.trials} trials, each on up to {cfg.folds} folds; nothing was done (--dry-run)")

@@ -1,4 +1,4 @@
-"""Config in, the Optuna study that several processes share out; dead trials are tried again."""
+"""Open the Optuna study that several processes share, and retry trials of dead processes."""
 
 import os
 import platform
@@ -19,12 +19,12 @@ from vlg_fastai.console import say
 NAME = "vlg_fastai"
 ABOUT = "about"
 BEAT, HOST, PID, INSTEAD = "beat", "host", "pid", "instead of"  # user attributes of a trial
-EVERY = 20  # seconds between two beats
-LOCKED = 30  # seconds after which the journal's lock is taken from a process that died with it
-SILENT = 150  # seconds without a beat after which a trial is taken for dead: many times `LOCKED`,
-# in which nobody can beat
-PAUSE = 5  # seconds between two looks at the trials that others have in hand
-STARTING = 8  # trials that are drawn at random before a sampler learns from them
+EVERY = 20  # seconds between two heartbeats
+LOCKED = 30  # seconds after which the journal's lock is taken from a process that died holding it
+SILENT = 150  # seconds without a heartbeat after which a trial counts as dead: many times `LOCKED`,
+# during which no process can write one
+PAUSE = 5  # seconds between two checks of the trials that others are running
+STARTING = 8  # random trials before a sampler learns from them
 SAMPLERS = {
     "tpe": lambda seed: optuna.samplers.TPESampler(
         seed=seed, n_startup_trials=STARTING, multivariate=True, group=True, constant_liar=True
@@ -35,7 +35,7 @@ SAMPLERS = {
 
 
 def quiet():
-    "Have Optuna say what goes wrong, and no more."
+    "Have Optuna log errors only."
     optuna.logging.set_verbosity(optuna.logging.ERROR)
     warnings.filterwarnings("ignore", category=optuna.exceptions.ExperimentalWarning)
 
@@ -45,26 +45,26 @@ def storage_of(cfg):
     if cfg.storage is None:
         path = cfg.study or cfg.out / "study.log"
         path.parent.mkdir(parents=True, exist_ok=True)
-        # a lock by a file that must not be there yet: right on network disks as well
+        # a lock by a file that must not exist yet: works on network disks as well
         lock = JournalFileOpenLock(str(path), grace_period=LOCKED)
         return JournalStorage(JournalFileBackend(str(path), lock))
     try:
         return RDBStorage(cfg.storage, heartbeat_interval=EVERY, grace_period=SILENT)
-    except Exception as error:  # of SQLAlchemy and of whichever driver
+    except Exception as error:  # from SQLAlchemy or any driver
         reason = str(error).strip().splitlines()[0]
         raise UserError(f"--storage {cfg.storage}: {reason}; give a URL that SQLAlchemy knows, such"
                         " as sqlite:///study.db") from None  # fmt: skip
 
 
 def sampler_of(cfg, number):
-    "The sampler of the process of that number: no two draw alike, nor one that goes on."
+    "The sampler of process `number`: none samples like another, nor like itself when resumed."
     return SAMPLERS[cfg.sampler]((cfg.seed + number * 1_000_003) % 2**32)
 
 
 def opened(cfg, about):
-    """The study, made or gone on with; UserError where it is one of other photos or options.
+    """The study, created or resumed; UserError if it is about other photos or options.
 
-    about: {name: value} in which all that share it agree.
+    about: {name: value} on which all processes that share the study must agree.
     """
     quiet()
     study = optuna.create_study(study_name=NAME, storage=storage_of(cfg), load_if_exists=True)
@@ -77,23 +77,23 @@ def opened(cfg, about):
     if odd:
         where = f"--storage {cfg.storage}" if cfg.storage else f"--study {cfg.study or cfg.out}"
         raise UserError(
-            f"{where}: that study is of other {odd[0]} ({known.get(odd[0])}, not {about[odd[0]]});"
-            " go on with the options it was begun with, or give another --out or --study"
+            f"{where}: that study differs in {odd[0]} ({known.get(odd[0])}, not {about[odd[0]]});"
+            " resume it with its original options, or give another --out or --study"
         )
     done = len(study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,)))
-    say(f"going on with a study of {done} finished trials")
+    say(f"resuming a study of {done} finished trials")
     return study
 
 
 def counts(study):
-    "(trials that are over, trials in hand)."
+    "(finished trials, running trials)."
     trials = study.get_trials(deepcopy=False)
     states = [trial.state for trial in trials]
     return states.count(TrialState.COMPLETE), states.count(TrialState.RUNNING)
 
 
 def enqueue(study, starts):
-    "Have the options `starts` be tried first; nothing is tried twice."
+    "Queue the options `starts` before all others in a new study; none is tried twice."
     if not study.get_trials(deepcopy=False):
         for options in starts:
             study.enqueue_trial(options, skip_if_exists=True)
@@ -101,12 +101,12 @@ def enqueue(study, starts):
 
 @dataclass
 class Pulse:
-    """Looks for trials whose process is gone and has them tried again.
+    """Finds trials whose process is gone, and has them tried again.
 
-    beats: whether the storage itself finds those that are dead, as a database does; a journal not.
+    beats: whether the storage itself detects dead trials; a database does, a journal does not.
 
-    A trial is dead where its process was on this machine and is no more, or where its beat, a
-    number, has not changed for `SILENT` seconds by our clock: those of machines differ.
+    A trial is dead if its process ran on this machine and no longer exists, or if its heartbeat, a
+    counter, has not changed for `SILENT` seconds by our clock, as clocks of machines differ.
     """
 
     study: optuna.Study
@@ -114,13 +114,13 @@ class Pulse:
     seen: dict = field(default_factory=dict)  # number -> (beat, when it was first seen)
 
     def tend(self):
-        "Fail what is dead, and try again what was not finished."
+        "Mark dead trials as failed, and queue failed ones again."
         if self.beats:
             optuna.storages.fail_stale_trials(self.study)
         running = self.study.get_trials(deepcopy=False, states=(TrialState.RUNNING,))
         for trial in running:
             if not self.beats and self.is_dead(trial):
-                say(f"trial {trial.number} was left by its process and is tried again")
+                say(f"trial {trial.number}: its process died; trying it again")
                 tell_failed(self.study, trial)
         trials = self.study.get_trials(deepcopy=False)
         again = {trial.user_attrs.get(INSTEAD) for trial in trials}
@@ -140,9 +140,17 @@ class Pulse:
 
 
 def tell_failed(study, trial):
-    "Note that a trial failed; somebody else may have noted it already."
+    "Record that a trial failed; another process may have recorded it already."
     with suppress(ValueError, RuntimeError):
         study.tell(trial.number, state=TrialState.FAIL)
+
+
+def lost(study):
+    "Whether the newest trial of this process was recorded as failed."
+    here = platform.node(), os.getpid()
+    trials = study.get_trials(deepcopy=False)
+    own = [one for one in trials if (one.user_attrs.get(HOST), one.user_attrs.get(PID)) == here]
+    return bool(own) and own[-1].state is TrialState.FAIL
 
 
 def _lives(pid):
@@ -158,22 +166,25 @@ def _lives(pid):
 
 
 def begin(trial):
-    "Note whose trial it is."
-    for name, value in ((HOST, platform.node()), (PID, os.getpid()), (BEAT, 0)):
+    """Record which process runs the trial.
+
+    The host comes last: a host without its process would look dead to the others.
+    """
+    for name, value in ((PID, os.getpid()), (BEAT, 0), (HOST, platform.node())):
         trial.set_user_attr(name, value)
 
 
 @contextmanager
 def beating(trial):
-    """Say every `EVERY` seconds that the `trial` lives.
+    """Send a heartbeat of the `trial` every `EVERY` seconds.
 
-    From a thread: what comes before the first batch of a fit may take longer than `SILENT`.
+    From a thread: the work before the first batch of a fit may take longer than `SILENT`.
     """
     over = threading.Event()
 
     def beat():
         count = 0
-        with suppress(RuntimeError):  # somebody took it for dead, and noted that
+        with suppress(RuntimeError):  # another process took it for dead and recorded that
             while not over.wait(EVERY):
                 count += 1
                 trial.set_user_attr(BEAT, count)

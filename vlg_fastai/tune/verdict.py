@@ -1,9 +1,9 @@
-"""A search that is over in, whether what it found is better than the defaults out.
+"""Decide whether the best options of a finished search beat the defaults.
 
 The best of many looks better than it is: of 20 equal sets of options by 0.06 nats on one split. So
 a few are judged again on other splits, and the best of these once, against the defaults, on photos
-that no trial has seen. Two nets of the same options differ as well: how much is taken from how the
-differences of the same pair vary from fold to fold, and widens the interval.
+that no trial has seen. Two nets with the same options differ as well: by how much is estimated from
+how the differences of the same pair vary from fold to fold, and it widens the interval.
 """
 
 from dataclasses import dataclass
@@ -16,29 +16,29 @@ from vlg_fastai.tune.judge import AGAIN, CONFIRMING, FOLD, OUTER
 
 TOP = 3  # trials that are judged again
 LAST = OUTER, 0
-SURE = 0.975  # of an interval's ends
+SURE = 0.975  # quantile of an interval's ends
 
 
 @dataclass(frozen=True)
 class Verdict:
-    "Options that are kept and how they were found; `word`: better, cannot tell, worse, or none."
+    "The selected options and the evidence; `word`: better, cannot tell, worse, or none."
 
     word: str
     options: dict
     gain: float | None = None  # NLL of the defaults less that of the best, on the outer side
-    interval: tuple | None = None  # 95 %, of photos and of fits
+    interval: tuple | None = None  # 95 %, over photos and fits
     accuracies: tuple | None = None  # of the defaults and of the best
     photos: int = 0
-    expected: float | None = None  # the gain on the splits that confirm, which chose the best
-    tried: dict | None = None  # the best options, kept or not
+    expected: float | None = None  # the gain on the splits that confirm, which selected the best
+    tried: dict | None = None  # the best options, selected or not
 
     def in_words(self):
         if self.word == "none":
-            return "no trial beat the defaults when judged on other splits: the defaults are kept"
+            return "no trial beat the defaults on other splits; the defaults are kept"
         low, high = self.interval
         told = (
-            f"{self.word}: NLL lower by {self.gain:.4f} ({low:.4f} to {high:.4f}) than that of the"
-            f" defaults, accuracy {self.accuracies[1]:.4f} beside {self.accuracies[0]:.4f}, on"
+            f"{self.word}: NLL lower by {self.gain:.4f} ({low:.4f} to {high:.4f}) than with the"
+            f" defaults, accuracy {self.accuracies[1]:.4f} instead of {self.accuracies[0]:.4f}, on"
             f" {self.photos} photos that no trial has seen"
         )
         return told if self.word == "better" else f"{told}; the defaults are kept"
@@ -46,14 +46,14 @@ class Verdict:
 
 @dataclass(frozen=True)
 class Gain:
-    "How much less one net loses than another: the mean over photos, and the variance of that mean."
+    "How much lower the loss of one net is: the mean over photos, and the variance of that mean."
 
     mean: float
     variance: float
 
     @classmethod
     def of(cls, losses, others, groups):
-        "Of `others` over `losses` (n,) of the same photos, near-duplicates counted once."
+        "The gain of `others` over `losses` (n,) on the same photos, near-duplicates counted once."
         less = losses - others
         sums, _ = grouped((less - less.mean())[None], groups)
         return cls(float(less.mean()), float((sums.astype(float) ** 2).sum()) / len(less) ** 2)
@@ -61,15 +61,15 @@ class Gain:
 
 @dataclass(frozen=True)
 class Noise:
-    "What two fits with the same options differ by, beyond the photos that judge them."
+    "By how much two fits with the same options differ, beyond the noise of the photos."
 
     variance: float
-    freedom: int  # how many differences told it
+    freedom: int  # degrees of freedom of the estimate
 
     @classmethod
     def of(cls, pairs):
-        """From lists of `Gain`, each of one pair of options on several parts of the photos: what
-        they vary by from part to part is the noise of photos, which is known, and that of fits."""
+        """From lists of `Gain`, each of one pair of options on several parts of the photos: their
+        variance from part to part is that of photos, which is known, plus that of fits."""
         pairs = [gains for gains in pairs if len(gains) > 1]
         freedom = sum(len(gains) - 1 for gains in pairs)
         if not freedom:
@@ -86,7 +86,7 @@ class Noise:
 
 
 def last_word(search):
-    "The `Verdict` on the best of a search."
+    "The final check of a search: the `Verdict` on its best options."
     default = search.default
     rows = confirmed(search, default)
     loss, best = min(rows, key=lambda row: row[0])
@@ -117,7 +117,7 @@ CONFIRM = [(AGAIN, number) for number in range(CONFIRMING)]
 
 
 def noise_of(search, rows):
-    "The `Noise` of fits, from all options that were judged on every fold, and those judged again."
+    "The `Noise` of fits, from all options judged on every fold and those judged again."
     default, judge = search.default, search.known.judge
     folds = [(FOLD, number) for number in range(search.folds)]
     asked = [(options, folds) for _, options in search.whole()]

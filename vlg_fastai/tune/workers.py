@@ -1,4 +1,4 @@
-"""Devices in, a process on each that does trials of the same study: Optuna shares them out."""
+"""Run trials of one study in a process per device; Optuna distributes the trials."""
 
 import multiprocessing
 import os
@@ -17,12 +17,12 @@ from vlg_fastai.train.folds import devices_of
 from vlg_fastai.train.side_by_side import PATIENCE, apart
 from vlg_fastai.tune import study
 
-LOG = "log-{}.txt"  # what a process says, in --out
-LOOK = 0.5  # seconds between two looks at what was finished
+LOG = "log-{}.txt"  # output of a process, in --out
+LOOK = 0.5  # seconds between two checks for finished trials
 
 
 def search(cfg, source, search):
-    "Do the trials of `search` in a process for each of the devices; what they did is said."
+    "Run the trials of `search` in a process per device, and report what they finish."
     names = devices_of(cfg)
     processes = [begun(cfg, source, *pair, len(names)) for pair in enumerate(names)]
     try:
@@ -38,12 +38,12 @@ def search(cfg, source, search):
             say(f"the process on {name} ended with exit code {one.exitcode}: {log}")
     if not search.done():
         logs = cfg.out / LOG.format("*")
-        raise UserError(f"--devices {cfg.devices}: no trial came to its end; see {logs}")
+        raise UserError(f"--devices {cfg.devices}: no trial finished; see {logs}")
     study.Pulse(search.known.study, bool(cfg.storage)).tend()
 
 
 def follow(cfg, search, processes):
-    "Say what the `processes` finish, while they live."
+    "Report what the `processes` finish, while any is alive."
     said, lines = set(), Lines("trials", cfg.trials)
     with bar() as live:
         task = live.add_task("trials", total=cfg.trials)
@@ -57,7 +57,7 @@ def follow(cfg, search, processes):
 
 
 def say_new(search, said):
-    "Numbers of the trials that are over and not among those `said`, which are said now."
+    "Report the finished trials that are not among those `said`; returns their numbers."
     new = [trial for trial in search.done() if trial.number not in said]
     for trial in new:
         search.say(trial)
@@ -65,7 +65,7 @@ def say_new(search, said):
 
 
 def begun(cfg, source, number, name, count):
-    "A process that does trials on the device called `name`."
+    "Start a process that runs trials on the device called `name`."
     cfg = replace(cfg, device=name, devices=None, hours=part_of(cfg.hours, 1, gone=True))
     threads = max(device.cpus() // count, 1) if torch.device(name).type == "cpu" else None
     given = cfg, source, number, threads
@@ -75,7 +75,7 @@ def begun(cfg, source, number, name, count):
 
 
 def end(processes):
-    "Have every process of `processes` stop, and wait for it."
+    "Stop every process of `processes`, and wait for it."
     for one in processes:
         if one.is_alive():
             os.kill(one.pid, signal.SIGINT)
@@ -88,7 +88,7 @@ def end(processes):
 
 
 def work(cfg, source, number, threads):
-    "What a process does: trials, until there are enough."
+    "The work of a process: run trials until there are enough."
     from vlg_fastai.tune.run import trials_only
 
     cfg.out.mkdir(parents=True, exist_ok=True)
