@@ -1,8 +1,8 @@
-"""How large and how quick the pages are: `python benchmarks/pages.py DATA [WORK]`.
+"""Measure the size and speed of the pages: `python benchmarks/pages.py DATA [WORK]`.
 
-From the photos of DATA (train/<class>/*) a challenge of 40 classes of 200 photos and 3,000 test
-photos is cut: random crops, each a file of its own. Then the commands as a user gives them, one
-page of a run and one of 200 runs; both are opened in Chromium. Prints one line of JSON.
+Cuts a challenge from the photos of DATA (train/<class>/*): 40 classes of 200 photos and 3,000 test
+photos, random crops, each in its own file. Then runs the commands as a user would, and opens one
+page of a run and one of 200 runs in Chromium. Prints one line of JSON.
 """
 
 import json
@@ -25,7 +25,7 @@ SIDE = 300  # pixels of a cut photo
 
 
 def cut(sources, target, count, rng):
-    "`count` crops of photos of `sources` as files of `target`."
+    "Write `count` crops of the photos `sources` as files to `target`."
     target.mkdir(parents=True)
     jobs = [(rng.choice(sources), target / f"{i:04d}.jpg", rng.random()) for i in range(count)]
     with ThreadPoolExecutor() as pool:
@@ -78,7 +78,7 @@ def opened(path):
 
 
 def copies(run, root):
-    "`RUNS` runs that answer a little differently from `run`."
+    "Write `RUNS` runs whose predictions differ slightly from those of `run`."
     valid, rng = pd.read_csv(run / "valid.csv", dtype={"file": str}), np.random.default_rng(0)
     for number in range(1, RUNS + 1):
         made = root / f"{number:04d}-copy"
@@ -92,11 +92,11 @@ def copies(run, root):
 
 
 def compared(root):
-    "(seconds after start-up, seconds in all) of a comparison of the runs below `root`."
+    "(seconds after start-up, total seconds) of a comparison of the runs below `root`."
     code = (
         "import sys, time; sys.path.insert(0, sys.argv[2]);"
         "from pathlib import Path;"
-        "from vlg_fastai.config import CompareConfig; from vlg_fastai.runs import finished;"
+        "from vlg_fastai.config import CompareConfig; from vlg_fastai.runs.find import finished;"
         "from vlg_fastai.compare.run import compare;"
         "root = Path(sys.argv[1]); start = time.monotonic();"
         "compare(CompareConfig(runs=root), *finished(root, ()));"

@@ -6,8 +6,8 @@ import sys
 from pathlib import Path
 
 import pytest
-from readme_tables import COMMANDS as SCRIPTS
-from readme_tables import flag_of, helps
+from option_tables import COMMANDS as SCRIPTS
+from option_tables import flag_of, helps
 
 from vlg_fastai import cli
 from vlg_fastai.cli import as_json, parse
@@ -53,12 +53,12 @@ def test_help_answers_without_torch_and_names_every_option(script):
         (("predict.py", "--run", "41"), "error: --run 41: no such run"),
         (("predict.py", "--test", "no/photos"), "error: --test no/photos: no such folder"),
         (("predict.py", "--sample", "no.csv"), "error: --sample no.csv: no such file"),
-        (("predict.py", "--out", "tests"), "error: --out tests: is no file"),
+        (("predict.py", "--out", "tests"), "error: --out tests: not a file"),
         (("train.py", "--weights", "no.pth"), "error: --weights no.pth: no such file"),
-        (("train.py", "--runs", "README.md"), "error: --runs README.md: is no folder"),
+        (("train.py", "--runs", "README.md"), "error: --runs README.md: not a folder"),
         (("audit.py", "--data", "no/data"), "error: --data no/data: no such folder"),
         (("predict.py", "--transductive"), "error: --transductive: needs --unseen or --classes"),
-        (("predict.py", "--reject", "x", "--unseen", "README.md"), "not together with --unseen"),
+        (("predict.py", "--reject", "x", "--unseen", "README.md"), "conflicts with --unseen"),
         (("interpret.py", "--data", "no/data"), "error: --data no/data: no such folder"),
         (("interpret.py", "--runs", "no/runs"), "error: --runs no/runs: no usable run"),
     ],
@@ -141,7 +141,7 @@ def test_a_number_out_of_range_names_option_value_and_range(flags):
 
 
 def test_mixup_and_cutmix_exclude_each_other():
-    with pytest.raises(UserError, match="--cutmix 1.0: not together with --mixup"):
+    with pytest.raises(UserError, match="--cutmix 1.0: conflicts with --mixup"):
         parse(TrainConfig, ["--mixup", "0.2", "--cutmix", "1"])
 
 

@@ -1,4 +1,4 @@
-"""The house: imports point one way, scripts are signposts, README and folder say the same."""
+"""The house: imports point one way, scripts are signposts, docs and folder agree."""
 
 import ast
 import re
@@ -8,7 +8,7 @@ from pathlib import Path
 from statistics import median
 
 import pytest
-from readme_tables import COMMANDS, README, with_tables
+from option_tables import COMMANDS, PAGE, with_tables
 
 ROOT = Path(__file__).parents[1]
 PACKAGE = ROOT / "vlg_fastai"
@@ -154,15 +154,16 @@ def test_every_module_says_what_goes_in_and_what_comes_out(path):
     assert not text.strip() or ast.get_docstring(ast.parse(text))
 
 
-def test_the_option_tables_of_the_readme_are_those_of_config():
-    text = README.read_text(encoding="utf-8")
+def test_the_option_tables_of_the_docs_are_those_of_config():
+    text = PAGE.read_text(encoding="utf-8")
     assert text.count("<!-- options:") == len(COMMANDS)
-    assert with_tables(text) == text, "run `python tests/readme_tables.py`"
+    assert with_tables(text) == text, "run `python tests/option_tables.py`"
 
 
 def listed_tree():
-    "Paths that the README's tree names, from its indentation."
-    block = re.search(r"```text\n(\.\n.*?)```", README.read_text(encoding="utf-8"), re.DOTALL)
+    "Paths that the tree in docs/internals.md names, from its indentation."
+    text = (ROOT / "docs/internals.md").read_text(encoding="utf-8")
+    block = re.search(r"```text\n(\.\n.*?)```", text, re.DOTALL)
     folders, paths = [], set()
     for line in block.group(1).splitlines()[1:]:
         name = line.split("#")[0].strip()
@@ -172,7 +173,7 @@ def listed_tree():
     return paths
 
 
-def test_the_tree_in_the_readme_is_the_folder():
+def test_the_tree_in_the_docs_is_the_folder():
     command = ["git", "ls-files", "--cached", "--others", "--exclude-standard"]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
     if done.returncode:
@@ -181,9 +182,9 @@ def test_the_tree_in_the_readme_is_the_folder():
     code = {f.as_posix() for f in files if f.suffix == ".py" and f.name != "__init__.py"}
     tree = listed_tree()
     shown = {path for path in code if not path.startswith("tests/")}
-    assert shown <= tree, f"not in the README's tree: {sorted(shown - tree)}"
+    assert shown <= tree, f"not in the tree of docs/internals.md: {sorted(shown - tree)}"
     gone = {path for path in tree if not (ROOT / path).exists()}
-    assert not gone, f"in the README's tree, but not there: {sorted(gone)}"
+    assert not gone, f"in the tree of docs/internals.md, but missing: {sorted(gone)}"
 
 
 def test_every_requirement_is_used_and_has_a_lower_bound():

@@ -32,11 +32,13 @@ from vlg_fastai.runs.run import Run as RunFolder
 from vlg_fastai.tune.options import TuneConfig
 from vlg_fastai.tune.space import say_plan
 
-__all__ = ["Run", "UserError", "audit", "compare", "interpret", "predict", "train", "tune"]
+__all__ = [
+    "Run", "UserError", "audit", "compare", "interpret", "predict", "show", "train", "tune"
+]  # fmt: skip
 
 
 class Run(RunFolder):
-    "A run folder with what one does next: `path`, `config` and `facts`, and the commands on it."
+    "A run folder: `path`, `config` and `facts`, and the commands that work on it."
 
     def predict(self, **options):
         return predict(run=self, **options)
@@ -45,12 +47,12 @@ class Run(RunFolder):
         return interpret(run=self, **options)
 
     def page(self, **options):
-        "The path of the page to look at."
+        "Write the HTML page of the run; return its path."
         return self.interpret(page=True, **options)[0]
 
 
 def train(cbs=(), **options):
-    """Train as `train.py` does with these options; the `Run`. cbs: fastai callbacks for the fit.
+    """Train as `train.py` does; return the `Run`. cbs: fastai callbacks for the fit.
 
     resume: a number, name or path of a run, or a `Run`.
     """
@@ -63,7 +65,7 @@ def train(cbs=(), **options):
 
 
 def predict(**options):
-    "Predict as `predict.py` does; the path of the submission."
+    "Predict as `predict.py` does; return the path of the submission."
     cfg = configured(PredictConfig, _named(options))
     chosen = find(cfg.runs, names_of(cfg))
     test = test_of(cfg, chosen[0])
@@ -74,7 +76,7 @@ def predict(**options):
 
 
 def interpret(**options):
-    "Draw as `interpret.py` does; the paths of what was written."
+    "Draw as `interpret.py` does; return the paths of what was written."
     cfg = configured(InterpretConfig, _named(options))
     chosen = find(cfg.runs, cfg.run)
     quiet_start()
@@ -84,7 +86,7 @@ def interpret(**options):
 
 
 def audit(**options):
-    "Look at a folder as `audit.py` does; the path of issues.csv."
+    "Check a folder as `audit.py` does; return the path of issues.csv."
     cfg = configured(AuditConfig, options, adapt=defaults_for)
     source = choose(cfg.arch, cfg.weights, True)
     quiet_start()
@@ -94,7 +96,7 @@ def audit(**options):
 
 
 def compare(**options):
-    "Compare as `compare.py` does; the path of the page."
+    "Compare as `compare.py` does; return the path of the page."
     cfg = configured(CompareConfig, _named(options))
     chosen, reference = finished(cfg.runs, cfg.run, cfg.against)
     from vlg_fastai.compare.run import compare
@@ -103,7 +105,7 @@ def compare(**options):
 
 
 def tune(**options):
-    "Search as `tune.py` does; the path of best.json, for `train(config=...)`; None in a dry run."
+    "Search as `tune.py` does; return best.json's path for `train(config=...)`; None in a dry run."
     cfg = configured(TuneConfig, {**options, "from_run": _name(options.get("from_run"))},
                      adapt=defaults_for)  # fmt: skip
     if cfg.dry_run:
@@ -116,8 +118,15 @@ def tune(**options):
     return tune(cfg, source)
 
 
+def show(path, height=800):
+    "Show a page (.html) or a picture in the notebook, as the last line of a cell."
+    from vlg_fastai.pages.inline import Inline
+
+    return Inline(Path(path), height)
+
+
 def _named(options):
-    "`options` with runs by the path they lie at, whether given as objects, paths or numbers."
+    "`options` with runs as strings, whether given as objects, paths or numbers."
     given = options.get("run", ())
     runs = given if isinstance(given, list | tuple) else [given]
     return {**options, "run": tuple(_name(run) for run in runs)}

@@ -1,11 +1,11 @@
-"""Named sets of defaults for the options of train.py; options given still win."""
+"""Named sets of defaults for the options of train.py; options that are given still win."""
 
 from vlg_fastai.config import BUNDLED
 
 STRONG = "strong"
 RECIPES = {  # recipe -> its own defaults for other options
     "original": {},
-    # what each is worth: benchmarks/finetuning.py, README
+    # how much each helps: benchmarks/finetuning.py, docs/benchmarks.md
     STRONG: {
         "epochs": 5,
         "head": "linear",
@@ -21,13 +21,13 @@ RECIPES = {  # recipe -> its own defaults for other options
         "keep": "last",
     },
 }
-# what strong does otherwise with nets other than the bundled: not measured, as published for
+# what strong changes for nets other than the bundled ones: not measured, as published for
 # ConvNeXt (Liu et al., 2022), whose features are better to begin with
 NOT_MEASURED = {"epochs": 10, "lr": 1e-4, "lr_body": 1e-4, "drop_path": 0.1}
 
 
 def measured(recipe, arch):
-    "Whether the values of `recipe` were found with a net like `arch`, a timm name."
+    "Whether the values of `recipe` were measured with a net like `arch`, a timm name."
     return recipe != STRONG or arch.split(".")[0] in BUNDLED
 
 
