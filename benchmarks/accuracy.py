@@ -1,10 +1,10 @@
 """Does the fast path cost accuracy? Ours and plain fastai on the same challenge, over seeds.
 
-    python benchmarks/accuracy.py CHALLENGE SEEDS EPOCHS SIZE    a drawn one: its truth is read
+    python benchmarks/accuracy.py CHALLENGE SEEDS EPOCHS SIZE    a generated one: its truth is read
 
 The same recipe, bundled net and batch size on both sides: ours in the machine's precision, from
-decoded photos, without probe and warm start. A seed draws its own split. Prints the accuracy on
-test photos of the classes trained on.
+decoded photos, without probe and warm start. Each seed has its own random split. Prints the
+accuracy on test photos of the classes trained on.
 """
 
 import statistics
@@ -39,7 +39,7 @@ def ours(data, seed, epochs, size, out):
 
 
 def readable_part(data, scratch):
-    "The challenge without its broken training files, at which plain fastai stops; by links."
+    "Links to the challenge without its broken training files, at which plain fastai stops."
     for photo in sorted(path for path in data.glob("train/*/*") if readable(path)):
         target = scratch / "data" / photo.relative_to(data)
         target.parent.mkdir(parents=True, exist_ok=True)
@@ -53,7 +53,7 @@ def plain(data, seed, epochs, size, out):
 
 
 def figures(data, seeds, epochs, size):
-    "{side: one row of accuracies a seed}."
+    "{side: one row of accuracies per seed}."
     found = {"ours": [], "plain fastai": []}
     with tempfile.TemporaryDirectory() as scratch:
         photos = readable_part(data, Path(scratch))

@@ -1,10 +1,10 @@
-"""Which bundled net steps in for the default: out-of-fold NLL of its probe over many challenges.
+"""Which bundled net replaces a missing default: out-of-fold NLL of its probe on many challenges.
 
     python benchmarks/backbones.py DATA [DATA ...]         # DATA/train/<class>/*
 
-Each DATA is taken as it is, in `STYLES`, and in `CUTS` (every other class; few photos of each). No
-test photo and no truth is read. Rows go to benchmarks/backbones.csv as they come; what is there is
-not computed again. Ends with the mean over all rows, and over the rows of each DATA.
+Each DATA is used as it is, in `STYLES`, and in `CUTS` (every other class; few photos of each). No
+test photo and no truth is read. Rows are appended to benchmarks/backbones.csv as they come, and
+existing rows are not computed again. Ends with the mean over all rows, and over those of each DATA.
 """
 
 import csv
@@ -52,7 +52,7 @@ SIDE, FEW, SEED = (
     320,
     8,
     0,
-)  # pixels of a styled photo's long side; photos of a class in a small cut
+)  # pixels of a styled photo's long side; photos per class in a small cut
 CUTS = {
     "all": lambda y, rng: np.arange(len(y)),
     "every other class": lambda y, rng: np.flatnonzero(y % 2 == 0),
@@ -62,7 +62,7 @@ CUTS = {
 
 
 def styled(data, style, place):
-    "`data` as a folder in that style; the challenge itself where it changes nothing."
+    "A folder with `data` in the given style; `data` itself if the style changes nothing."
     if style == "as it is":
         return data
     for path in sorted((data / "train").rglob("*")):
@@ -131,9 +131,9 @@ def add(row):
 
 
 def report(rows):
-    """Mean NLL over all rows, which decides, and over those of each DATA.
+    """Print the mean NLL over all rows, which decides, and over those of each DATA.
 
-    The mean over photos stands beside it: cuts of few photos are noisy, and weigh less there.
+    The mean over photos is printed as well: cuts of few photos are noisy, and weigh less there.
     """
     keys = ["data", "style", "cut", "photos"]
     table = rows.pivot_table(index=keys, columns="arch", values="nll").dropna()

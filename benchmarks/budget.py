@@ -1,13 +1,13 @@
-"""Accuracy against time: what 20 seconds, 2, 5 and 15 minutes of training buy on a test set.
+"""Accuracy against time: what 20 seconds, 2, 5 and 15 minutes of training achieve on a test set.
 
     python benchmarks/budget.py CHALLENGE [CHALLENGE ...]     train/, test/, truth/test.csv
     python benchmarks/budget.py --recut DATA SEED             a challenge cut from DATA/train
-    UNTIMED=1 python benchmarks/budget.py CHALLENGE ...       other work runs: no seconds are kept
+    UNTIMED=1 python benchmarks/budget.py CHALLENGE ...       on a busy machine: record no seconds
 
-Each of `PLANS` is one line of `train.py` in a process of its own, on an empty cache, with `SEEDS`
-in turn; `predict.py` answers with what the run kept, with its probe and with its fine-tuned net.
-Truth is read to score alone: nothing here chooses anything. Rows go to benchmarks/budget.csv as
-they come, what is there is not done again; ends with the means and draws docs/budget.png.
+Each of `PLANS` is one `train.py` command in its own process, with an empty cache, for each of
+`SEEDS`; `predict.py` then predicts with the selected model, the probe and the fine-tuned net.
+Truth is read only to score, never to choose anything. Rows are appended to benchmarks/budget.csv as
+they come, and existing ones are not computed again; ends with the means and docs/budget.png.
 """
 
 import csv
@@ -31,7 +31,7 @@ from vlg_fastai.runs.find import find  # noqa: E402
 ROWS, PLOT = Path(__file__).with_name("budget.csv"), ROOT / "docs/budget.png"
 SEEDS = (42, 1, 2)
 UNTIMED = bool(os.environ.get("UNTIMED"))
-PLANS = {  # about how long, on two cores and 1,500 photos -> options
+PLANS = {  # approximate time on two cores and 1,500 photos -> options
     "20 s": ["--epochs", "0"],
     "2 min": ["--recipe", "strong", "--epochs", "2"],
     "5 min": ["--recipe", "strong"],
@@ -66,7 +66,7 @@ def done(challenge, plan, seed):
 
 
 def measured(challenge, plan, seed, options):
-    "A row for each of `MODELS` that the run of `plan` has."
+    "A row for each of `MODELS` that the run of `plan` holds."
     rows = []
     with tempfile.TemporaryDirectory() as place:
         there, cache = ["--runs", f"{place}/runs"], ["--cache", f"{place}/cache"]
@@ -111,7 +111,7 @@ def add(rows):
 
 
 def report(rows):
-    "Means over seeds and challenges, and what is kept beside its own probe of all photos."
+    "Print means over seeds and challenges, and gains over the run's own probe of all photos."
     kept = rows[rows["model"] == "kept"]
     print(kept.pivot_table(index="data", columns="plan", values="seen")[known(kept)].round(4))
     print(kept.groupby("plan")["seconds"].mean().round(0)[known(kept)].to_string())
@@ -120,7 +120,7 @@ def report(rows):
     for name, one in (("kept", both[0]), ("fine-tuned", both[2])):
         for plan, gain in (one - both[1]).dropna().groupby("plan"):
             error = gain.std() / len(gain) ** 0.5
-            print(f"{plan}, {name}: {gain.mean():+.4f} +- {error:.4f} on the probe ({len(gain)})")
+            print(f"{plan}, {name}: {gain.mean():+.4f} +- {error:.4f} over the probe ({len(gain)})")
     draw(kept)
 
 
@@ -129,7 +129,7 @@ def known(rows):
 
 
 def draw(kept):
-    "The curve of each challenge: accuracy on the test's known classes against seconds."
+    "Plot each challenge's accuracy on the test's known classes against seconds."
     import matplotlib as mpl
 
     mpl.use("agg")

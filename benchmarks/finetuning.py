@@ -1,12 +1,12 @@
-"""A fine-tuned net beside the probe that it starts from, both of the same photos: what is gained?
+"""What does fine-tuning gain over the probe that it starts from, on the same photos?
 
     python benchmarks/finetuning.py SHARED [VARIANT ...]     # SHARED/animals/train/<class>/* ...
 
-Each of `PAIRS` is a folder of training photos as it is or cut and restyled, and a seed that draws
-what is held out, 30 % of it. Probe, fine-tuned net and what lies between them answer the held-out
-photos and copies of them degraded in ways that training never saw: those that choose (judging), and
-a third family that nothing is decided by (showing). No test photo and no truth is read. Rows go to
-benchmarks/finetuning.csv as they come; what is there is not computed again.
+Each of `PAIRS` is a folder of training photos, as it is or cut and restyled, and a seed that
+samples the 30 % held out. Probe, fine-tuned net and mixtures of both predict the held-out photos
+and copies of them degraded in ways that training never saw: the family that chooses (judging), and
+a third one that decides nothing (showing). No test photo and no truth is read. Rows are appended to
+benchmarks/finetuning.csv as they come; existing rows are not computed again.
 """
 
 import copy
@@ -58,8 +58,8 @@ FAMILIES = {"clean": None, "judging": degrade.JUDGING, "showing": degrade.SHOWIN
 ALPHAS = (0.25, 0.5, 0.75)
 ARCH = os.environ.get("ARCH", BUNDLED_ARCH)
 KEEP = os.environ.get("ANSWERS") and Path(os.environ["ANSWERS"])  # folder for logits of all models
-HELD, FEW = 0.3, 16  # share held out; photos of a class in the small cut
-SOME = 7  # pairs that variants are tried on
+HELD, FEW = 0.3, 16  # share held out; photos per class in the small cut
+SOME = 7  # pairs on which variants are tried
 CUTS = {"all": slice(None), "every other class": slice(None), "few photos": slice(FEW)}
 
 
@@ -76,7 +76,7 @@ def main(shared, names):
 
 
 def measured(shared, pair, options):
-    "Yield the figures of each model that a fit of `pair` with `options` gives."
+    "Yield the figures of each model from a fit of `pair` with `options`."
     from vlg_fastai.train import candidates, finetune, learner, mixing, prepare
 
     name, style, cut, seed = pair
@@ -107,7 +107,7 @@ def measured(shared, pair, options):
 
 
 def folder_of(data, style, cut, place):
-    "A folder of the training photos of `data` in that style and cut."
+    "A folder of the training photos of `data` in the given style and cut."
     if data.name == "demo":
         challenge.draw(data := place / "demo", seed=0)
     made = styled(data, style, place / "styled")
@@ -133,7 +133,7 @@ def answered(model, prepared):
 
 
 def figures(answers, y, photos, seconds):
-    "Yield NLL and accuracy of each model, and of the mean of probabilities of both ends."
+    "Yield NLL and accuracy of each model, and of the mean of both ends' probabilities."
     probs = {
         name: {
             f: inference.probabilities(z, inference.fit_temperature(by["clean"], y))
@@ -161,7 +161,7 @@ def add(row):
 
 
 def report(rows):
-    "What each model gains over its probe, mean of the pairs with its standard error."
+    "Print what each model gains over its probe: mean over pairs with standard error."
     kinds = [c for c in rows.columns if c.startswith(("nll", "accuracy"))]
     for variant, some in rows.groupby("variant", sort=False):
         probe = some[some["model"] == "probe"].set_index("pair")[kinds]
@@ -173,12 +173,12 @@ def report(rows):
 
 
 def against(rows, kinds):
-    "What the fine-tuned net of each variant gains over that of the recipe, on the same pairs."
+    "Print what the fine-tuned net of each variant gains over the recipe's, on the same pairs."
     tuned = rows[rows["model"] == "fine-tuned"].set_index(["variant", "pair"])[kinds]
     for variant in tuned.index.unique("variant").drop("strong", errors="ignore"):
         gain = (tuned.loc[variant] - tuned.loc["strong"]).dropna()
         error = gain.std() / len(gain) ** 0.5
-        print(f"{variant} beside strong, {len(gain)} pairs:", told(gain.mean(), kinds, error))
+        print(f"{variant} over strong, {len(gain)} pairs:", told(gain.mean(), kinds, error))
 
 
 def told(means, kinds, errors=None):

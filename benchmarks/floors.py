@@ -1,7 +1,7 @@
-"""Requirements files in, their lowest versions installed in an environment of their own and tested.
+"""Install the lowest allowed version of every requirement in a separate environment, and test it.
 
 `pip install uv && python benchmarks/floors.py [PYTEST OPTION ...]` takes minutes and gigabytes, so
-CI leaves it out. Run it when a bound changes: a bound that nobody installed is a guess.
+CI leaves it out. Run it when a bound changes: a bound that nobody has installed is a guess.
 """
 
 import subprocess
@@ -14,7 +14,7 @@ WANTED = ("--resolution", "lowest-direct", "--requirements", str(ROOT / "require
 
 
 def main(asked):
-    "Exit status of the tests with every requirement at its bound, and what it needs in turn."
+    "Exit status of the tests with every direct requirement at its lower bound."
     with tempfile.TemporaryDirectory() as folder:
         python = Path(folder) / "bin" / "python"
         uv = [sys.executable, "-m", "uv"]

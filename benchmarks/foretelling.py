@@ -1,12 +1,12 @@
-"""Tests made of labelled photos, and what they teach about forecasts: unseen/foretold.json.
+"""Simulate tests from labelled photos, and fit the forecast's table to them: unseen/foretold.json.
 
     python benchmarks/foretelling.py features SHARED KINDS WORK  of every picture, in every style
-    python benchmarks/foretelling.py tests WORK [CHALLENGE ...]  made-up tests: figures and truth
+    python benchmarks/foretelling.py tests WORK [CHALLENGE ...]  simulated tests: figures and truth
     python benchmarks/foretelling.py fit WORK                    left-out figures, and the table
 
-SHARED holds animals/train, objects/train, paintings/train, KINDS what kinds.py wrote; the drawn
-challenge is drawn. Truth of a real test is never read. The lists below were committed before the
-table was fitted; a family is a style or a way of cutting, the same in training as in the test.
+SHARED holds animals/train, objects/train, paintings/train; KINDS holds the output of kinds.py; the
+generated challenge is generated. Truth of a real test is never read. The lists below were committed
+before the table was fitted; a family is a style or a way of cutting, the same in training and test.
 """
 
 import random
@@ -35,11 +35,11 @@ from vlg_fastai.model.features import FeatureExtractor  # noqa: E402
 from vlg_fastai.unseen import figures, folds, mixture  # noqa: E402
 from vlg_fastai.unseen.adapt import Model  # noqa: E402
 
-ROUNDS = 3  # made-up tests of each family and challenge, each with a seed of its own
-TAUGHT = ("grey", "lines", "painted", "cartoon", "night", "edges")  # training photos in a style
+ROUNDS = 3  # simulated tests of each family and challenge, each with its own seed
+TAUGHT = ("grey", "lines", "painted", "cartoon", "night", "edges")  # styles of training photos
 DEGRADED = {"degraded": degrade.TRAINING, "degraded otherwise": degrade.JUDGING}
-DRAWN = 60  # pictures of a kind in each hand
-# challenge: (most pictures, domains the first of which is styled, domains trained on > asked about)
+DRAWN = 60  # generated pictures per class in each hand
+# challenge: (most pictures, domains of which the first is styled, pairs trained on > tested on)
 CHALLENGES = {
     "paintings": (700, ["train"], []),
     "objects": (700, ["train"], []),
@@ -55,11 +55,11 @@ CHALLENGES = {
         "upright>slanted", "upright>heavy", "upright>script", "slanted>heavy", "heavy>script",
         "heavy>upright"]),
 }  # fmt: skip
-WRONG = {"animals": 0.05, "animals, all": 0.05}  # share of wrong labels, known of these photos
+WRONG = {"animals": 0.05, "animals, all": 0.05}  # known share of wrong labels of these photos
 
 
 def families(name):
-    "What is asked about photos of the challenge `name`, in turn."
+    "The families of tests simulated from photos of the challenge `name`, in order."
     cut = ["plain", "plain", "plain", "clusters", "clusters"]
     degraded = [f"degraded:{kind}" for kind in DEGRADED]
     styled = [f"style:{style}" for style in styles.STYLES]
@@ -68,7 +68,7 @@ def families(name):
 
 
 class Styled:
-    "`pixels`, every photo in one style at one strength."
+    "`pixels` with every photo in one style at one strength."
 
     def __init__(self, pixels, style, strength):
         self.pixels, self.keys = pixels, pixels.keys
@@ -79,7 +79,7 @@ class Styled:
 
 
 def write_features(shared, kinds, work):
-    "One file a challenge: features, labels, groups and halves of its pictures, and of styled ones."
+    "Write a file per challenge: features, labels, groups and halves of plain and styled pictures."
     draw(work / "drawn")
     machine, cfg = device.prepare(TrainConfig()), TrainConfig()
     drawn = work / "drawn"
@@ -111,9 +111,9 @@ def draw(folder):
 
 
 def listed(folder, domain, most):
-    """The table of pictures; `half`: 0 is trained on, 1 is asked about.
+    """The table of pictures; `half`: 0 is trained on, 1 is tested on.
 
-    What two hands or two fonts draw by one name is one group, with all near-duplicates of theirs.
+    Pictures of one name by two hands or fonts form one group, with all their near-duplicates.
     """
     table = scan.scan_classes(layout(folder))
     table = table[table["problem"].isna()].reset_index(drop=True)
@@ -127,7 +127,7 @@ def listed(folder, domain, most):
 
 
 def first_of(names, groups):
-    "The first name of each group, in the place of each of its names."
+    "Each name replaced by the first name of its group."
     pairs = pd.DataFrame({"name": names, "group": groups})
     first = pairs.groupby("group")["name"].min()
     joined = pairs.assign(first=pairs["group"].map(first)).groupby("name")["first"].min()
@@ -179,7 +179,7 @@ def write_tests(work, names):
 
 
 def made_up(work, name, family, turn):
-    "Yield the figures and the truth of one made-up test, unless its photos are too few."
+    "Yield the figures and truth of one simulated test, unless it has too few photos."
     rng = np.random.default_rng([zlib.crc32(f"{name}{family}".encode()), turn])
     shown, asked = cut(kept(work, name), CHALLENGES[name][1][0], family, rng)
     if len(shown[0]) >= 45 and len(asked[0]) >= 60:
@@ -190,7 +190,7 @@ def made_up(work, name, family, turn):
 
 
 def judged(shown, asked, wrong, classifier):
-    "The figures of one made-up test and what came true, corrected for the share of `wrong` labels."
+    "Figures and true scores of one simulated test, corrected for the share of `wrong` labels."
     (x, y, groups), (test, truth) = shown, asked
     weight, bias = classifier
     fold = probe.out_of_fold(x, y, groups, y.max() + 1, Store(), 0)

@@ -1,4 +1,4 @@
-"""Features of a challenge's pictures in, what a made-up test trains on and asks about out.
+"""Cut a simulated test from a challenge's features: the pictures it trains on and is tested on.
 
 Pictures are (features (n, d), labels (n,), near-duplicate groups (n,)) throughout.
 """
@@ -12,7 +12,7 @@ STRENGTHS = (0.3, 1.0)  # of a style; each test has one
 
 
 def cut(made, main, family, rng):
-    "((features, labels, groups) to train on, (features, labels or -1) to ask about)."
+    "((features, labels, groups) to train on, (features, labels or -1) to test on)."
     kind, _, what = family.partition(":")
     one, other = what.split(">") if kind == "other" else (main, main)
     shown, asked = side(made, one, 0), side(made, other, 1)
@@ -45,7 +45,7 @@ def of_rows(photos, rows):
 
 
 def of_classes(shown, asked, rng):
-    "Some of the classes, and up to 40 % of them in the test alone; the labels of the others."
+    "Some of the classes, up to 40 % of them only in the test; also the labels of the others."
     kinds, counts = np.unique(shown[1], return_counts=True)
     kinds = np.intersect1d(kinds[counts >= 5], asked[1])
     few = rng.integers(max(4, len(kinds) // 2), len(kinds) + 1) if len(kinds) > 5 else len(kinds)
@@ -57,7 +57,7 @@ def of_classes(shown, asked, rng):
 
 
 def by_clusters(shown, asked, known, rng):
-    "One of two clusters of each class is asked about; at most a few of it are trained on."
+    "Test on one of two clusters of each class; at most a few of its photos are trained on."
     x, y, g = (np.concatenate(pair) for pair in zip(shown, asked, strict=True))
     out, leak = ~np.isin(y, known), rng.choice([0.0, 0.1, 0.3])
     for kind in known:
@@ -71,7 +71,7 @@ def by_clusters(shown, asked, known, rng):
 
 
 def of_shares(asked, rng):
-    "Classes in other shares than in training, in a third of the tests."
+    "In a third of the tests, classes have other shares than in training."
     if rng.random() >= 0.35:
         return asked
     kinds, at = np.unique(asked[1], return_inverse=True)
@@ -81,7 +81,7 @@ def of_shares(asked, rng):
 
 
 def fewer(shown, rng):
-    "Fewer photos to train on in some of the tests, but five of each class."
+    "In some of the tests, fewer photos to train on, but at least five of each class."
     if rng.random() >= 0.4:
         return shown
     turn = pd.Series(shown[1]).groupby(shown[1]).cumcount().to_numpy()

@@ -1,10 +1,10 @@
-"""Made-up tests in, what is foretold of them by tests of other challenges and families, and the
-table that is shipped out (see foretelling.py).
+"""Forecast simulated tests from those of other challenges and families, and write the shipped table
+(see foretelling.py).
 
-Every forecast that is judged here comes from a fit that saw neither the challenge nor the family of
-the test; spreads and quantiles from other challenges, whose own forecasts were learned from it as
-well. A family is the style of a test or of its training photos, the kind of degradation, of cut, or
-"other": asked about another hand's pictures.
+Every forecast judged here comes from a fit that saw neither the challenge nor the family of the
+test; spreads and quantiles come from other challenges, whose own forecasts did learn from it. A
+family is the style of a test or of its training photos, the kind of degradation or of cut, or
+"other": tested on another hand's pictures.
 """
 
 import json
@@ -17,8 +17,8 @@ from vlg_fastai.unseen.regression import LEAST, TABLE, distances, grow_middle, g
 
 TARGETS = ("plain", "adapted", "known", "known adapted", "unseen")
 TAIL = 0.025  # on each side of an interval
-SIDE = 0.05  # the same within one challenge, of which the largest quantile is taken
-BEYOND = 0.99  # quantile of the distance to other tests beyond which one is unlike them
+SIDE = 0.05  # the same within one challenge; the largest quantile over challenges is taken
+BEYOND = 0.99  # quantile of the distance to other tests beyond which a test is unlike them
 
 
 def fit(work):
@@ -27,7 +27,7 @@ def fit(work):
     styled = tests["kind"].isin(["style", "taught"])
     tests["family"] = tests["family"].str.split(":").str[-1].where(styled, tests["kind"])
     truth = tests[[f"true {target}" for target in TARGETS]].to_numpy()
-    kept = tests.columns[2 : tests.columns.get_loc("photos asked")]  # behind challenge and family
+    kept = tests.columns[2 : tests.columns.get_loc("photos asked")]  # after challenge and family
     names = list(kept)
     x = tests[names].to_numpy()
     apart = foretold_apart(tests, x, truth)
@@ -57,7 +57,7 @@ def groups(tests):
 
 
 def foretold_apart(tests, x, truth):
-    "(n, targets) by trees that saw neither the challenge nor the family."
+    "(n, targets) forecasts by trees that saw neither the challenge nor the family."
     found = np.zeros(truth.shape)
     for group in np.unique(groups(tests)):
         rows = groups(tests) == group
@@ -67,7 +67,7 @@ def foretold_apart(tests, x, truth):
 
 
 def spread_apart(tests, x, missed):
-    "(n, targets) deviations to expect, by trees that did not see the challenge."
+    "(n, targets) expected deviations, by trees that did not see the challenge."
     found = np.zeros(missed.shape)
     for challenge in tests["challenge"].unique():
         rows = (tests["challenge"] == challenge).to_numpy()
@@ -76,11 +76,11 @@ def spread_apart(tests, x, missed):
 
 
 def quantiles(truth, apart, spread, tests):
-    """{target: (below, above)} in deviations: of each challenge the quantile that leaves `SIDE`
-    out, every family of the same weight, and of these the largest.
+    """{target: (below, above)} in deviations: the largest over challenges of the quantile that
+    leaves `SIDE` out, with every family weighted equally.
 
-    Tests of one challenge miss the same way, and it takes 39 challenges for a quantile of 97.5 %
-    over challenges: with fewer, the maximum is all that is available.
+    Tests of one challenge miss in the same direction, and a quantile of 97.5 % over challenges
+    takes 39 of them: with fewer, only the maximum is available.
     """
     weight = 1 / tests.groupby(["challenge", "family"])["family"].transform("size").to_numpy()
     found = {}
@@ -101,7 +101,7 @@ def _quantile(values, weight):
 
 
 def report(tests, truth, apart, spread):
-    "Print how left-out tests were foretold: coverage, width, interval score, error."
+    "Print how well left-out tests were forecast: coverage, width, interval score, error."
     told = []
     for challenge in tests["challenge"].unique():
         rows = (tests["challenge"] == challenge).to_numpy()
@@ -132,13 +132,13 @@ def judged(tests, target, truth, middle, low, high):
 
 
 def score(truth, low, high):
-    "The interval score (Gneiting & Raftery, 2007): width, and 40 times what lies outside."
+    "The interval score (Gneiting & Raftery, 2007): width plus 40 times the miss outside it."
     outside = np.maximum(low - truth, 0) + np.maximum(truth - high, 0)
     return high - low + outside / TAIL
 
 
 def adapting(tests, apart):
-    "Print what adapting gains of the known classes where it is foretold to, by least gain."
+    "Print what adapting gains on known classes where a gain of at least `least` is forecast."
     from vlg_fastai.unseen.forecast import GAIN
 
     gain = tests["true known adapted"] - tests["true known"]
@@ -153,10 +153,10 @@ def adapting(tests, apart):
 
 
 def write(told, columns):
-    "Write the table: facts, and numbers (n, d) to three digits."
+    "Write the table: facts, and numbers (n, d) rounded to three decimals."
     for name, values in columns.items():
         told[name] = [[round(float(value), 3) for value in row] for row in values]
     TABLE.write_text(json.dumps(told, separators=(",", ":")), encoding="utf-8")
     regression.shipped.cache_clear()
     kilobytes = TABLE.stat().st_size / 1e3
-    print(f"{len(told['rows'])} made-up tests, {kilobytes:.0f} kB, {told['factors']}")
+    print(f"{len(told['rows'])} simulated tests, {kilobytes:.0f} kB, {told['factors']}")

@@ -1,9 +1,9 @@
-"""Grad-CAM maps a second: ours in batches against pytorch-grad-cam photo by photo, in one run.
+"""Grad-CAM maps a second: ours in batches, pytorch-grad-cam photo by photo, in one run.
 
     python benchmarks/gradcam.py            # needs requirements-dev.txt
 
-Random photos and untrained nets: neither changes the time. Prints the median of `ROUNDS` rounds
-with their spread, and the ratio.
+Uses random photos and untrained nets, which do not affect the time. Prints the median of `ROUNDS`
+rounds with their range, and the ratio.
 """
 
 import statistics
@@ -41,7 +41,7 @@ def theirs(model, x, layer):
 
 
 def rates(work):
-    "Photos a second of `ROUNDS` rounds, after one to warm up."
+    "Photos a second in each of `ROUNDS` rounds, after one to warm up."
     work()
     found = []
     for _ in range(ROUNDS):
@@ -63,7 +63,7 @@ def main():
         model = nn.Sequential(body, nn.Linear(body.width, CLASSES)).eval()
         x = torch.randn(PHOTOS, 3, SIZE, SIZE)
         slow = rates(partial(theirs, model, x, layer(model[0].net)))
-        model.to(memory_format=torch.channels_last)  # as interpret.py has it
+        model.to(memory_format=torch.channels_last)  # as in interpret.py
         fast = rates(partial(ours, model, x.contiguous(memory_format=torch.channels_last)))
         ratio = statistics.median(fast) / statistics.median(slow)
         rows.append([arch, told(fast), told(slow), f"{ratio:.1f}"])

@@ -1,9 +1,9 @@
-"""How time, memory and disk grow with the number of photos: 1,000, 10,000 and 100,000 drawn ones.
+"""How time, memory and disk grow with photos: 1,000, 10,000 and 100,000 generated ones.
 
     python benchmarks/growth.py [COUNT ...]
 
-Small files (64 px, 40 classes), scanned, decoded, put through the bundled backbone at 64 px, and a
-probe fitted out of fold: `train.py --epochs 0`, first time and again, then `audit.py`.
+Small files (64 px, 40 classes) are scanned, decoded and run through the bundled backbone at 64 px,
+and a probe is fitted out of fold: `train.py --epochs 0`, first time and again, then `audit.py`.
 """
 
 import json
@@ -22,7 +22,7 @@ CLASSES, SIDE = 40, 64
 
 
 def draw(folder, count):
-    "`count` pictures of `CLASSES` colours with noise of their own."
+    "Generate `count` noisy pictures in `CLASSES` colours."
     rng = np.random.default_rng(0)
     colours = rng.integers(40, 216, (CLASSES, 3))
     for label in range(CLASSES):
@@ -35,7 +35,7 @@ def draw(folder, count):
 
 
 def run(script, data, scratch, *more):
-    "(seconds, peak memory of all processes so far in GB) of one command."
+    "Run one command: (seconds, peak memory of all processes so far in GB)."
     options = ["--data", data, "--size", 64, "--arch", "tf_efficientnet_lite0", *more]
     options += ["--cache", scratch / "cache"]
     start = time.monotonic()
@@ -66,7 +66,7 @@ def main(argv):
     print("| " + " | ".join([*columns, "audit, s", "peak, GB"]) + " |")
     print("| - | - | - | - | - | - | - | - |")
     rows = []
-    for count in map(int, argv or (1000, 10_000, 100_000)):  # the peak is of all runs so far
+    for count in map(int, argv or (1000, 10_000, 100_000)):  # the peak covers all runs so far
         r = measure(count)
         rows.append(r)
         print("| " + " | ".join(f"{value:.3g}" for value in r.values()) + " |", flush=True)

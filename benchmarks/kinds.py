@@ -1,12 +1,12 @@
-"""Challenges of other kinds than photos of animals, from what packages bring along.
+"""Build challenges other than photos of animals from pictures in packages.
 
     python benchmarks/kinds.py FROM TO     FROM: unpacked packages; TO/<challenge>/<domain>/<class>
 
 npm: emoji-datasource-apple, -google, -twitter, -facebook, each unpacked to FROM/em-<vendor>;
 Debian: openclipart-png and tuxpaint-stamps-default, unpacked to FROM/deb; and the fonts that
 fontconfig lists.
-What is drawn by two hands is called alike in both domains, so that no model sees the one before it
-is asked about the other. Only figures come of these pictures: none is part of the product.
+Pictures of one subject by two hands have the same file name in both domains, so no model trains on
+one and is tested on the other. Only figures are derived from these pictures: none is shipped.
 """
 
 import json
@@ -17,7 +17,7 @@ from pathlib import Path
 
 from PIL import Image, ImageDraw, ImageFont
 
-SIDE, FEWEST, MOST = 160, 10, 60  # pixels; pictures of a class
+SIDE, FEWEST, MOST = 160, 10, 60  # pixels; pictures per class
 VENDORS = ("apple", "google", "twitter", "facebook")
 EMOJI = {
     "mammal": ["animal-mammal"], "bird": ["animal-bird"], "bug": ["animal-bug"],
@@ -97,7 +97,7 @@ def clips(source, target):
 
 
 def glyphs(target):
-    "Letters, one picture a font; a family is told by its name in each domain."
+    "Letters, one picture per font; files are named after the font family in every domain."
     told = subprocess.run(["fc-list", "--format", "%{file}\t%{family[0]}\t%{style[0]}\n"],
                           capture_output=True, text=True, check=True).stdout  # fmt: skip
     for line in sorted(set(told.splitlines())):

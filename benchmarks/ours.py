@@ -1,4 +1,4 @@
-"""Ours, measured as `plain_fastai.py` measures plain fastai: the same photos, one line of JSON.
+"""Measure ours as `plain_fastai.py` measures plain fastai: same photos, one line of JSON.
 
 python benchmarks/ours.py train DATA ARCH CACHE     one epoch, the same options
 python benchmarks/ours.py predict DATA ARCH CACHE   the test folder, decoding included
@@ -27,7 +27,7 @@ def config(data, arch, cache, **options):
 
 
 def train(data, arch, cache):
-    "Photos a second of one epoch, by the run's own history."
+    "Photos a second of one epoch, from the run's own history."
     from vlg_fastai.model.sources import Source
     from vlg_fastai.train.run import train
 

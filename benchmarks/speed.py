@@ -1,9 +1,9 @@
-"""Ours against plain fastai on the same photos, in one run: a table as JSON and Markdown.
+"""Compare the speed of ours and plain fastai on the same photos: a table as JSON and Markdown.
 
     python benchmarks/speed.py DATA [ARCH ...]         # DATA/train/<class>/*, DATA/test/*
 
-Each figure is the median of `ROUNDS` rounds with its range, ours and plain by turns, each in a
-process of its own. Training takes `PER_CLASS` photos of each class, prediction all of the test.
+Each figure is the median of `ROUNDS` rounds with its range; ours and plain alternate, each in its
+own process. Training takes `PER_CLASS` photos of each class, prediction the whole test.
 """
 
 import json
@@ -24,7 +24,7 @@ ARCHS = ("tf_efficientnet_lite0", "convnext_tiny")
 
 
 def call(script, *arguments):
-    "What `script` prints as its last line, read as JSON, with the seconds it took."
+    "The last line that `script` prints, parsed as JSON, with the seconds it took."
     start = time.monotonic()
     command = [sys.executable, str(script), *map(str, arguments)]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
@@ -36,7 +36,7 @@ def call(script, *arguments):
 
 
 def part_of(data, scratch):
-    "A folder of `PER_CLASS` photos of each class and all of the test, as links."
+    "A folder of links to `PER_CLASS` photos of each class and to the whole test."
     for folder in sorted(path for path in (data / "train").iterdir() if path.is_dir()):
         target = scratch / "data/train" / folder.name
         target.mkdir(parents=True)
@@ -47,7 +47,7 @@ def part_of(data, scratch):
 
 
 def row(what, pairs, higher=True):
-    "One row of the table: medians, ranges and the ratio by which ours is better."
+    "One row of the table: medians, ranges and the factor by which ours is better."
     ours, plain = (sorted(values) for values in zip(*pairs, strict=True))
     a, b = statistics.median(ours), statistics.median(plain)
     return {
@@ -59,7 +59,7 @@ def row(what, pairs, higher=True):
 
 
 def alone(what, values):
-    "A row of what plain fastai has not."
+    "A row for a feature that plain fastai lacks."
     values = sorted(values)
     return {"what": what, "ours": statistics.median(values), "ours_range": [values[0], values[-1]]}
 
@@ -77,14 +77,14 @@ def measure(data, archs, scratch):
 
 
 def start_up():
-    "From the command to its help; a mistake is answered as soon."
+    "Seconds from the command to its help; a mistake is reported just as fast."
     helps = [(call(TRAIN, "--help"), call(PLAIN, "help")) for _ in range(ROUNDS)]
     pairs = [(a["wall"], b["wall"]) for a, b in helps]
     return row("start-up: seconds until --help or a mistake is answered", pairs, higher=False)
 
 
 def train_rows(data, arch, cache):
-    "An epoch's rate and the peak of memory; ours decodes before the epoch, plain within it."
+    "An epoch's rate and peak memory; ours decodes before the epoch, plain fastai during it."
     call(OURS, "train", data, arch, cache)
     done = [
         (call(OURS, "train", data, arch, cache), call(PLAIN, "train", data, arch))
@@ -97,7 +97,7 @@ def train_rows(data, arch, cache):
 
 
 def predict_row(data, arch, when, caches):
-    "From files to logits, each time with the next of `caches`; for `again` it is filled first."
+    "Rate from files to logits, each time with the next of `caches`; `again` fills it first."
     if when == "again":
         call(OURS, "predict", data, arch, next(caches))
     done = [
@@ -109,7 +109,7 @@ def predict_row(data, arch, when, caches):
 
 
 def probe_rows(data, scratch, caches):
-    "A run without epochs on all photos, step by step, and from process start to a usable run."
+    "A run without epochs on all photos, by step, and from process start to a usable run."
     arch = ARCHS[0]
     steps = [call(OURS, "probe", data, arch, next(caches)) for _ in range(ROUNDS)]
     for name in ("scan and split", "decode and features", "probe, out of fold and fitted"):

@@ -1,7 +1,7 @@
-"""Photo in, the same subject as if taken or drawn otherwise out: styles for made-up tests.
+"""Render a photo as if photographed or drawn differently: styles for simulated tests.
 
-They stand for what a test can differ in as a whole: a medium (line, paint, print), a light, a
-camera. Degradations of single photos are in `data.degrade`.
+They stand for shifts of a whole test: a medium (line, paint, print), a light, a camera.
+Degradations of single photos are in `data.degrade`.
 """
 
 import numpy as np
@@ -29,7 +29,7 @@ def _edges(image, strength):
 
 
 def _painted(image, strength):
-    "Patches of one colour, as of a brush: the commonest value around, more vivid."
+    "Patches of one colour, like brush strokes: the most common value nearby, more vivid."
     side = 3 + 2 * round(3 * strength)
     small = image.resize([max(16, length * 160 // max(image.size)) for length in image.size])
     flat = small.filter(ImageFilter.ModeFilter(side)).resize(image.size, Image.Resampling.BICUBIC)
@@ -59,35 +59,35 @@ def _embossed(image, strength):
 
 
 def _printed(image, strength):
-    "Black and white alone, dithered: a newspaper."
+    "Black and white only, dithered, like a newspaper."
     side = round(200 - 130 * strength)
     small = image.resize([max(16, length * side // max(image.size)) for length in image.size])
     return small.convert("1").convert("RGB").resize(image.size, Image.Resampling.BILINEAR)
 
 
 def _silhouette(image, strength):
-    "What is darker than the middle, black on paper."
+    "What is darker than the median, black on white."
     grey = np.asarray(ImageOps.autocontrast(ImageOps.grayscale(image)), float)
     steep = 0.02 + 0.2 * strength
     return _picture(255 / (1 + np.exp(np.clip(-steep * (grey - np.median(grey)), -30, 30))))
 
 
 def _night(image, strength):
-    "Little light, and blue."
+    "Little light, with a blue cast."
     values = np.asarray(image, float) / 255
     dark = values ** (1 + 1.5 * strength) * (1 - 0.6 * strength)
     return _picture(255 * dark * [0.7, 0.85, 1.1])
 
 
 def _rotated_hue(image, strength):
-    "Colours that nothing has."
+    "Colours that occur nowhere in nature."
     hue, saturation, value = image.convert("HSV").split()
     turned = hue.point(lambda v: int(v + 40 + 88 * strength) % 256)
     return Image.merge("HSV", (turned, saturation, value)).convert("RGB")
 
 
 def _coarse(image, strength):
-    "Seen from afar and enlarged: large square pixels."
+    "Taken from afar and enlarged: large square pixels."
     side = round(56 - 36 * strength)
     small = image.resize(
         [max(8, length * side // max(image.size)) for length in image.size], Image.Resampling.BOX
@@ -100,7 +100,7 @@ def _blurred(image, strength):
 
 
 def _far(image, strength):
-    "The subject small on a plain ground."
+    "The subject small on a plain background."
     scale = 0.75 - 0.4 * strength
     small = image.resize([max(8, round(length * scale)) for length in image.size])
     ground = Image.new("RGB", image.size, small.resize((1, 1)).getpixel((0, 0)))
@@ -111,7 +111,7 @@ def _far(image, strength):
 
 
 def _near(image, strength):
-    "The middle alone."
+    "Only the middle."
     cut = 0.1 + 0.2 * strength
     width, height = image.size
     box = (width * cut, height * cut, width * (1 - cut), height * (1 - cut))

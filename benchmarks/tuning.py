@@ -1,12 +1,12 @@
-"""What a search is worth: false verdicts, what kills cost, gain and harm on tests that none saw.
+"""How much a search helps: false verdicts, cost of kills, gain and harm on tests that none saw.
 
-    python benchmarks/tuning.py null [STUDIES]    equal options: how often is one called better
+    python benchmarks/tuning.py null [STUDIES]    equal options: how often one is called better
     python benchmarks/tuning.py kills [KILLS]     two processes share a study, one is killed
     python benchmarks/tuning.py gain CHALLENGE SEED TRIALS [SAMPLER] [-- options of tune.py]
 
-`null` and `kills` fit no nets: losses are drawn, with the noise of photos and of fits that nets
-have. `gain` goes on where it was stopped, and appends to benchmarks/tuning.csv what the search said
-beside what the test says of the best options and of the defaults (train/, test/, truth/test.csv).
+`null` and `kills` fit no nets: losses are simulated, with the noise of photos and of fits that nets
+have. `gain` resumes where it was stopped, and appends to benchmarks/tuning.csv the verdict of the
+search and the test scores of the best options and of the defaults (train/, test/, truth/test.csv).
 """
 
 import csv
@@ -35,7 +35,7 @@ from vlg_fastai.tune.search import Search
 from vlg_fastai.tune.space import SPACE, nearest
 
 ROOT = Path(__file__).parents[1]
-FITS = 0.02, 0.05  # nats, deviations of the loss of equal fits: measured ones are 0.01 to 0.03
+FITS = 0.02, 0.05  # nats, standard deviations of the loss of equal fits; measured: 0.01 to 0.03
 PHOTOS = 400
 COLUMNS = [
     "data", "seed", "sampler", "trials", "verdict", "said", "low", "high", "expected", "promised",
@@ -44,7 +44,7 @@ COLUMNS = [
 
 
 class Drawn:
-    "A judge whose losses are drawn: `effect` of options, hard photos, noise of photos and fits."
+    "A judge with simulated losses: `effect` of options, hard photos, noise of photos and fits."
 
     def __init__(self, seed, fits, effect=lambda options: 0.0, log=None, pause=0.0):
         self.seed, self.fits, self.effect, self.log, self.pause = seed, fits, effect, log, pause
@@ -80,7 +80,7 @@ def _middle(one):
 
 
 def null(studies=200, trials=20):
-    "Equal options: what is called better is a mistake."
+    "Search among equal options: every verdict of better is a mistake."
     for fits in FITS:
         words, promised = Counter(), []
         for seed in range(studies):
@@ -94,7 +94,7 @@ def null(studies=200, trials=20):
 
 
 def kills(count=50):
-    "Two processes share a study; one of them is killed at a random moment and started again."
+    "Two processes share a study; one is killed at a random moment and started again."
     rng, told = random.Random(0), np.zeros(3, int)
     for number in range(1, count + 1):
         with tempfile.TemporaryDirectory() as folder:
@@ -105,7 +105,7 @@ def kills(count=50):
 
 
 def _killed(folder, number, after):
-    "(finished folds that are gone, folds fitted twice after they were finished, all folds)."
+    "(finished folds that are lost, finished folds that were fitted again, all folds)."
     command = [sys.executable, __file__, "work", str(folder), str(number)]
     given = {"stdout": subprocess.DEVNULL, "start_new_session": True}
     one, other = (subprocess.Popen(command, **given) for _ in range(2))
@@ -125,7 +125,7 @@ def _killed(folder, number, after):
 
 
 def _kept(folder):
-    "Names of the folds that the study holds."
+    "Keys of the folds that the study holds."
     import optuna
 
     cfg = TuneConfig(out=folder)
@@ -141,14 +141,14 @@ def _name(asked):
 
 def work(folder, seed):
     "One of the processes of `kills`."
-    study.EVERY, study.PAUSE = 1.0, 0.5  # of fits of a twentieth of a second
+    study.EVERY, study.PAUSE = 1.0, 0.5  # for fits of a twentieth of a second
     folder = Path(folder)
     judge = Drawn(int(seed), 0.02, log=folder / "fits.log", pause=0.05)
     searched(judge, folder, 12, int(seed), "random")
 
 
 def gain(challenge, seed, trials, sampler="tpe", *more):
-    "A search on photos, and what the test says of its best options beside the defaults."
+    "Search on photos, and score its best options and the defaults on the test."
     challenge, start = Path(challenge), time.monotonic()
     out = ROOT / "runs-tuning" / f"{challenge.name}-{seed}-{sampler}"
     given = ["--data", challenge, "--out", out, "--seed", seed, "--trials", trials]
@@ -174,7 +174,7 @@ def gain(challenge, seed, trials, sampler="tpe", *more):
 
 
 def tested(challenge, out, name, options):
-    "(losses, right) of test photos of known classes by the net that those options fine-tune."
+    "(losses, right) on test photos of known classes of the net fine-tuned with `options`."
     config, runs = out / f"{name}.json", out / f"runs-{name}"
     config.write_text(json.dumps(options))
     if not list(runs.glob("*/facts.json")):

@@ -1,12 +1,12 @@
-"""Are unseen classes known, named and forecast? On challenges whose truth is at hand.
+"""Are unseen classes detected, named and forecast? On challenges whose truth is available.
 
     python benchmarks/unseen.py CHALLENGE [SIZE]      train/, test/, unseen.txt, truth/test.csv
     python benchmarks/unseen.py recut DATA SEED       one cut from DATA/train: 8 of its classes
                                                       unseen, a quarter of the photos tests
-    python benchmarks/unseen.py drawn SEED            a drawn challenge with 600 test photos
+    python benchmarks/unseen.py drawn SEED            a generated challenge with 600 test photos
 
-The bundled net, --epochs 0. Nothing here chooses anything: truth is read to score alone. Names are
-told by attributes.csv where the challenge has one, else by sentences.
+The bundled net, --epochs 0. Truth is read only to score, never to choose anything. Names are
+described by attributes.csv if the challenge has one, else by sentences.
 """
 
 import csv
@@ -38,7 +38,7 @@ from vlg_fastai.unseen import figures, mixture, outlook, regression  # noqa: E40
 from vlg_fastai.unseen.forecast import forecast  # noqa: E402
 
 SHARES, RESAMPLES = (0.0, 0.1, 0.2, 0.3), 10
-# names that no photo of these challenges has, to make a list twice as long
+# names that match no photo of these challenges, to make the list twice as long
 NOWHERE = [
     "zebra", "walrus", "koala", "penguin", "toucan", "camel", "bat", "seal", "hamster", "jellyfish",
     "peacock", "sloth", "hyena", "chameleon", "woodpecker", "hippopotamus",
@@ -46,7 +46,7 @@ NOWHERE = [
 
 
 def recut(data, seed, scratch):
-    "Known classes, unseen ones and tests, all from the labelled photos of DATA/train."
+    "A challenge with known and unseen classes, cut from the labelled photos of DATA/train."
     rng, rows = random.Random(seed), []
     kinds = sorted(path for path in (data / "train").iterdir() if path.is_dir())
     unseen = set(rng.sample(kinds, 8))
@@ -86,7 +86,7 @@ def facts_of(challenge, files):
 
 
 def told(challenge, size, scratch, left_out):
-    "Lines of Markdown."
+    "Measure a challenge; returns lines of Markdown."
     made = train(TrainConfig(data=challenge, arch=BUNDLED_ARCH, size=size, epochs=0,
                              runs=scratch / "runs"), choose(BUNDLED_ARCH, None, True))  # fmt: skip
     cfg = PredictConfig(runs=scratch / "runs", out=scratch / "s.csv")
@@ -109,7 +109,7 @@ def told(challenge, size, scratch, left_out):
 
 
 def ordered(view, unseen):
-    "How well each score tells photos of unseen classes, beside what class folds promise."
+    "How well each score separates photos of unseen classes, and the forecast by class folds."
     evidence = view.run_features.evidence
     scores = {
         "likeness": evidence.test[:, 0], "certainty": evidence.test[:, 1],
@@ -119,23 +119,23 @@ def ordered(view, unseen):
         f"{name} {roc_auc_score(~unseen, values):.3f}" for name, values in scores.items()
     )
     promised = np.mean(evidence.auroc("likeness"))
-    return f"| AUROC of unseen | {found} (foretold by class folds {promised:.3f}) |"
+    return f"| AUROC of unseen | {found} (forecast by class folds {promised:.3f}) |"
 
 
 def adapted_to(features):
-    "(m,) number of the class that each test photo is called once it is adapted to."
+    "(m,) number of the class that each test photo is predicted as after adaptation."
     return features.model.kinds[features.model.adapted(features.moved).argmax(1)]
 
 
 def whole(words, expected, unseen, right, adapted):
-    "What is `expected` of all test photos, beside what came true of plain and adapted answers."
+    "The scores `expected` of all test photos, with the true ones of plain and adapted predictions."
     return (
         f"| the whole test, {words} | share {ranged(expected.share, expected.share_interval)},"
         f" true {unseen.mean():.3f}; accuracy"
         f" {ranged(expected.plain.value, expected.plain.interval)}, true {right.mean():.3f};"
         f" adapted {ranged(expected.adapted.value, expected.adapted.interval)}, true"
         f" {adapted.mean():.3f} (known {right[~unseen].mean():.3f} ->"
-        f" {adapted[~unseen].mean():.3f}, {expected.gain:+.3f} foretold) |"
+        f" {adapted[~unseen].mean():.3f}, {expected.gain:+.3f} forecast) |"
     )
 
 
@@ -144,7 +144,7 @@ def ranged(value, interval):
 
 
 def without(left_out):
-    "The shipped table without the made-up tests of the photos that are asked about."
+    "The shipped table without the tests simulated from this challenge's photos."
     table = json.loads(regression.TABLE.read_text(encoding="utf-8"))
     kept = [name != left_out for name in table["challenges"]]
     rows = {name: list(compress(table[name], kept)) for name in regression.ROWS}
@@ -152,7 +152,7 @@ def without(left_out):
 
 
 def foretold(view, at, table=None):
-    "The `Forecast` of the test photos `at`, by the shipped table or by another."
+    "The `Forecast` for the test photos `at`, by the shipped table or another one."
     features = view.run_features
     part = dataclasses.replace(features.evidence, tests=features.evidence.tests[:, at])
     mixed, own = mixture.mixture(part, part.right.mean()), features.own_logits

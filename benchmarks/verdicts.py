@@ -1,7 +1,7 @@
-"""How often compare.py calls equal runs different, and finds one that is worse.
+"""How often compare.py calls equal runs different, and how often it finds a worse one.
 
-`python benchmarks/verdicts.py` draws runs that are right about a photo with the same chance, or one
-of them with less, on new photos each time; it prints one line of JSON a setting, in a minute.
+`python benchmarks/verdicts.py` simulates runs with the same chance of being right about a photo, or
+one of them with less, on new photos each time; it prints one line of JSON per setting, in a minute.
 """
 
 import json
@@ -13,12 +13,12 @@ from vlg_fastai.compare import paired
 
 REPEATS, ACCURACY = 200, 0.9
 RUNS, PHOTOS = (2, 5, 40), (200, 1_200)
-WORSE = 0.1  # how much less one of the runs is right
-COPIES = 3  # photos of a group of near-duplicates, in the settings that have them
+WORSE = 0.1  # loss of accuracy of the worse run
+COPIES = 3  # photos per group of near-duplicates, in the settings that have them
 
 
 def tables(runs, photos, copies, less, rng):
-    "Scores (runs, photos) and groups: answers are alike on copies, and on photos hard for all."
+    "Scores (runs, photos) and groups: equal on copies, correlated on photos hard for all runs."
     easy = rng.beta(9, 1, photos // copies)  # most photos are easy for all runs, a few are hard
     chance = np.tile(easy * ACCURACY / 0.9, (runs, 1))
     chance[-1] -= less

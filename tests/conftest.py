@@ -13,8 +13,8 @@ from PIL import Image, ImageDraw
 from vlg_fastai.config import PredictConfig, TrainConfig
 from vlg_fastai.demo import challenge as drawing
 
-os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # as the commands do, before torch loads
-if "PYTEST_XDIST_WORKER" in os.environ:  # tests run side by side, and processes that they start
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # as the commands do, before torch is loaded
+if "PYTEST_XDIST_WORKER" in os.environ:  # tests run in parallel, as do the processes they start
     os.environ.setdefault("OMP_NUM_THREADS", "1")
 ARCH = "test_efficientnet"  # timm's own toy net: trains an epoch of these folders in a second
 FINE_TUNED = {"size": 64, "lr": 5e-3, "probe": False, "warm_start": False}
@@ -23,7 +23,7 @@ COLOURS = {"blue+whale": (40, 70, 200), "höhlen bär": (150, 90, 40), "frog": (
 
 
 def photo(rng, colour, size=(60, 48)):
-    "A noisy blob of `colour` somewhere on a noisy ground; no two are alike."
+    "A noisy blob of `colour` somewhere on a noisy background; no two are alike."
     pixels = np.random.default_rng(rng.getrandbits(32)).integers(0, 90, (*size[::-1], 3))
     image = Image.fromarray(pixels.astype(np.uint8)).resize((12, 10)).resize(size)
     x, y = rng.randint(5, size[0] - 25), rng.randint(5, size[1] - 25)
@@ -33,7 +33,7 @@ def photo(rng, colour, size=(60, 48)):
 
 
 def draw_folder(root, counts, tests=9, seed=0):
-    "DIR/train/<class>/* with `counts` photos and DIR/test/*; returns DIR."
+    "Write `root`/train/<class>/* with `counts` photos and `root`/test/*; returns `root`."
     rng = random.Random(seed)
     for label, count in counts.items():
         (root / "train" / label).mkdir(parents=True)
@@ -47,7 +47,7 @@ def draw_folder(root, counts, tests=9, seed=0):
 
 @pytest.fixture(autouse=True, scope="session")
 def own_cache(tmp_path_factory):
-    "Nothing that a test computes lands in the user's cache folder, or comes from it."
+    "Keep tests from writing to the user's cache folder or reading from it."
     cache = tmp_path_factory.mktemp("cache")
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("vlg_fastai.data.store.user_cache_path", lambda _: cache)
@@ -87,14 +87,14 @@ def run_prediction(run, out, **options):
 
 @pytest.fixture(scope="session")
 def finished_run(toy, tmp_path_factory):
-    "A run of real ImageNet features (the bundled net), good enough to tell the colours apart."
+    "A run on real ImageNet features (the bundled net), good enough to tell the colours apart."
     cfg = toy_config(toy, tmp_path_factory.mktemp("runs"), arch="tf_efficientnet_lite0")
     return run_training(dataclasses.replace(cfg, pretrained=True, epochs=10, **FINE_TUNED))
 
 
 @pytest.fixture(scope="session")
 def toy_scene(finished_run, toy):
-    "What the frozen backbone makes of the toy photos."
+    "Features of the toy photos from the frozen backbone."
     import torch
 
     from vlg_fastai.data import scan
@@ -107,7 +107,7 @@ def toy_scene(finished_run, toy):
 
 
 def gone_after_the_scan(monkeypatch, path):
-    "Have the labelled photo at `path` vanish as soon as it was scanned."
+    "Delete the labelled photo at `path` as soon as it has been scanned."
     from vlg_fastai.data import scan
 
     scanned = scan.scan_classes
@@ -122,7 +122,7 @@ def gone_after_the_scan(monkeypatch, path):
 
 @pytest.fixture(scope="session")
 def browser():
-    "A headless Chromium, or a reason to leave out."
+    "A headless Chromium, or a reason to skip."
     api = pytest.importorskip("playwright.sync_api", reason="pip install playwright")
     chromium = shutil.which("chromium") or shutil.which("chromium-browser")
     if chromium is None:
@@ -135,7 +135,7 @@ def browser():
 
 
 def opened(browser, folder, width=1280, scheme="light"):
-    "(index.html of `folder` in a tab of its own, what the browser had against it)."
+    "(index.html of `folder` in its own tab, what the browser complained about)."
     view = {"viewport": {"width": width, "height": 900}, "color_scheme": scheme}
     page, errors = browser.new_context(accept_downloads=True, **view).new_page(), []
     page.on("pageerror", lambda error: errors.append(str(error)))
@@ -146,7 +146,7 @@ def opened(browser, folder, width=1280, scheme="light"):
 
 
 def obstacles(page):
-    "What axe has against the page: contrast, labels, alt texts, keyboard, structure."
+    "The accessibility problems that axe finds: contrast, labels, alt texts, keyboard, structure."
     from axe_playwright_python.sync_playwright import Axe
 
     found = Axe().run(page).response["violations"]
@@ -161,7 +161,7 @@ def in_empty_folder(tmp_path, monkeypatch):
 
 @pytest.fixture(scope="session")
 def challenge(tmp_path_factory):
-    "A small drawn challenge: 24 animals to train on, six more in its tests, one of them in ink."
+    "A small generated challenge: 24 animals to train on, six more in its tests, one in ink."
     with pytest.MonkeyPatch.context() as patch:
         for name, value in {"FEWEST": 15, "MOST": 20, "TESTS": 90, "DEGRADED_SHARE": 0.0}.items():
             patch.setattr(drawing, name, value)
@@ -172,5 +172,5 @@ def challenge(tmp_path_factory):
 
 @pytest.fixture(scope="session")
 def probed(challenge, tmp_path_factory):
-    "A probe of it."
+    "A probe trained on the generated challenge."
     return run_training(toy_config(challenge, tmp_path_factory.mktemp("runs"), **PROBE))

@@ -1,4 +1,4 @@
-"""The commands as functions, the command `vlg`, and worker processes that start afresh."""
+"""The commands as functions, the command `vlg`, and spawned worker processes."""
 
 import json
 import multiprocessing
@@ -33,7 +33,7 @@ def run(toy, tmp_path_factory):
 
 
 def python(code):
-    "What `code` prints in a Python of its own."
+    "The output of `code` in a separate Python process."
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     return done.stdout.strip()
@@ -120,7 +120,7 @@ def test_vlg_is_all_commands_in_one(capsys, monkeypatch):
 
 
 OLD = {"status": "finished", "accuracy": 0.9, "classes": ["a", "b"]}
-AGES = {  # what the runs of each time had in their facts.json, besides what all of them have
+AGES = {  # keys in facts.json of runs from each version, besides those that all of them have
     "without a choice": {},
     "with a choice": {"model": "probe", "candidates": [], "probe": {"error": 0.01}},
     "of a later version": {"model": "average", "something new": 3},

@@ -1,4 +1,4 @@
-"""The audit finds what was planted, says each pair once, and its page decides without a server."""
+"""The audit finds what was planted, lists each pair once, and its page works without a server."""
 
 import csv
 import json
@@ -111,7 +111,7 @@ def test_what_gives_labels_away_is_told(tmp_path):
             Image.open(path).resize((60 + 40 * i, 48)).save(path)
     table = pd.read_csv(looked(data, tmp_path / "out"), keep_default_na=False)
     told = set(of(table, "nuisance")["suggested"])
-    assert any(re.match(r"size tells the label \d+% of the way from chance", t) for t in told)
+    assert any(re.match(r"size predicts the label \d+% of the way from chance", t) for t in told)
 
 
 def test_what_was_decided_to_be_kept_is_not_asked_again(planted, found, tmp_path):
@@ -179,7 +179,7 @@ def test_a_person_decides_by_keyboard_and_trains_on_it(browser, planted, found, 
     page.keyboard.press("k")
     page.locator("[data-issue=exact_twin] .card button.drop").click()
     page.wait_for_timeout(300)
-    page.reload()  # what was decided stays in the browser
+    page.reload()  # decisions stay in the browser
     page.wait_for_function("document.getElementById('progress').textContent.startsWith('3 of')")
     with page.expect_download() as download:
         page.get_by_text("Export decisions.csv").click()

@@ -1,4 +1,4 @@
-"""Several runs count as much as photos say that none of them saw, and no more than that."""
+"""Blends: runs are weighted by photos that none of them saw, and claim no more than those show."""
 
 import dataclasses
 import json
@@ -22,7 +22,7 @@ REAL = {"arch": "tf_efficientnet_lite0", "pretrained": True, "epochs": 0}
 
 
 def shared(noises, n=400, seed=0, common=0.0):
-    "Runs that are as wrong as their noise; with `common`, partly about the same photos."
+    "Runs that err as often as their noise says; with `common`, partly on the same photos."
     rng = np.random.default_rng(seed)
     y = rng.integers(0, 3, n)
     both = rng.normal(size=(n, 3))
@@ -85,7 +85,7 @@ def test_the_simplest_answer_is_kept_where_others_gain_nothing(monkeypatch):
 
 
 def test_what_a_blend_scores_is_judged_on_photos_that_had_no_say_in_it():
-    "Of many runs that know nothing one looks good by chance; judged elsewhere it does not."
+    "Of many runs that know nothing, one looks good by chance; judged elsewhere it does not."
     rng = np.random.default_rng(0)
     y, probs = rng.integers(0, 3, 60), rng.dirichlet(np.ones(3), (200, 60))
     found = Shared([None] * 200, probs, y, np.arange(60), y, np.tile(y, (200, 1)))
@@ -97,7 +97,7 @@ def test_what_a_blend_scores_is_judged_on_photos_that_had_no_say_in_it():
 
 def test_a_blend_is_written_and_can_be_repeated(three, few, tmp_path, capsys):
     run_prediction(three, tmp_path / "a/s.csv", forecast=False, blend="greedy")
-    assert "each way chosen by others; kept: greedy" in capsys.readouterr().out
+    assert "each way fitted on others; kept: greedy" in capsys.readouterr().out
     told = json.loads((tmp_path / "a/blend.json").read_text())
     assert sum(told["shares"]) == pytest.approx(1)
     cfg = PredictConfig(blend=tmp_path / "a/blend.json", runs=three[0].path.parent)
@@ -119,7 +119,7 @@ def test_runs_that_held_out_other_photos_are_not_weighed(toy, tmp_path, capsys):
     options = {"epochs": 1, "probe": False, "warm_start": False}
     runs = [run_training(toy_config(toy, tmp_path, seed=seed, **options)) for seed in (1, 2)]
     run_prediction(runs, tmp_path / "s.csv", forecast=False)
-    assert "to weigh them; try --blend mean; each counts the same" in capsys.readouterr().out
+    assert "takes 50; try --blend mean; using equal weights" in capsys.readouterr().out
     with pytest.raises(UserError, match="--blend greedy: .* try --blend mean"):
         run_prediction(runs, tmp_path / "t.csv", forecast=False, blend="greedy")
 
@@ -138,7 +138,7 @@ def test_a_probe_that_lies_beside_a_net_is_among_what_is_weighed(toy, tmp_path):
 def test_a_file_that_is_no_blend_is_named(tmp_path, told):
     path = tmp_path / "blend.json"
     path.write_text(json.dumps(told))
-    with pytest.raises(UserError, match="--blend .*blend.json: not what predict.py wrote"):
+    with pytest.raises(UserError, match="--blend .*blend.json: not a blend.json of predict.py"):
         blends.read(path)
 
 
@@ -175,7 +175,7 @@ def test_a_soup_is_a_run_whose_weights_are_the_mean_of_those_it_was_made_of(
     given = {"forecast": False, "soup": True, "runs": tmp_path}
     run_prediction(nets, tmp_path / "a.csv", **given)
     made = Run(next(tmp_path.glob("0001-soup")))
-    assert f"{made.path}: the mean of the weights of" in capsys.readouterr().out
+    assert f"{made.path}: mean of the weights of" in capsys.readouterr().out
     state, first, last = (load_file(one.path / WEIGHTS) for one in (made, nets[0], nets[2]))
     for key, value in state.items():
         if value.is_floating_point() and "running_" not in key:
@@ -202,14 +202,14 @@ def test_a_soup_takes_what_makes_it_no_worse_and_the_best_run_answers_otherwise(
     assert soup.greedy(kitchen, most=1) == [0]
     monkeypatch.setattr(soup, "greedy", lambda kitchen, rows=None, most=None: [1])
     run_prediction(nets, tmp_path / "a.csv", forecast=False, soup=True, runs=tmp_path)
-    assert f"{nets[1].path.name}, which answers alone" in capsys.readouterr().out
+    assert f"{nets[1].path.name}, which predicts alone" in capsys.readouterr().out
     assert not list(tmp_path.glob("*-soup"))
 
 
 def test_what_makes_no_soup_is_named(nets, three, toy, tmp_path, fewer):
     for runs, reason in (
-        (nets[:1], "--soup: it takes two runs"),
-        ([nets[0], three[0]], "is no single fine-tuned net .probe."),
+        (nets[:1], "--soup: needs two or more runs"),
+        ([nets[0], three[0]], "is not a single fine-tuned net .probe."),
     ):
         with pytest.raises(UserError, match=reason):
             run_prediction(runs, tmp_path / "a.csv", forecast=False, soup=True)

@@ -1,4 +1,4 @@
-"""What is odd about a submission is said in three lines, and the one before it is kept."""
+"""Oddities of a submission are reported in three lines, and the previous submission is kept."""
 
 from types import SimpleNamespace
 
@@ -18,30 +18,30 @@ def answered(category, problem=None):
 def test_classes_that_never_occur_and_those_that_do_far_too_often_are_named():
     prior = {"a": 0.5, "b": 0.3, "c": 0.2}
     told = checking.shares(np.array(["a"] * 50 + ["b"] * 30 + ["c"] * 20, object), prior)
-    assert told == "3 labels predicted; no class is left out; none far too often"
+    assert told == "3 labels predicted; no class is missing; none far too often"
     told = checking.shares(np.array(["a"] * 20 + ["c"] * 80, object), prior)
     assert told == (
-        "2 labels predicted; never: b; far more often than in training: c 80 (of 100 photos 20 in"
-        " training)"
+        "2 labels predicted; never: b; far more often than in training: c 80 (20 expected of 100"
+        " photos)"
     )
-    assert "no class is left out" in checking.shares(np.array(["a"], object), prior)
+    assert "no class is missing" in checking.shares(np.array(["a"], object), prior)
 
 
 def test_rows_that_changed_are_counted():
     before = pd.DataFrame({"Id": ["1", "2", "3"], "Category": ["a", "b", "c"]})
     after = before.assign(Category=["a", "x", "c"])
     assert checking.changed(before, after) == (
-        "1 of 3 rows differ from the submission before, e.g. 2"
+        "1 of 3 rows differ from the previous submission, e.g. 2"
     )
-    assert checking.changed(before, before) == "0 of 3 rows differ from the submission before"
+    assert checking.changed(before, before) == "0 of 3 rows differ from the previous submission"
     other = pd.DataFrame({"Id": ["9"], "Category": ["a"]})
-    assert "of other photos or columns" in checking.changed(before, other)
+    assert "has other photos or columns" in checking.changed(before, other)
 
 
 def test_what_cannot_be_read_is_counted(capsys):
     checking.check(answered(["a", "b"], [None, "cut off"]), {"a": 0.5, "b": 0.5}, None, None)
     told = capsys.readouterr().out
-    assert "1 photos could not be answered and get the training prior, e.g. 1.png" in told
+    assert "1 photos could not be predicted and get the training prior, e.g. 1.png" in told
 
 
 @pytest.mark.parametrize("damaged", [b"", b"\xff\xfe", b"Id\n1,2,3\n"])
@@ -50,7 +50,7 @@ def test_the_submission_before_is_kept_and_no_equal_one(finished_run, tmp_path, 
     out.write_text("Id,Category\n000.png,frog\n")
     run_prediction(finished_run, out, forecast=False)
     told = capsys.readouterr().out
-    assert f"the submission before is {tmp_path / 'submission-1.csv'}" in told
+    assert f"kept the previous submission as {tmp_path / 'submission-1.csv'}" in told
     assert (tmp_path / "submission-1.csv").read_text() == "Id,Category\n000.png,frog\n"
     run_prediction(finished_run, out, forecast=False)
     assert "0 of 9 rows differ" in capsys.readouterr().out

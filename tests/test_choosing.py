@@ -1,4 +1,4 @@
-"""Which model is kept: judged on photos and on copies, the costlier only by more than noise."""
+"""Selecting a model: judged on photos and copies; a costlier one must win by more than noise."""
 
 import random
 
@@ -26,7 +26,7 @@ REAL = {"arch": "tf_efficientnet_lite0", "pretrained": True, "size": 64}
 
 
 def answers(y, right, sure=4.0, seed=0):
-    "Logits (n, 3) of which the share `right` are right."
+    "Logits (n, 3), of which a share `right` is correct."
     rng = np.random.default_rng(seed)
     said = np.where(rng.random(len(y)) < right, y, (y + 1) % 3)
     return sure * np.eye(3)[said] + rng.normal(0, 0.3, (len(y), 3))
@@ -63,7 +63,7 @@ def test_a_costlier_model_must_be_better_by_more_than_noise():
 def test_copies_of_one_photo_are_no_evidence():
     plain = answers(Y, 0.9)
     lucky = plain - 0.05 * np.eye(3)[Y]  # a little worse,
-    lucky[:30] = 6 * np.eye(3)[Y[:30]]  # and much better on what is one photo thirty times
+    lucky[:30] = 6 * np.eye(3)[Y[:30]]  # and much better on thirty copies of one photo
     told = [candidate("probe", plain, cost=CHEAP), candidate("x", lucky, cost=NET)]
     assert choosing.best(told, Y, np.arange(300))[0].name == "x"
     groups = np.where(np.arange(300) < 30, 0, np.arange(300))
@@ -71,7 +71,7 @@ def test_copies_of_one_photo_are_no_evidence():
 
 
 def test_the_nested_score_is_no_better_for_a_choice_among_equals():
-    "The best of forty equals looks better than it is; answers chosen without the photo do not."
+    "The best of forty equals looks better than it is; choices made without the photo do not."
     flattered, honest = [], []
     for seed in range(12):
         y = np.random.default_rng(seed).integers(0, 3, 120)
@@ -106,11 +106,11 @@ def test_families_of_degradation_share_no_member_and_copies_are_the_same_each_ti
 def test_copies_are_answered_by_probes_that_saw_neither_the_photo_nor_its_twin():
     rng = np.random.default_rng(0)
     y = np.arange(60) % 3
-    x = rng.normal(size=(60, 64)).astype(np.float32)  # no class can be told: only by heart
+    x = rng.normal(size=(60, 64)).astype(np.float32)  # classes can only be memorized
     groups = np.repeat(np.arange(30), 2)
     x[1::2], y[1::2] = x[::2], y[::2]
     told = probe.elsewhere(x, np.arange(60), 100.0, (x, y, groups, 3))
-    seen = probe.elsewhere(x, np.arange(60), 100.0, (x, y, np.arange(60), 3))  # twins apart
+    seen = probe.elsewhere(x, np.arange(60), 100.0, (x, y, np.arange(60), 3))  # twins split
     assert (told.argmax(1) == y).mean() < 0.6
     assert (seen.argmax(1) == y).mean() > 0.8
 
@@ -128,7 +128,7 @@ def test_a_blend_answers_with_the_mean_of_calibrated_probabilities():
 
 @pytest.fixture(scope="module")
 def blended(toy, tmp_path_factory):
-    "A run that keeps a blend, and the candidates beside it."
+    "A run that selected a blend, with its other candidates."
     with pytest.MonkeyPatch.context() as patch:
         best = choosing.best
 
@@ -166,7 +166,7 @@ def test_candidates_are_named_behind_the_run_and_what_is_none_is_said(blended):
     root = blended.path.parent
     assert find(root, ["1:blend 0.5"])[0].path == blended.path
     assert find(root, ["1:warm start"])[0].facts.model == "warm start"
-    with pytest.raises(UserError, match="holds no such candidate; it holds blend 0.5, average"):
+    with pytest.raises(UserError, match="has no such candidate; it has blend 0.5, average"):
         find(root, ["1:blend 0.75"])
     with pytest.raises(UserError, match="no such run"):
         find(root, ["9:probe"])
@@ -201,5 +201,5 @@ def test_where_a_fit_earned_nothing_the_last_lines_name_what_would(toy, tmp_path
     run = run_training(toy_config(toy, tmp_path, **REAL, **ruin))
     assert run.facts.model in ("probe", "warm start")
     told = " ".join(capsys.readouterr().out.split())
-    assert "earned nothing over the" in told
-    assert f"python train.py --data {toy} --recipe strong" in told.split("earned nothing")[1]
+    assert "gained nothing over the" in told
+    assert f"python train.py --data {toy} --recipe strong" in told.split("gained nothing")[1]

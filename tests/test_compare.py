@@ -1,5 +1,5 @@
-"""Runs side by side: only on photos that all of them held out, and never more sure than noise lets
-anyone be."""
+"""Comparing runs: only on photos that all of them held out, and never more certain than noise
+allows."""
 
 import dataclasses
 import json
@@ -22,12 +22,12 @@ from vlg_fastai.model.intervals import wilson
 from vlg_fastai.runs import find
 from vlg_fastai.runs.run import Run
 
-CLASSES = ["bear", "folder", "label"]  # two of them are columns of ours
+CLASSES = ["bear", "folder", "label"]  # two of them are names of our own columns
 ROOT = Path(__file__).parents[1]
 
 
 def finished(root, right, *, seed=0, number=1, files=None, labels=None, **config):
-    "A run folder whose held-out photos were answered rightly where `right` (n,) is True."
+    "A run folder whose held-out photos are predicted correctly where `right` (n,) is True."
     n, rng = len(right), np.random.default_rng(seed)
     path = root / f"{number:04d}-toy"
     path.mkdir(parents=True)
@@ -85,7 +85,7 @@ def test_of_many_runs_that_differ_by_chance_alone_none_is_called_worse():
         best = int(scores.mean(1).argmax())
         found = paired.against(scores, np.arange(200), best, chosen=True)
         wrongly += any(found.verdict(i) != "cannot tell" for i in range(40))
-    assert wrongly <= 4  # the reference is itself the luckiest: all pairs must count
+    assert wrongly <= 4  # the reference is also the luckiest run: all pairs must count
     loose = [paired.against(scores[[best, i]], np.arange(200), 0).p[1] for i in range(40)]
     assert min(loose) < 0.05
 
@@ -127,7 +127,7 @@ def test_copies_of_photos_make_the_interval_of_an_accuracy_no_narrower():
     low, high = wilson(copied, groups).T
     assert ((low <= 0.8) & (high >= 0.8)).mean() > 0.9
     low, high = wilson(copied, np.arange(240)).T
-    assert ((low <= 0.8) & (high >= 0.8)).mean() < 0.8  # what it would be with copies as witnesses
+    assert ((low <= 0.8) & (high >= 0.8)).mean() < 0.8  # if copies counted as separate photos
 
 
 def test_the_interval_holds_the_truth_as_often_as_it_says():
@@ -227,7 +227,7 @@ def test_another_reference_and_figure_can_be_named(tmp_path, capsys):
     told = capsys.readouterr().out
     assert "reference" in told
     assert "better" in told
-    assert "to 0001-toy" in told
+    assert "vs 0001-toy" in told
     first = next(one for one in of(tmp_path))
     named = rows(first, "nll", first.runs[0])
     assert named[1].difference < 0  # less is better
@@ -345,7 +345,8 @@ def test_a_reference_of_another_split_is_said(tmp_path, capsys):
     other = [f"z/{i}.jpg" for i in range(60)]
     finished(tmp_path, answers(60, ()), number=3, files=other)
     compared(tmp_path, against="3")
-    assert "--against 0003-toy: it is not among these, so the best is" in capsys.readouterr().out
+    told = capsys.readouterr().out
+    assert "--against 0003-toy: not among these runs; compared with the best" in told
 
 
 @pytest.mark.parametrize(("row", "column", "value"), [(3, 1, "unicorn"), (4, 3, ""), (5, 3, "x")])

@@ -1,4 +1,4 @@
-"""What is printed: lines that a log can keep, names that may hold anything."""
+"""Printed output: lines that suit a log, names that may contain anything."""
 
 from vlg_fastai import console
 
@@ -30,7 +30,7 @@ def test_a_log_gets_a_line_now_and_then_with_the_time_left(capsys, monkeypatch):
     assert "reading 1/3, 0 s left" in out
     assert (
         "\r" not in out
-    )  # fastai's own bar asks isatty without calling it and fills logs with these
+    )  # fastai's own bar tests isatty without calling it and fills logs with these
 
 
 def test_a_log_is_quiet_about_what_is_quick(capsys):

@@ -1,4 +1,4 @@
-"""Decisions about photos: by content and folder, replayed by every command, no photo touched."""
+"""Decisions on photos: keyed by content and folder, applied by every command, no photo touched."""
 
 import pandas as pd
 import pytest
@@ -47,12 +47,12 @@ def test_the_last_decision_holds_and_can_be_undone(tmp_path):
 def test_a_label_that_no_photo_has_is_said_and_not_given(tmp_path, capsys):
     made = decided(tmp_path, ("1", "ox", "relabel", "yak"))
     assert list(made.replayed(table(("1", "ox"), ("2", "fox")))["label"]) == ["ox", "fox"]
-    assert "1 labels are no class here, e.g. 'yak'" in capsys.readouterr().out
+    assert "1 labels match no class here, e.g. 'yak'" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(
     ("text", "message"),
-    [("content,label,action\n1,ox,burn\n", "line 2: 'burn' is none of"),
+    [("content,label,action\n1,ox,burn\n", "line 2: 'burn' is not one of"),
      ("content,label,action\n1,,keep\n", "line 2 has no label"),
      ("content,label,action\n1,ox,relabel\n", "relabel needs a new_label"),
      ("a,b\n1,2\n", "line 2 has no content")],
@@ -78,7 +78,7 @@ def test_training_and_prediction_replay_decisions_and_leave_every_photo(tmp_path
     )
     photos = {path: path.read_bytes() for path in data.rglob("*.png")}
     wrong = data / "train/frog/00.png"
-    wrong.rename(wrong.with_name("renamed.png"))  # decisions survive that
+    wrong.rename(wrong.with_name("renamed.png"))  # decisions survive a rename
     gone = data / "train/frog/01.png"
     rows = [
         {"content": content_hash(photos[path]), "label": "frog", "action": action,
@@ -98,10 +98,10 @@ def test_training_and_prediction_replay_decisions_and_leave_every_photo(tmp_path
     run_prediction(run, tmp_path / "s.csv")
     told = capsys.readouterr().out
     assert "decisions: 1 relabel, 1 drop (2 in" in told
-    assert "train again" not in told
+    assert "retrain" not in told
     decisions.append(data / "decisions.csv", [{**rows[0], "action": "undo", "new_label": ""}])
     run_prediction(run, tmp_path / "s.csv")
-    assert "1 of these decisions are other than when the run was trained" in capsys.readouterr().out
+    assert "1 of these decisions changed since the run was trained" in capsys.readouterr().out
     wrong.with_name("renamed.png").rename(wrong)
     assert {path: path.read_bytes() for path in data.rglob("*.png")} == photos
 
@@ -111,9 +111,9 @@ def test_training_and_prediction_replay_decisions_and_leave_every_photo(tmp_path
     [(b"content,label,action\n1,ox,ke\0ep\n", "NUL bytes"),
      (b"\0" * 40, "NUL bytes"),
      ("content,label,action\n1,ox,keep\n".encode("utf-16"), "NUL bytes"),
-     (b"content;label;action\n1;ox;keep\n", "separated by semicolons"),
-     (b"content;label;action\n", "separated by semicolons"),
-     (b"photo,verdict\n", "has no columns content, label, action")],
+     (b"content;label;action\n1;ox;keep\n", "uses semicolons as separators"),
+     (b"content;label;action\n", "uses semicolons as separators"),
+     (b"photo,verdict\n", "needs the columns content, label, action")],
 )  # fmt: skip
 def test_a_file_that_holds_no_decisions_is_said_and_not_taken_for_none(tmp_path, content, message):
     (tmp_path / "d.csv").write_bytes(content)

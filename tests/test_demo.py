@@ -1,4 +1,4 @@
-"""The drawn challenge: the same from the same seed, whole or absent, with every real difficulty."""
+"""The generated challenge: reproducible by seed, complete or absent, with real difficulties."""
 
 import csv
 from collections import Counter
@@ -17,14 +17,14 @@ from vlg_fastai.demo.score import score
 
 @pytest.fixture
 def small(monkeypatch):
-    "A function that makes the drawing small enough for a test."
+    "Make the generated challenge small enough for a test."
     for name, value in {"FEWEST": 3, "MOST": 6, "TESTS": 60}.items():
         monkeypatch.setattr(challenge, name, value)
 
 
 @pytest.fixture(scope="module")
 def drawn(tmp_path_factory):
-    "The challenge with few pictures a class, and many wrong labels and twins."
+    "A challenge with few pictures per class, and many wrong labels and twins."
     with pytest.MonkeyPatch.context() as patch:
         changed = {"FEWEST": 4, "MOST": 8, "TESTS": 80, "WRONG_SHARE": 0.1, "TWIN_SHARE": 0.1}
         for name, value in changed.items():
@@ -123,5 +123,6 @@ def test_the_truth_scores_itself_and_other_ids_are_refused(drawn, tmp_path):
 def test_it_is_drawn_where_no_data_is_and_said(in_empty_folder, small, capsys):
     run = run_training(toy_config(None, in_empty_folder / "runs"))
     told = capsys.readouterr().out
-    assert "using the drawn challenge in data/demo, with --arch test_efficientnet --size 32" in told
+    assert "using the generated challenge in data/demo, with --arch test_efficientnet" in told
+    assert "--size 32 --epochs" in told
     assert len(run.facts.classes) == 24

@@ -1,4 +1,4 @@
-"""The choice of device and precision, with devices that are only pretended."""
+"""The choice of device and precision, with simulated devices."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -15,7 +15,7 @@ CUDA, CPU, MPS = (torch.device(kind) for kind in ("cuda", "cpu", "mps"))
 
 @pytest.fixture
 def machine(monkeypatch):
-    "A function that pretends which accelerators are there, and which of them work."
+    "A function that simulates which accelerators exist, and which of them work."
 
     def pretend(cuda=False, mps=False, working=("cuda", "mps", "cpu")):
         monkeypatch.setattr(torch.cuda, "is_available", lambda: cuda)
@@ -38,7 +38,7 @@ def test_auto_takes_a_gpu_that_works(machine):
 def test_auto_leaves_a_gpu_that_does_not_work_and_says_so(machine, capsys):
     machine(cuda=True, working=("cpu",))
     assert device.pick("auto") == CPU
-    assert "cuda is there but does not work (no kernel image" in capsys.readouterr().out
+    assert "cuda is available but does not work (no kernel image" in capsys.readouterr().out
 
 
 def test_a_device_asked_for_that_does_not_work_is_an_error(machine):
@@ -152,11 +152,11 @@ def test_slow_depthwise_convolutions_train_in_fp32_and_predict_as_the_others():
         net[0].register_forward_hook(lambda m, x, y: seen.append(y))
         net(x.bfloat16())
         assert seen[0].dtype == wanted == torch.bfloat16
-        assert (copy[0](x.bfloat16()) == 0).all()  # a copy computes with weights of its own
+        assert (copy[0](x.bfloat16()) == 0).all()  # a copy computes with its own weights
         with torch.autocast("cpu", enabled=False):
             exact = nn.Conv2d.forward(net[0], x.bfloat16().float())
         assert torch.equal(seen[0], exact.to(torch.bfloat16))
-    assert type(net[1]) is nn.Conv2d  # 3 x 3 with stride 1 is as quick in bf16
+    assert type(net[1]) is nn.Conv2d  # 3 x 3 with stride 1 is just as fast in bf16
 
 
 def test_without_bf16_every_convolution_stays_as_it_is():

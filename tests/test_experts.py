@@ -1,4 +1,4 @@
-"""Names and the experts on them: files, attributes, sentences, CLIP; tried in order and named."""
+"""Names and the experts on them: files, attributes, sentences, CLIP; tried in order, reported."""
 
 import json
 from types import SimpleNamespace
@@ -39,13 +39,13 @@ def test_names_of_known_classes_are_left_out_with_a_note(tmp_path, capsys):
     found = listed(tmp_path, "Blue Whale: the largest animal\nfox\n")
     assert [name.label for name in found.unseen] == ["fox"]
     assert found.known[0] == Name("blue+whale", ("the largest animal",))
-    assert "1 names are classes of the run, e.g. 'blue+whale': left out" in capsys.readouterr().out
+    assert "ignoring 1 names that the run knows, e.g. 'blue+whale'" in capsys.readouterr().out
 
 
 def test_a_list_of_all_classes_may_be_numbered_and_says_what_it_lacks(tmp_path, capsys):
     found = listed(tmp_path, "     1\tox\n     2\tblue+whale\n     3\tfox\n", "--classes")
     assert [name.label for name in found.unseen] == ["fox"]
-    assert "1 classes of the run are not in it, e.g. 'wild_cat'" in capsys.readouterr().out
+    assert "lacks 1 classes of the run, e.g. 'wild_cat'" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize("text", ["", "\n \n", "ox\n"])
@@ -75,15 +75,15 @@ def test_the_order_of_the_file_does_not_matter(tmp_path):
 
 @pytest.mark.parametrize("text", ["red+fox\nred fox\n", "fox\nFox\n", ": some words\n"])
 def test_one_name_in_two_spellings_and_no_name_are_told(tmp_path, text):
-    with pytest.raises(UserError, match="there twice|no label"):
+    with pytest.raises(UserError, match="occurs twice|no label"):
         listed(tmp_path, text)
 
 
 def test_a_name_that_comes_twice_and_a_file_that_is_no_text_are_told(tmp_path):
-    with pytest.raises(UserError, match="'fox' is there twice"):
+    with pytest.raises(UserError, match="'fox' occurs twice"):
         listed(tmp_path, "fox\nfox: red fox\n")
     (tmp_path / "x").write_bytes(b"\xff\xfe\x00f")
-    with pytest.raises(UserError, match="--unseen .*no text in UTF-8"):
+    with pytest.raises(UserError, match="--unseen .*not UTF-8 text"):
         names.read(tmp_path / "x", "--unseen", CLASSES)
 
 
@@ -102,7 +102,7 @@ def test_words_in_a_table_of_attributes_become_columns(tmp_path):
 def test_a_matrix_of_numbers_takes_its_classes_from_the_list_beside_it(tmp_path):
     path = tmp_path / "predicate-matrix-binary.txt"
     path.write_text("1 0 1\n0 1 -1\n")
-    with pytest.raises(UserError, match=r"no .*classes.txt beside it"):
+    with pytest.raises(UserError, match=r"needs .*classes.txt beside it"):
         attributes.read(path)
     (tmp_path / "classes.txt").write_text("     1\tantelope\n     2\tgrizzly+bear\n")
     table = attributes.read(path)
@@ -223,7 +223,7 @@ def test_planted_embeddings_name_their_photos():
 
 @pytest.fixture(scope="module")
 def tiny_clip(tmp_path_factory):
-    "A real open_clip architecture, small, with random weights in a file: (its name, the file)."
+    "(name, weights file) of a small real open_clip architecture with random weights."
     open_clip = pytest.importorskip("open_clip", reason="needs requirements-clip.txt")
     folder = tmp_path_factory.mktemp("clip")
     vision = {"image_size": 32, "layers": 1, "width": 64, "patch_size": 16}
@@ -252,12 +252,12 @@ def test_clip_with_a_file_of_weights_needs_no_network(tiny_clip, toy_scene):
 def test_a_clip_that_is_not_there_is_told(toy_scene, monkeypatch, tiny_clip):
     monkeypatch.setattr(clip.sources, "answers", lambda address: False)
     monkeypatch.setattr(clip.sources, "cached", lambda repo, files: False)
-    for asked, words in (("ViT-B-23/openai", "close: ViT-B-32"), ("ViT-B-32/nope", "tags: "),
+    for asked, words in (("ViT-B-23/openai", "similar: ViT-B-32"), ("ViT-B-32/nope", "tags: "),
                          ("ViT-B-32/openai", "give --clip ViT-B-32/FILE"),
                          (f"{tiny_clip[0]}/{__file__}", "cannot be loaded")):  # fmt: skip
         with pytest.raises(UserError, match=words):
             clip.expert(toy_scene, [], asked)
-    with pytest.raises(UnavailableError, match="nor is the hub"):
+    with pytest.raises(UnavailableError, match="and the hub does not answer"):
         clip.expert(toy_scene, [], None)
 
 
@@ -272,7 +272,7 @@ def test_the_experts_are_tried_in_order_and_named(monkeypatch, capsys):
     monkeypatch.setattr(experts.clip, "expert", no("no clip"))
     monkeypatch.setattr(experts.imagenet, "expert", lambda *_: found)
     assert experts.find(PredictConfig(), None, []) is found
-    assert "names are told by sentences" in capsys.readouterr().out
+    assert "matching names with sentences" in capsys.readouterr().out
     monkeypatch.setattr(experts.imagenet, "expert", no("no encoder"))
     with pytest.raises(UserError, match="no clip; no --attributes; no encoder") as error:
         experts.find(PredictConfig(), None, [])

@@ -1,4 +1,4 @@
-"""Where photos are looked for, and what is said where there are none."""
+"""Where photos are searched for, and what is reported if there are none."""
 
 import os
 
@@ -112,7 +112,7 @@ def test_sides_are_understood_under_any_usual_pair_of_names(tmp_path, train, tes
 
 def test_a_pair_without_class_folders_is_refused_and_makes_no_two_classes(tmp_path):
     lay(tmp_path, "train_images/1.jpg", "test_images/2.jpg")
-    with pytest.raises(UserError, match="train_images beside test_images looks like the training"):
+    with pytest.raises(UserError, match="train_images next to test_images looks like the training"):
         folder.layout(tmp_path)
 
 
@@ -145,10 +145,10 @@ def test_the_folders_a_command_is_told_to_write_to_are_no_classes(tmp_path):
 def test_a_command_writes_among_no_photos(tmp_path, place):
     lay(tmp_path, "cat/1.jpg", "dog/1.jpg", "test/9.jpg")
     cfg = TrainConfig(data=tmp_path, runs=tmp_path / place)
-    if place == "cat":  # told to be the runs, it is no class
+    if place == "cat":  # a folder given as --runs is not a class
         assert names(challenge.layout_of(cfg).classes) == ["dog"]
         return
-    with pytest.raises(UserError, match=r"--runs .*: lies among the photos"):
+    with pytest.raises(UserError, match=r"--runs .*: is inside a folder of photos"):
         challenge.layout_of(cfg)
 
 
@@ -166,11 +166,11 @@ def test_a_folder_that_is_not_entered_is_said(tmp_path, capsys, monkeypatch):
     table = scan.scan_classes(folder.layout(tmp_path))
     assert list(table["file"]) == ["train/cat/1.jpg", "train/dog/1.jpg"]
     told = capsys.readouterr().out
-    assert f"{tmp_path / 'train/cat/more'}: left out with all that is in it: a link" in told
-    assert f"{tmp_path / 'train/dog/secret'}: left out with all that is in it: Permission" in told
+    assert f"{tmp_path / 'train/cat/more'}: left out with everything in it: a link" in told
+    assert f"{tmp_path / 'train/dog/secret'}: left out with everything in it: Permission" in told
 
 
 def test_names_that_a_spreadsheet_would_run_are_said_once(tmp_path, capsys):
     lay(tmp_path, "test/=cmd().jpg", "test/@x.jpg", "test/plain.jpg")
     scan.scan_files(tmp_path / "test")
-    assert capsys.readouterr().out.count("2 names begin as a formula does, e.g. =cmd().jpg") == 1
+    assert capsys.readouterr().out.count("2 names begin like a formula, e.g. =cmd().jpg") == 1

@@ -1,4 +1,4 @@
-"""A run of folds answers every photo by a net that never saw it, and is used like any other run."""
+"""A run of folds predicts each photo by a net that never saw it, and works like any other run."""
 
 import dataclasses
 import json
@@ -116,7 +116,7 @@ def test_the_answer_is_the_mean_of_the_nets_under_one_temperature(probes, tmp_pa
 
 
 def test_a_probe_of_a_fold_learned_nothing_of_its_photos(probes):
-    "Its answers on them are those of the model that is kept, which would know its own photos."
+    "Its predictions of them are those of the selected model, which would know its own photos."
     member = probes.members[0]
     z = fold.read(member, list(pd.read_csv(member.path / "valid.csv")["file"]))[0][0].logits
     told = pd.read_csv(member.path / "valid.csv")
@@ -133,7 +133,7 @@ def test_a_class_of_one_photo_is_taught_in_every_fold_and_asked_about_in_none(ca
     assert made.loc[made["label"] == "c", "fold"].tolist() == [split.ALWAYS]
     assert sorted(made["fold"].value_counts().drop(split.ALWAYS)) == [4, 4, 4]
     folding.say_folds(made, 3)
-    assert "taught in every fold, since their class has too few photos to part: c" in (
+    assert "trained on in every fold, since the class has too few photos to split: c" in (
         capsys.readouterr().out
     )
 
@@ -184,7 +184,7 @@ def test_processes_fit_folds_side_by_side_and_one_that_dies_costs_its_fold(
         patch.setattr(side_by_side.Team, "begin", begun)
         run = run_training(cfg)
     told = capsys.readouterr().out
-    assert "fold-0 is lost (exit code -9 on cpu)" in told
+    assert "fold-0 failed (exit code -9 on cpu)" in told
     assert "1 net is missing" in told
     assert run.facts.status == "unfinished"
     with pytest.raises(UserError, match="--resume"):
@@ -230,7 +230,7 @@ def test_its_reports_are_made_and_each_photo_is_explained_by_its_own_net(run, to
 def test_a_net_of_a_run_of_folds_can_be_named(run):
     root = run.path.parent
     assert find(root, [f"{run.number}:fold-1"])[0].path == run.path / "fold-1"
-    with pytest.raises(UserError, match="holds no such candidate; it holds folds, fold-0, fold-1"):
+    with pytest.raises(UserError, match="has no such candidate; it has folds, fold-0, fold-1"):
         find(root, [f"{run.number}:fold-9"])
 
 
@@ -269,7 +269,7 @@ def test_a_fold_is_fitted_anew_where_photos_of_its_own_came_back(toy, tmp_path, 
     capsys.readouterr()
     again = run_training(going_on(cfg))
     told = capsys.readouterr().out
-    assert "fold-1: its photos or classes are others by now: it is fitted anew" in told
+    assert "fold-1: its photos or classes have changed; fitting it again" in told
     assert "1 of 1 to do" in told
     assert again.facts.held_out == whole.facts.held_out
 
@@ -288,7 +288,7 @@ def test_a_net_that_one_fold_lacks_is_kept_by_none_which_is_said(capsys):
     folds = [one("fold-0", "probe"), one("fold-1", "probe", "fine-tuned")]
     assert assembling.shared(folds) == ["probe"]
     assembling.say_lacking(folds)
-    assert "fold-0: no fine-tuned that is any good" in capsys.readouterr().out
+    assert "fold-0: no usable fine-tuned candidate" in capsys.readouterr().out
 
 
 def test_a_refit_counts_among_what_the_hours_are_for(toy, tmp_path, monkeypatch):

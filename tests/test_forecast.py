@@ -1,4 +1,4 @@
-"""What is foretold of a test: from which figures, how surely, and what is answered otherwise."""
+"""The forecast of a test: its figures, its certainty, and which predictions it changes."""
 
 import json
 from pathlib import Path
@@ -24,7 +24,7 @@ NOTHING = np.zeros((0, 0), np.float32)
 
 
 def photos(count, seed, by=0.0, kinds=KINDS):
-    "Features and labels of `count` photos of each kind, all of them moved by the same offset."
+    "Features and labels of `count` photos of each kind, all shifted by a shared offset."
     rng = np.random.default_rng(seed)
     centres = np.random.default_rng(7).normal(size=(KINDS + 2, WIDTH))
     offset = by * np.random.default_rng(8).normal(size=WIDTH)
@@ -138,7 +138,7 @@ def test_the_backbones_own_classifier_is_asked_where_there_is_one(labelled):
 
 
 def table(n=600, noise=0.05):
-    "Made-up tests of one telling figure, and one that tells nothing."
+    "Simulated tests with one informative figure, and one without information."
     rng = np.random.default_rng(0)
     x = rng.uniform(size=(n, 2))
     truth = np.clip(x[:, [0, 0]] + rng.normal(size=(n, 2)) * noise, 0, 1)
@@ -235,14 +235,16 @@ def test_a_test_that_is_easier_than_training_blames_no_other_classes(labelled):
     found = told(labelled, photos(20, 5)[0], accuracy=0.7, adapt="off", targets=easy)
     rows = list(gap._of_this_test(found, found.plain.value - 0.05))
     assert [(row.cause, round(row.effect, 3)) for row in rows] == [
-        ("easier than photos of training", 0.05)
+        ("easier than training photos", 0.05)
     ]
 
 
 def test_an_interval_that_says_nothing_is_called_so(labelled):
     nothing = TARGETS | {"adapted": Foretold(0.5, 0.0, 1.0)}
     found = told(labelled, photos(20, 5)[0], targets=nothing)
-    assert "cannot be foretold (0.00 to 1.00)" in found.in_words("validation, as printed", 0.9)
+    assert "too uncertain to forecast (0.00 to 1.00)" in found.in_words(
+        "validation, as printed", 0.9
+    )
     usual = told(labelled, photos(20, 5)[0], targets=TARGETS)
     assert "expected (0.4" in usual.in_words("validation, as printed", 0.9)
 
@@ -284,9 +286,9 @@ def test_whether_it_adapts_is_said_with_the_way_to_the_other(probed, tmp_path, c
     *_, facts = predicted(probed, tmp_path / "s.csv")
     told = " ".join(capsys.readouterr().out.split())
     if facts["forecast"]["is_adapted"]:
-        assert "(--adapt off: leave them)" in told
+        assert "(--adapt off keeps the plain labels)" in told
     else:
-        assert "(--adapt on: do it all the same)" in told
+        assert "(--adapt on: adapt anyway)" in told
 
 
 def test_without_a_forecast_nothing_is_adapted_unless_that_is_asked_for(
@@ -317,7 +319,9 @@ def test_adapting_does_without_a_printed_forecast(probed, tmp_path, capsys):
 
 def test_adapting_to_photos_that_cannot_be_compared_is_an_error(toy, tmp_path):
     random = run_training(toy_config(toy, tmp_path, pretrained=False))
-    with pytest.raises(UserError, match="--adapt on: not with --run .*no trained weights"):
+    with pytest.raises(
+        UserError, match="--adapt on: not with --run .*not start from trained weights"
+    ):
         run_prediction(random, tmp_path / "s.csv", adapt="on")
 
 

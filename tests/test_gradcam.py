@@ -1,4 +1,4 @@
-"""Grad-CAM against libraries, against what must hold exactly, and as pictures."""
+"""Grad-CAM against libraries, against exact identities, and as pictures."""
 
 import dataclasses
 
@@ -26,7 +26,7 @@ CONVOLUTIONAL = {
 
 
 def model_of(arch, head=None, size=96):
-    "An untrained [Backbone, head] of five classes whose batch norms have seen some photos."
+    "An untrained [Backbone, head] with five classes whose batch norms have seen some photos."
     torch.manual_seed(0)
     options = {"img_size": size} if "vit" in arch or "swin" in arch else {}
     body = Backbone(timm.create_model(arch, num_classes=0, **options))
@@ -160,7 +160,7 @@ def test_chosen_photos_are_explained_and_broken_ones_said(finished_run, toy, tmp
     cfg = dataclasses.replace(InterpretConfig(), images=(good, bad))
     assert [path.name for path in interpret(cfg, [finished_run])] == ["images.png"]
     assert "bad.jpg: cannot be read" in capsys.readouterr().out
-    with pytest.raises(UserError, match="--images: none of them"):
+    with pytest.raises(UserError, match="--images: none of these"):
         interpret(dataclasses.replace(cfg, images=(bad,)), [finished_run])
 
 
@@ -180,7 +180,7 @@ def test_faithfulness_is_measured_against_random_and_centre_maps(finished_run, c
 
 def test_a_map_of_what_the_model_uses_is_faithful():
     class Corner(nn.Module):
-        "Says class 1 by the brightness of the upper left cell alone."
+        "Predicts class 1 from the brightness of the upper left cell alone."
 
         def forward(self, x):
             bright = x[:, :, :16, :16].mean((1, 2, 3))

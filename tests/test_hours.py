@@ -13,13 +13,13 @@ REAL = {"arch": "tf_efficientnet_lite0", "pretrained": True, "size": 32, "choose
 
 
 class Clock:
-    "The time of the fits here: it passes where a test says so, so that no busy machine matters."
+    "The clock of these fits: a test advances it, so a busy machine makes no difference."
 
     def __init__(self):
         self.now, self.timed = (
             0.0,
             0.02,
-        )  # the latter: of a batch that only tells how long one takes
+        )  # the latter: for a batch that only measures the time
 
     def monotonic(self):
         return self.now
@@ -27,7 +27,7 @@ class Clock:
 
 @pytest.fixture(autouse=True)
 def clock(monkeypatch):
-    "The process starts with the test, and little is kept free."
+    "The process starts with the test, and little time is reserved."
     made = Clock()
     monkeypatch.setattr(hours, "time", made)
     monkeypatch.setattr(hours, "STARTED", 0.0)
@@ -45,7 +45,7 @@ def timed(method, clock):
 
 
 class Paced(Callback):
-    "A machine that takes `pause` seconds for a batch, and `later` for those after the `first`."
+    "A machine that takes `pause` seconds for a batch, and `later` for batches after `first`."
 
     order, run_valid = hours.InTime.order - 1, False
 
@@ -61,7 +61,7 @@ def config(toy, runs, **options):
 
 
 def paced(cfg, clock, monkeypatch, *pace):
-    "The run of `cfg` on a machine of that pace, and its history."
+    "The history of the run of `cfg` on a machine of that pace."
     whole = running.fine_tune
 
     def watched(prepared, learn, run, cbs, *more):

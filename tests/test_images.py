@@ -1,4 +1,4 @@
-"""The one reader: every odd file becomes an upright RGB picture or a reason."""
+"""The image reader: every odd file becomes an upright RGB picture or a reason."""
 
 import io
 import os
@@ -184,8 +184,8 @@ def test_a_huge_deep_photo_is_read_in_little_memory(tmp_path):
     command = [sys.executable, "-c", code, str(tmp_path / "deep.png")]
     done = subprocess.run(command, capture_output=True, text=True, check=True)
     grown, *colour = map(int, done.stdout.split())
-    assert grown * 1024 < 5 * side**2  # two bytes a pixel to decode, one to scale; eight before
-    assert colour == [186] * 3  # 3000 of 12 bits
+    assert grown * 1024 < 5 * side**2  # two bytes per pixel to decode, one to scale; formerly eight
+    assert colour == [186] * 3  # 3000 on a 12-bit scale
 
 
 def test_a_huge_photo_with_alpha_is_on_white_and_large_enough():
@@ -203,7 +203,7 @@ def test_a_huge_photo_with_alpha_is_on_white_and_large_enough():
 def test_a_film_that_is_called_a_photo_is_no_photo_and_is_not_read(tmp_path):
     with (tmp_path / "film.jpg").open("wb") as file:
         file.truncate(8 * 2**30)
-    with pytest.raises(BrokenImageError, match="8.6 GB are too much for a photo"):
+    with pytest.raises(BrokenImageError, match="8.6 GB is too large for a photo"):
         images.read_image(tmp_path / "film.jpg")
 
 

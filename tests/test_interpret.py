@@ -1,4 +1,4 @@
-"""Reports: made from what the run stored, agreeing with it, readable with many classes."""
+"""Reports: built from what the run stored, consistent with it, readable with many classes."""
 
 import dataclasses
 
@@ -71,7 +71,7 @@ def test_a_matrix_of_forty_classes_is_large_enough_to_read(tmp_path):
     confusion.write(ReportInputs(random_held_out(names), tmp_path, tmp_path), 5)
     with Image.open(tmp_path / "confusion.png") as image:
         width, height = image.size
-    assert min(width, height) > 40 * 30  # thirty pixels a cell hold a number of three digits
+    assert min(width, height) > 40 * 30  # a cell of thirty pixels holds a three-digit number
 
 
 def test_a_class_without_photos_is_blank_and_not_zero(tmp_path):

@@ -1,4 +1,4 @@
-"""Labels in a table: what is meant is understood, what cannot be is one line and costs its row."""
+"""Labels in a table: clear rows are understood, impossible ones cost one line and their row."""
 
 import shutil
 from pathlib import Path
@@ -17,7 +17,7 @@ HEADER = "image_id,breed,site\n"
 
 
 def flat(toy, root, header=HEADER, suffix=False, name="train.csv", **form):
-    "The toy folder as contests give it: one folder of photos, a table of labels, test photos."
+    "The toy folder in contest layout: one folder of photos, a table of labels, test photos."
     photos = root / "train_images"
     photos.mkdir(parents=True)
     rows = []
@@ -114,13 +114,13 @@ def test_options_name_table_photos_and_columns(toy, tmp_path):
         folder.layout(root)
     found = listed(root, labels=root / "notes.csv", photos=root / "train_images", label_col="b")
     assert len(found) == 42
-    with pytest.raises(UserError, match="--label-col zebra: no such column; there are a, b, c"):
+    with pytest.raises(UserError, match="--label-col zebra: no such column; the table has a, b, c"):
         listed(root, labels=root / "notes.csv", label_col="zebra")
-    with pytest.raises(UserError, match="which column holds the labels. several could be: b, c"):
+    with pytest.raises(UserError, match="which column holds the labels .candidates: b, c"):
         listed(root, labels=root / "notes.csv")
     with pytest.raises(UserError, match="--photos .*: needs --labels"):
         listed(root, photos=root / "train_images")
-    with pytest.raises(UserError, match="does not lie in --data"):
+    with pytest.raises(UserError, match="is not inside --data"):
         listed(root, labels=root / "notes.csv", photos=toy / "test")
     given = TrainConfig(labels=root / "notes.csv", photos=root / "train_images")
     assert folder.choose(None, given) == root
@@ -135,7 +135,7 @@ def append(root, text, name="train.csv"):
     ("rows", "line", "lost"),
     [
         ("gone,frog,s1\n", None, -1),  # listed, and broken in the scan
-        ("frog_00,frog,s1\n", None, 0),  # twice the same
+        ("frog_00,frog,s1\n", None, 0),  # the same row twice
         ("frog_00,blue+whale,s1\n", "2 rows give a photo two labels, e.g. train_images/", 1),
         ("frog_00,,s1\n", "1 rows have no label", 0),
         ("frog_00,frog|blue+whale,s1\n", "1 rows have several labels in one cell", 0),
@@ -195,13 +195,13 @@ def test_a_split_of_the_table_is_respected(contest, tmp_path):
 def test_folds_of_the_table_are_respected(contest, tmp_path, capsys):
     with_column(contest, "fold", lambda table: table.index % 3 + 1)
     run = run_training(toy_config(contest, tmp_path))
-    assert "the table has 3 folds: the first one is held out" in capsys.readouterr().out
+    assert "the table has 3 folds; holding out the first" in capsys.readouterr().out
     assert run.facts.held_out == 14
     found = listed(contest).assign(problem=None, content=np.arange(42).astype(str))
     apart = found.assign(dhash=np.random.default_rng(0).integers(0, 2**63, 42, np.uint64))
     made = folding.in_folds(apart.assign(grey=[bytes([i]) * 256 for i in range(42)]), 3, 0)
     assert (made["fold"] == found[split.GIVEN]).all()
-    with pytest.raises(UserError, match="--folds 4: the table of labels has 3; give --folds 3"):
+    with pytest.raises(UserError, match="--folds 4: the table has 3 folds; give --folds 3"):
         folding._as_given(found.assign(group=0), 4)
 
 
@@ -297,7 +297,7 @@ def test_a_class_in_one_given_fold_alone_is_taught_in_every_fold(contest):
 
 
 def test_a_group_column_without_a_table_is_refused(toy):
-    with pytest.raises(UserError, match="--group-col patient: is a column of a table"):
+    with pytest.raises(UserError, match="--group-col patient: needs a table of labels"):
         folder.layout(toy, cfg=TrainConfig(data=toy, group_col="patient"))
 
 

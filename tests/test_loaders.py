@@ -1,4 +1,4 @@
-"""What the model is shown: balanced, augmented on one side only, never out of memory."""
+"""The DataLoaders: balanced, augmented for training only, never out of memory."""
 
 import random
 from collections import Counter
@@ -80,8 +80,8 @@ def test_validation_is_in_order_and_never_augmented(uneven):
 
 def test_a_batch_larger_than_the_photos_is_lowered_and_said(uneven, capsys):
     dls = dls_of(uneven, bs=500)
-    assert len(dls.train) == 1  # fastai drops the last batch: without this it would train on none
-    assert "--bs 500 is more than the" in capsys.readouterr().out
+    assert len(dls.train) == 1  # fastai drops the last batch and would otherwise train on none
+    assert "--bs 500 exceeds the" in capsys.readouterr().out
 
 
 def test_the_same_seed_gives_the_same_batches(uneven):
@@ -163,7 +163,7 @@ def test_a_degradation_keeps_the_size_and_grows_with_its_strength(degrade):
 
 
 def shown(how, width, height, training=False, **more):
-    "A photo whose left half is red and whose right half is blue, as a view shows it."
+    "A photo with a red left half and a blue right half, as a view shows it."
     photo = Image.new("RGB", (width, height), "red")
     photo.paste("blue", (width // 2, 0, width, height))
     fit = Fit(viewed(24, 0.5, how), **more)

@@ -1,4 +1,4 @@
-"""Nothing lost: whatever ends a training, the run holds what was there by then."""
+"""Nothing is lost: whatever ends a training, the run keeps all that was done by then."""
 
 import os
 import signal
@@ -20,9 +20,9 @@ REAL = {"arch": "tf_efficientnet_lite0", "pretrained": True, "size": 64}
 
 
 class Spoil(Callback):
-    "Makes the loss of the training batches `numbers` no number."
+    "Makes the loss of the training batches `numbers` NaN."
 
-    order = 0  # before it is looked at
+    order = 0  # before the loss is checked
 
     def __init__(self, numbers):
         self.numbers, self.batch = set(numbers), 0
@@ -42,10 +42,10 @@ def spoilt(toy, tmp_path, monkeypatch, numbers, **options):
 
 def test_a_bad_batch_is_left_out_and_counted(toy, tmp_path, monkeypatch, capsys):
     run = spoilt(toy, tmp_path, monkeypatch, [2, 5], epochs=2)
-    assert "2 batches were left out" in capsys.readouterr().out
+    assert "skipped 2 batches" in capsys.readouterr().out
     assert (run.facts.status, run.facts.epochs, run.facts.model) == ("finished", 2, "fine-tuned")
     history = (run.path / "history.csv").read_text()
-    assert ",," not in history  # the smoothed loss stays a number
+    assert ",," not in history  # the smoothed loss stays finite
 
 
 @pytest.mark.parametrize("precision", ["fp32", "bf16"])
@@ -108,7 +108,7 @@ def test_want_of_memory_after_the_fit_costs_no_net(toy, tmp_path, monkeypatch, c
     monkeypatch.setattr(candidates, "average", no_memory)
     run = run_training(toy_config(toy, tmp_path, choose="clean", **REAL))
     assert sizes == [8, 4, 2]
-    assert "no more averages of weights" in capsys.readouterr().out
+    assert "adding no more weight averages" in capsys.readouterr().out
     names = [row["model"] for row in run.facts.candidates]
     assert names[:3] == ["probe", "warm start", "fine-tuned"]
 
@@ -147,7 +147,7 @@ def test_a_reader_that_goes_away_does_not_end_the_work(toy, tmp_path):
 
 
 def limited(script, *options, most):
-    "What `script` says where no file may grow beyond `most` bytes, as on a full disk."
+    "Run `script` with file size limited to `most` bytes, as on a full disk."
     code = (
         "import resource, runpy, sys\n"
         f"resource.setrlimit(resource.RLIMIT_FSIZE, ({most}, {most}))\n"
@@ -187,7 +187,7 @@ def test_too_little_room_is_said_before_the_work(toy, tmp_path, monkeypatch):
 
     usage = namedtuple("usage", "total used free")
     monkeypatch.setattr(shutil, "disk_usage", lambda path: usage(10**9, 10**9, 10**6))
-    with pytest.raises(UserError, match=r"--runs .*: 0.00 GB are free, 0.33 GB are needed"):
+    with pytest.raises(UserError, match=r"--runs .*: 0.00 GB free, 0.33 GB needed"):
         run_training(toy_config(toy, tmp_path / "runs", **REAL))
     assert not list((tmp_path / "runs").iterdir())
 
@@ -214,4 +214,4 @@ def test_nets_that_wait_leave_the_device_to_the_one_that_trains(toy, tmp_path, m
     monkeypatch.setattr(torch.nn.Module, "to", watched)
     run_training(toy_config(toy, tmp_path, **REAL))
     assert before.count("cpu") == 3  # frozen net, probe, warm start
-    assert moved.count(torch.device("cpu")) >= 3  # back on the device that was asked for
+    assert moved.count(torch.device("cpu")) >= 3  # back on the requested device

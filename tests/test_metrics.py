@@ -1,4 +1,4 @@
-"""The figure that decides: what each photo costs by it, and what follows it."""
+"""The deciding metric: what each photo costs by it, and which choices follow it."""
 
 from types import SimpleNamespace
 
@@ -62,7 +62,7 @@ Y = np.array([0] * 60 + [1] * 40)
 
 
 def candidate(name, right, sure, cost=0):
-    """Answers that are right where `right` (n,) says so, sure by `sure` (n,)."""
+    """Predictions that are correct where `right` (n,) is True, with confidence `sure` (n,)."""
     z = np.where((np.arange(2) == Y[:, None]) == right[:, None], sure[:, None], 0.0)
     return Candidate(name, "linear", None, z.astype(np.float32), cost=cost)
 
@@ -74,7 +74,7 @@ def candidate(name, right, sure, cost=0):
 def test_what_is_kept_differs_by_the_metric(metric, kept):
     rare, common = np.arange(60, 100), np.arange(60)
     sure = np.ones(100, bool)
-    sure[rare[:15]] = False  # 85 right, few of them of the rare class
+    sure[rare[:15]] = False  # 85 correct, few of them in the rare class
     even = np.ones(100, bool)
     even[common[:14]] = even[rare[:2]] = False
     shy = np.ones(100, bool)

@@ -10,7 +10,15 @@ from fastai.torch_core import set_seed
 from PIL import Image
 from torch import nn
 
-from vlg_fastai.config import BUNDLED, BUNDLED_ARCH, AuditConfig, TrainConfig, UserError, size_of
+from vlg_fastai.config import (
+    ARCH,
+    BUNDLED,
+    BUNDLED_ARCH,
+    AuditConfig,
+    TrainConfig,
+    UserError,
+    size_of,
+)
 from vlg_fastai.data import folder, loaders, scan, split
 from vlg_fastai.data.view import View
 from vlg_fastai.machine.device import Machine
@@ -134,6 +142,13 @@ def test_position_embeddings_of_another_size_are_resampled(tmp_path):
     assert net.pos_embed.shape[1] == 36 + 1
 
 
+@pytest.mark.parametrize("text", ["{", "[]", ""])
+def test_damaged_facts_beside_weights_say_nothing_of_their_architecture(tmp_path, text):
+    (tmp_path / "facts.json").write_text(text)
+    (tmp_path / "model.safetensors").write_bytes(b"weights")
+    assert sources.choose(None, tmp_path / "model.safetensors", True).arch == ARCH
+
+
 def test_weights_of_another_net_are_refused(tmp_path):
     torch.save(timm.create_model("test_vit").state_dict(), tmp_path / "w.pth")
     source = Source("test_resnet", "file", tmp_path / "w.pth")
@@ -156,7 +171,7 @@ def test_a_file_that_would_run_code_is_refused(tmp_path, capsys):
 
 def test_a_size_the_net_cannot_take_is_the_users_to_know():
     source = Source("xcit_nano_12_p16_224", "nothing")
-    with pytest.raises(UserError, match="--size 33: no such net .*patch_size"):
+    with pytest.raises(UserError, match="--size 33: cannot be built .*patch_size"):
         assemble(backbone.create(source, 33), "mlp", 2, source, 33)
 
 
@@ -212,7 +227,7 @@ def test_with_a_hub_that_answers_its_weights_are_chosen(monkeypatch):
 
 def test_an_unknown_tag_is_an_error(monkeypatch):
     monkeypatch.setattr(sources, "answers", lambda address: True)
-    with pytest.raises(UserError, match="timm has no weights of that tag"):
+    with pytest.raises(UserError, match="timm has no weights with that tag"):
         sources.choose("resnet18.of_mine", None, True)
 
 
@@ -230,12 +245,12 @@ def test_validation_during_training_sees_what_predict_sees(toy, tmp_path):
     valid = table[table["split"] == "valid"]
     x, _ = learn.dls.valid.one_batch()
     dl = loaders.plain(valid["path"], backbone.view("test_efficientnet", 32), len(x), CPU)
-    # not to the last bit: fastai's affine transforms resample on validation too, by the identity
+    # not bitwise: fastai's affine transforms resample on validation too, with the identity
     assert (x - next(iter(dl))[0]).abs().max() < 1e-4
 
 
 class Fragile(nn.Module):
-    "Logits that leave the range of fp16 under autocast; of a photo of ones they are never numbers."
+    "Logits that overflow fp16 under autocast; for a photo of ones they are never finite."
 
     def __init__(self):
         super().__init__()
@@ -274,7 +289,7 @@ def test_a_photo_of_which_the_model_makes_no_numbers_gets_the_prior_and_a_reason
     run_prediction(finished_run, tmp_path / "s.csv")
     told = pd.read_csv(tmp_path / "probabilities.csv").set_index("file")
     assert told["problem"].notna().sum() == 1
-    assert told.loc["004.png", "problem"] == "the model makes no finite numbers of it"
+    assert told.loc["004.png", "problem"] == "the model returns no finite numbers for it"
     prior = told.loc["004.png", finished_run.facts.classes].to_numpy(float)
     assert np.allclose(prior, finished_run.facts.prior, atol=1e-6)
 

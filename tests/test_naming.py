@@ -1,4 +1,4 @@
-"""Predicting with names, with a label for the unlike, and pictures of them: whole commands."""
+"""Predicting with names, with a label for unlike photos, and pictures of them: whole commands."""
 
 import json
 from types import SimpleNamespace
@@ -82,8 +82,8 @@ def test_attributes_name_unseen_animals_better_than_chance(predicted, challenge,
     assert not set(details["closed_set"]) & set(names)
     assert sum(facts["names"]["counts"].values()) == details["problem"].isna().sum()
     told = capsys.readouterr().out
-    assert "names are told by the attributes in" in told
-    assert "known classes together" in told
+    assert "matching names with the attributes in" in told
+    assert "all known classes" in told
 
 
 def score_of(answer, challenge):
@@ -116,7 +116,7 @@ def test_a_list_much_longer_than_the_photos_suggest_is_told(predicted, challenge
     (tmp_path / "many.txt").write_text("\n".join(many))
     predicted(unseen=tmp_path / "many.txt")
     told = capsys.readouterr().out
-    assert "names are many" in told or "next to no photo is called" in told
+    assert "names may be too many" in told or "next to no photo was predicted as" in told
     assert "the ImageNet classifier" in told
 
 
@@ -166,7 +166,7 @@ def test_a_class_that_self_training_emptied_is_not_blamed_on_its_words(capsys):
     emptied = naming.warn_of_emptied(given, before, after)
     assert emptied.tolist() == [True, False]
     told = capsys.readouterr().out
-    assert "self-training gave nearly all photos of okapi (30 photos before)" in told
+    assert "self-training moved nearly all photos of okapi (30 photos before)" in told
     scores = np.eye(4)[np.repeat(np.arange(4), after)]
     naming.warn_of_length(given, SimpleNamespace(forecast=None), scores, emptied)
     assert "okapi" not in capsys.readouterr().out
@@ -175,10 +175,12 @@ def test_a_class_that_self_training_emptied_is_not_blamed_on_its_words(capsys):
 def test_a_run_of_a_net_without_trained_weights_has_no_forecast(toy, tmp_path, capsys):
     run = run_training(toy_config(toy, tmp_path / "runs"))
     run_prediction(run, tmp_path / "s.csv")
-    assert "no forecast of the score: the run started from no trained weights" in (
+    assert "no forecast of the score: the run did not start from trained weights" in (
         capsys.readouterr().out
     )
-    with pytest.raises(UserError, match="--reject: not with --run .*no trained weights"):
+    with pytest.raises(
+        UserError, match="--reject: not with --run .*not start from trained weights"
+    ):
         run_prediction(run, tmp_path / "s.csv", reject="other")
 
 
@@ -200,7 +202,7 @@ def test_a_label_for_the_unlike_needs_a_sample_that_takes_one(probed, challenge,
 
 
 def test_a_mistake_in_the_table_is_told_before_anything_is_predicted(probed, tmp_path, monkeypatch):
-    monkeypatch.setattr("vlg_fastai.predict.known.answers", None)  # whoever predicts fails
+    monkeypatch.setattr("vlg_fastai.predict.known.answers", None)  # any prediction would fail
     (tmp_path / "n.txt").write_text("unicorn\n")
     (tmp_path / "t.csv").write_text("class,a\nbear,1\n")
     given = {"unseen": tmp_path / "n.txt", "attributes": tmp_path / "t.csv"}

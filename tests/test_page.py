@@ -1,4 +1,4 @@
-"""The page of a run: true to its figures, whole in itself, usable with mouse, keys and phone."""
+"""The page of a run: true to its figures, self-contained, usable by mouse, keyboard and phone."""
 
 import dataclasses
 import json
@@ -82,7 +82,7 @@ def figures(text):
 
 
 def embedded(text, name):
-    "A value that the page's script starts with."
+    "A value embedded in the page's script."
     return json.JSONDecoder().raw_decode(text, text.index(f"{name} = ") + len(name) + 3)[0]
 
 
@@ -120,13 +120,13 @@ def test_the_page_needs_nothing_but_itself(page_text):
 
 
 def readings(text):
-    "{file: what its loss is read as} of the cards of a page."
+    "{file: reading of its loss} for the cards of a page."
     cards = re.findall(r'<article class="card" data-reading="(\w*)" aria-label="([^"]*)"', text)
     return {name: reading for reading, name in cards}
 
 
 def test_worst_losses_are_told_apart(page_text):
-    "The planted twin and the planted wrong labels are read as such wherever they are shown."
+    "The planted twin and wrong labels are recognized as such wherever they are shown."
     found = readings(page_text)
     wrong = [reading for name, reading in found.items() if "wrong" in name]
     assert wrong
@@ -151,7 +151,7 @@ def test_a_twin_under_another_label_is_shown_beside_it(run):
     near = run_features.shown.iloc[around.nearest(row, 1)]
     assert set(near["label"]) == {"frog"}
     assert set(near["split"]) == {"train"}
-    assert "train/frog/05.png" not in set(near["file"])  # a twin is no witness
+    assert "train/frog/05.png" not in set(near["file"])  # a twin is not evidence
     assert 0 <= around.rank.min() <= around.rank.max() <= 1
 
 
@@ -183,17 +183,17 @@ def test_photos_that_are_elsewhere_are_said_and_the_rest_is_there(run, tmp_path,
     facts = {
         key: value for key, value in run.facts.named().items() if key not in ("model", "candidates")
     }
-    (copy.path / "facts.json").write_text(json.dumps(facts))  # as the oldest runs have them
+    (copy.path / "facts.json").write_text(json.dumps(facts))  # as in the oldest runs
     text = written(copy, data=other)
     assert "photos are not in" in capsys.readouterr().out
-    assert figures(text)["kept"][0] == "fine-tuned"
+    assert figures(text)["selected model"][0] == "fine-tuned"
     assert "no picture" in text
 
 
 def test_a_run_without_trained_weights_has_a_page_without_neighbours(toy, tmp_path):
     made = run_training(toy_config(toy, tmp_path, epochs=1))
     text = written(made)
-    assert "the run started from no trained weights" in text
+    assert "the run did not start from trained weights" in text
     assert 'data-chart="confusion"' in text
 
 
@@ -236,7 +236,7 @@ def test_the_page_has_no_obstacles(browser, run, page_text, width, scheme):
 
 
 def cell_place(page, truth, answer):
-    "Where on the screen a cell of the matrix is."
+    "Screen position of a cell of the matrix."
     page.locator("#matrix").scroll_into_view_if_needed()
     return page.evaluate(
         """([truth, answer]) => {
@@ -256,7 +256,7 @@ def test_a_click_on_a_cell_shows_its_photos(browser, run, page_text):
     held = held_out(run)
     frogs = np.flatnonzero((held.y == 1) & (held.guess == 1))
     page.mouse.click(*cell_place(page, "frog", "frog"))
-    page.wait_for_function("document.querySelector('#cell h3').textContent.startsWith('frog r')")
+    page.wait_for_function("document.querySelector('#cell h3').textContent.startsWith('frog c')")
     shown = page.eval_on_selector_all("#cell img", "all => all.map(one => one.alt)")
     assert 0 < len(shown) <= len(frogs)
     assert set(shown) <= set(held.files[frogs])
@@ -272,7 +272,7 @@ def test_cells_can_be_chosen_and_classes_sorted_by_keyboard(browser, run, page_t
     page.keyboard.press("Home")
     page.focus("#answer")
     page.keyboard.press("End")
-    assert page.inner_text("#cell h3").startswith("blue+whale called höhlen bär: ")
+    assert page.inner_text("#cell h3").startswith("blue+whale predicted as höhlen bär: ")
     page.locator("[data-truth]").first.focus()
     page.keyboard.press("Enter")
     assert page.evaluate("document.activeElement.id") == "cell"
@@ -429,7 +429,7 @@ def test_few_photos_in_a_bin_have_a_wide_interval():
 def test_what_one_run_says_of_the_test_is_kept_with_it_and_shown(run, page_text, tmp_path):
     said = pd.read_csv(run.path / "test.csv")
     assert len(said) == 24
-    assert page_text.count("test photos called so, surest of") == said["category"].nunique()
+    assert page_text.count("test predictions, surest of") == said["category"].nunique()
     assert set(COLOURS) >= set(said["category"])
     other = Run(shutil.copytree(run.path, tmp_path / "0002-other"))
     weights = load_file(other.path / "model.safetensors")
@@ -472,7 +472,7 @@ def test_other_test_photos_of_the_same_names_get_no_answers(run, page_text, tmp_
         ReportInputs(None, tmp_path, tmp_path, run_features=run_features, run=run)
     )
     assert sorted(said["file"]) == names[:5]
-    assert "test photos called so" in page_text
+    assert "test predictions, surest" in page_text
 
 
 def test_classes_called_like_columns_do_no_harm(tmp_path):
@@ -508,8 +508,8 @@ def test_what_was_decided_since_is_said_on_the_card(run, tmp_path):
     pd.DataFrame(rows).reindex(columns=COLUMNS).to_csv(path, index=False)
     copy = Run(shutil.copytree(run.path, tmp_path / "0001-x"))
     text = written(copy, decisions=path)
-    assert f"<b>labelled {other} now</b>: decided since" in text
-    assert "<b>not in use any more</b>: decided since" in text
+    assert f"<b>now labelled {other}</b>: decided since" in text
+    assert "<b>no longer in use</b>: decided since" in text
     assert readings(text)[held.files[worst]] == ""
     assert "decided since" not in written(copy)
 
@@ -519,7 +519,7 @@ def test_what_the_page_leaves_out_is_said_on_it(run, tmp_path, monkeypatch):
     monkeypatch.setattr(charts, "MOST_CLASSES", 2)
     monkeypatch.setattr(album.Album.__init__, "__defaults__", (3,))
     text = written(copy)
-    assert "Of 3 classes the 2 with the most mistakes are drawn" in text
+    assert "Of 3 classes, the 2 with the most mistakes are shown" in text
     assert re.search(r"The page is full: \d+ more photos have no picture here", text)
 
 

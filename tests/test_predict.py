@@ -29,7 +29,7 @@ def write_sample(folder, ids, header=("image_id", "class"), name="sample_submiss
 
 
 def test_a_second_submission_in_a_folder_leaves_what_is_said_of_the_first(finished_run, tmp_path):
-    for _ in range(2):  # and again, each over its own
+    for _ in range(2):  # the second time each overwrites its own files
         run_prediction(finished_run, tmp_path / "one.csv")
         run_prediction(finished_run, tmp_path / "two.csv", forecast=False)
     there = {path.name for path in tmp_path.iterdir()}
@@ -119,7 +119,7 @@ def test_an_id_without_a_photo_refuses_the_file(finished_run, test_photos, tmp_p
 
 def test_an_id_that_could_mean_two_photos_is_an_error():
     sample = pd.DataFrame({"Id": ["1.jpg"]})
-    with pytest.raises(UserError, match="means several photos by its name"):
+    with pytest.raises(UserError, match="matches several photos by its name"):
         submission.order(sample, ["a/1.jpg", "b/1.jpg"], "test")
 
 
@@ -153,9 +153,9 @@ def two_samples(folder):
 @pytest.mark.parametrize(
     ("spoil", "message"),
     [
-        (lambda folder: write_sample(folder, ["000", "000"]), "is there twice"),
+        (lambda folder: write_sample(folder, ["000", "000"]), "occurs twice"),
         (lambda folder: write_sample(folder, []), "has no rows"),
-        (two_samples, "several could be meant"),
+        (two_samples, "several files match"),
     ],
 )
 def test_a_sample_that_cannot_be_followed_is_said(
@@ -252,7 +252,9 @@ def test_a_sample_whose_labels_are_no_classes_is_refused_with_the_way_out(
     finished_run, test_photos, tmp_path
 ):
     labelled_sample(test_photos.parent, 0)
-    with pytest.raises(UserError, match="'target' is '0', but no class is called so .*--labels-as"):
+    with pytest.raises(
+        UserError, match="'target' holds '0', but no class has that name .*--labels-as"
+    ):
         run_prediction(finished_run, tmp_path / "s.csv", test=test_photos)
     assert not (tmp_path / "s.csv").exists()
     classes = finished_run.facts.classes
@@ -299,7 +301,7 @@ def test_what_may_be_a_sample_is_named_and_our_own_submission_is_not(
         )
         assert list(table.columns) == ["Id", "Category"]
         told = capsys.readouterr().out
-        assert told.count("may be a sample submission; --sample takes it") == 1
+        assert told.count("may be a sample submission; if so, pass it with --sample") == 1
         assert "submission_format.csv: may be a sample" in told
 
 
@@ -318,7 +320,7 @@ def test_an_empty_header_stays_empty_and_semicolons_are_said(finished_run, test_
     run_prediction(finished_run, tmp_path / "s.csv", test=test_photos)
     assert (tmp_path / "s.csv").read_text(encoding="utf-8").startswith(",label\n000,")
     (test_photos.parent / "sample_submission.csv").write_text("id;label\n000;frog\n")
-    with pytest.raises(UserError, match="separated by semicolons"):
+    with pytest.raises(UserError, match="uses semicolons"):
         run_prediction(finished_run, tmp_path / "s.csv", test=test_photos)
 
 

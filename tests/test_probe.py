@@ -1,4 +1,4 @@
-"""Probe and warm start: honest out-of-fold figures, one Linear, no worse run in silence."""
+"""Probe and warm start: honest out-of-fold figures, one Linear, no silently worse run."""
 
 import numpy as np
 import pandas as pd
@@ -49,9 +49,9 @@ def test_out_of_fold_logits_are_of_probes_that_never_saw_the_photo_or_its_twin()
     labels = np.random.default_rng(1).integers(0, 4, 100)
     x, y, groups = np.repeat(x[:100], 2, 0), np.repeat(labels, 2), np.repeat(np.arange(100), 2)
     grouped = probe.out_of_fold(x, y, groups, 4, Store())
-    assert grouped.figures(y)["accuracy"] < 0.45  # the labels are drawn: nothing can be known
+    assert grouped.figures(y)["accuracy"] < 0.45  # the labels are random: nothing can be learned
     leaking = probe.out_of_fold(x, y, np.arange(200), 4, Store())
-    assert leaking.figures(y)["accuracy"] > 0.8  # what a split through twins would have claimed
+    assert leaking.figures(y)["accuracy"] > 0.8  # what a split between twins would have claimed
 
 
 def test_the_strength_is_that_of_the_least_calibrated_nll():
@@ -86,7 +86,7 @@ def test_long_features_in_half_precision_are_scaled_as_they_are():
 def test_out_of_fold_logits_are_kept(tmp_path, monkeypatch):
     x, y, groups = clusters()
     first = probe.out_of_fold(x, y, groups, 4, Store(tmp_path))
-    monkeypatch.setattr(probe, "_searched", None)  # whoever fits again fails
+    monkeypatch.setattr(probe, "_searched", None)  # any further fit would fail
     again = probe.out_of_fold(x, y, groups, 4, Store(tmp_path))
     assert (first.logits == again.logits).all()
     assert first.strength == again.strength
@@ -97,7 +97,7 @@ def test_out_of_fold_logits_are_kept(tmp_path, monkeypatch):
 @pytest.mark.parametrize("classes", [2, 3])
 def test_a_class_that_a_fold_never_saw_is_unlikely_and_no_error(classes):
     x, y, groups = clusters(40, 8, classes)
-    groups[y == 1] = 1000  # all of class 1 is one group: the fold without it knows nothing of it
+    groups[y == 1] = 1000  # all of class 1 is one group: the fold without it never sees it
     x, y, groups = x[(y != 1) | (np.arange(40) < 12)], *(
         a[(y != 1) | (np.arange(40) < 12)] for a in (y, groups)
     )  # fmt: skip
@@ -131,7 +131,7 @@ def test_features_of_test_photos_are_computed_once(probed, tmp_path, monkeypatch
     told = (tmp_path / "probabilities.csv").read_bytes()
     monkeypatch.setattr(
         FeatureExtractor, "_computed", None
-    )  # whoever asks the backbone again fails
+    )  # any further use of the backbone would fail
     again = run_prediction(probed, tmp_path / "s.csv", **options)
     assert first == again
     assert (tmp_path / "probabilities.csv").read_bytes() == told
@@ -167,7 +167,7 @@ def test_interpret_takes_decoded_photos_from_the_cache(toy, tmp_path, monkeypatc
     pictures = []
     for given in (cache, "off"):
         if given == cache:
-            monkeypatch.setattr(Pixels, "read", None)  # whoever decodes a file fails
+            monkeypatch.setattr(Pixels, "read", None)  # decoding any file would fail
         (png,) = interpret(InterpretConfig(gradcam=(3,), cache=given, **machine), [run])
         pictures.append(png.read_bytes())
         monkeypatch.undo()
@@ -208,7 +208,7 @@ def test_features_and_own_logits_are_those_of_the_trained_net(toy, tmp_path):
     view = backbone.view(source.arch, 64, 1.0)
     extractor = FeatureExtractor.load(source, view, CPU, Store(tmp_path))
     photos = scan.scan_files(toy / "test")
-    photos = pd.concat([photos, photos.iloc[:2]], ignore_index=True)  # two files come twice
+    photos = pd.concat([photos, photos.iloc[:2]], ignore_index=True)  # two files occur twice
     features, own = extractor.features(photos), extractor.own_logits(photos)
     assert (features.shape, own.shape) == ((11, 1280), (11, 1000))
     net = backbone.trained(source, 64).eval()
@@ -283,13 +283,13 @@ def test_whichever_candidate_is_best_is_the_one_in_the_file(toy, tmp_path, monke
     monkeypatch.setattr(choosing, "best", chosen)
     run = run_training(toy_config(toy, tmp_path, **PRETRAINED))
     others = {path.name for path in (run.path / "candidates").iterdir()}
-    everything = {"probe", "warm_start", "average_0.25", "fine-tuned"}  # all alike: the first
+    everything = {"probe", "warm_start", "average_0.25", "fine-tuned"}  # equal averages: the first
     assert others == everything - {best.replace(" ", "_")}
     for name in ["", *sorted(others)]:
         one = Run(run.path / "candidates" / name) if name else run
         assert one.facts.model.replace(" ", "_") == name or not name
         if one.facts.is_probe or "blend" in one.facts.model:
-            continue  # judged by probes out of fold, kept with the one fitted on all photos
+            continue  # judged by out-of-fold probes, saved with the one fitted on all photos
         run_prediction(one, tmp_path / "s.csv", test=toy / "train")
         now = pd.read_csv(tmp_path / "probabilities.csv").set_index("file")
         valid = pd.read_csv(one.path / "valid.csv")
@@ -320,7 +320,7 @@ def test_small_and_lopsided_folders_have_a_probe_all_the_same(counts):
 
 def test_a_probe_says_that_it_cannot_judge_mirroring(probed, tmp_path, capsys):
     run_prediction(probed, tmp_path / "s.csv", tta=True)
-    assert "none is left to judge --tta by" in capsys.readouterr().out
+    assert "none is left to judge --tta" in capsys.readouterr().out
 
 
 def test_no_probe_of_a_backbone_that_knows_nothing_unless_it_is_asked_for(toy, tmp_path):
@@ -340,7 +340,7 @@ def test_weights_of_an_earlier_run_bring_no_classifier_of_their_own(probed, toy,
 def test_the_average_lies_half_way_and_has_statistics_of_its_own():
     torch.manual_seed(0)
     one, other = (nn.Sequential(nn.Flatten(), mlp(6, 3)) for _ in range(2))
-    other[1][2].running_mean += 1  # as training leaves them
+    other[1][2].running_mean += 1  # as after training
     batches = [(torch.randn(16, 6, 1, 1) * 3 + 5, None) for _ in range(4)]
     mean = mixing.average(one, other, 0.5, batches, CPU)
     pairs = zip(one.parameters(), other.parameters(), mean.parameters(), strict=True)
@@ -384,5 +384,5 @@ def test_what_is_worse_than_guessing_is_never_kept_over_the_probe():
     assert choosing.best(found, y, y)[1][1]["nll"] > np.log(3)
     assert choosing.best(found, y, y)[0].name == "probe"
     none = [Candidate("fine-tuned", "mlp", None, np.full((4, 3), np.nan))]
-    with pytest.raises(UserError, match="no model of this run gives finite answers"):
+    with pytest.raises(UserError, match="no model of this run gives finite predictions"):
         choosing.best(none, y, y)

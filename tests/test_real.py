@@ -1,4 +1,4 @@
-"""Checks on real photos with a known truth; they run where VLG_REAL_DATA names such a folder."""
+"""Checks on real photos with a known truth; they run if VLG_REAL_DATA names such a folder."""
 
 import csv
 import os
@@ -19,7 +19,7 @@ def table():
 
 @pytest.fixture(scope="module")
 def planted():
-    "(copy, original) of the near-duplicates that were planted in the training folder."
+    "[(copy, original)] of the near-duplicates planted in the training folder."
     with (Path(REAL) / "truth/train.csv").open(encoding="utf-8") as file:
         rows = [row for row in csv.DictReader(file) if row["issue"] == "duplicate"]
     return [(f"train/{row['file']}", f"train/{row['of']}") for row in rows]
@@ -47,7 +47,7 @@ def test_every_class_has_photos_on_both_sides(table):
 
 @pytest.fixture(scope="module")
 def audited(tmp_path_factory):
-    "issues.csv of an audit of the real photos, its decisions kept elsewhere."
+    "Rows of issues.csv from an audit of the real photos, and its decisions, stored elsewhere."
     from vlg_fastai.audit.run import audit
     from vlg_fastai.config import AuditConfig
     from vlg_fastai.model.sources import choose

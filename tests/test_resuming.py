@@ -1,4 +1,4 @@
-"""A run that stops at any moment goes on as if it had never stopped, and holds the best so far."""
+"""A run stopped at any moment resumes as if it had never stopped, and holds the best so far."""
 
 import os
 import shutil
@@ -44,11 +44,11 @@ PLANS = {
 
 
 class KilledError(BaseException):
-    "Nothing in the suite catches it, as nothing catches a kill."
+    "Not caught anywhere in the suite, just as nothing catches a kill."
 
 
 def killed_at(batch, stop=None):
-    "A callback that ends all after that many training batches."
+    "A callback that kills the run after that many training batches."
 
     class Kill(Callback):
         order, done = 100, 0
@@ -75,14 +75,14 @@ def config(toy, runs, **options):
 
 
 def going_on(cfg, **options):
-    "The same config as `--resume last` reads it."
+    "The same config, with `--resume last`."
     import dataclasses
 
     return dataclasses.replace(cfg, resume="last", **options)
 
 
 def left(run):
-    "Weights that are kept and the curve, but for how long it took."
+    "The selected weights, the history without times, and the facts."
     bits = {
         key: v.numpy().tobytes() for key, v in load_file(run.path / "model.safetensors").items()
     }
@@ -91,7 +91,7 @@ def left(run):
 
 
 def stopped(cfg, callback, monkeypatch):
-    "Begin the run of `cfg`, or go on with it, and have `callback` end it."
+    "Start or resume the run of `cfg`, and have `callback` end it."
     whole = running.fine_tune
 
     def watched(prepared, learn, run, cbs, *more):
@@ -181,7 +181,7 @@ def test_a_polite_kill_keeps_the_batch_and_has_an_exit_code_of_its_own(
     cfg = config(toy, tmp_path / "parts")
     stopped(cfg, killed_at(6, getattr(signal, name)), monkeypatch)
     place = checkpoint.read(tmp_path / "parts/0001-test_efficientnet/checkpoint")["place"]
-    assert place["train_iter"] in (6, 7)  # this batch's end, or the next one's
+    assert place["train_iter"] in (6, 7)  # after this batch or the next
     assert left(run_training(going_on(cfg))) == left(whole)
 
 
@@ -250,7 +250,7 @@ def test_weights_and_facts_never_come_from_two_models(tmp_path):
         waiting.mkdir()
         for name, text in list(new.items())[: min(dies, 2)]:
             (waiting / name).write_text(text)
-        if dies == 3:  # while it moves
+        if dies == 3:  # during the move
             os.replace(waiting / "model.safetensors", folder / "model.safetensors")
         landing.land(folder)
         told = {name: (folder / name).read_text() for name in old}
@@ -269,7 +269,7 @@ def test_a_damaged_checkpoint_is_passed_over_for_the_one_before(tmp_path, capsys
     told = checkpoint.read(tmp_path / "checkpoint")
     assert told["a"].tolist() == [0, 1, 2]
     assert told["b"][2]["c"].item() == 2.0
-    assert "000009: is damaged" in capsys.readouterr().out
+    assert "000009: damaged checkpoint" in capsys.readouterr().out
 
 
 def test_options_that_would_change_the_run_are_refused_and_others_taken(toy, tmp_path, monkeypatch):
@@ -279,9 +279,9 @@ def test_options_that_would_change_the_run_are_refused_and_others_taken(toy, tmp
     read = lambda *more: parse(TrainConfig, [*words, *more], earlier=resume.earlier)  # noqa: E731
     assert read("--workers", "1").lr == cfg.lr
     resume.check_same(read("--workers", "1", "--device", "cpu", "--cache", "off"))
-    with pytest.raises(UserError, match="--lr 0.5: the run was begun with"):
+    with pytest.raises(UserError, match="--lr 0.5: the run was started with"):
         resume.check_same(read("--lr", "0.5"))
-    with pytest.raises(UserError, match="--resume 7: no such run .* those that can go on: 0001"):
+    with pytest.raises(UserError, match="--resume 7: no such run .* runs to resume: 0001"):
         parse(TrainConfig, ["--runs", str(tmp_path), "--resume", "7"], earlier=resume.earlier)
 
 
@@ -313,7 +313,7 @@ def test_other_trained_weights_are_refused_and_another_machine_is_said(
     here = checkpoint.circumstances_of
     with monkeypatch.context() as patch:
         patch.setattr(checkpoint, "circumstances_of", lambda p: {**here(p), "weights": "others"})
-        with pytest.raises(UserError, match="trained weights that the run begins with"):
+        with pytest.raises(UserError, match="pretrained weights have changed since the run began"):
             run_training(going_on(cfg))
     monkeypatch.setattr(checkpoint, "circumstances_of", lambda p: {**here(p), "threads": 99})
     assert run_training(going_on(cfg)).facts.status == "finished"
@@ -322,7 +322,7 @@ def test_other_trained_weights_are_refused_and_another_machine_is_said(
 
 def test_a_finished_run_says_so_and_one_that_trains_now_is_left_alone(toy, tmp_path, monkeypatch):
     run = run_training(config(toy, tmp_path, epochs=1))
-    with pytest.raises(UserError, match="0001-test_efficientnet is finished; nothing is left"):
+    with pytest.raises(UserError, match="0001-test_efficientnet is finished; nothing to do"):
         resume.to_resume(tmp_path, "1")
     cfg = config(toy, tmp_path)
     stopped(cfg, killed_at(6), monkeypatch)
@@ -330,7 +330,7 @@ def test_a_finished_run_says_so_and_one_that_trains_now_is_left_alone(toy, tmp_p
     assert there.number == run.number + 1
     with (
         FileLock(there.path / resume.LOCK),
-        pytest.raises(UserError, match="another process trains"),
+        pytest.raises(UserError, match="another process is training"),
     ):
         run_training(going_on(cfg))
 
@@ -340,7 +340,7 @@ def test_a_run_that_holds_nothing_yet_is_named_and_never_taken(toy, tmp_path, ca
     (half := tmp_path / "0002-half").mkdir()
     shutil.copy(run.path / "config.json", half)
     assert newest(tmp_path).number == 1
-    assert "0002-half is not finished and holds nothing to use" in capsys.readouterr().out
+    assert "0002-half is unfinished and has nothing to use" in capsys.readouterr().out
     with pytest.raises(UserError, match="train.py --resume 2"):
         find(tmp_path, ["2"])
 
@@ -366,20 +366,20 @@ def test_a_process_that_is_killed_leaves_a_run_to_go_on_with_and_no_process(toy,
     with subprocess.Popen(words, start_new_session=True, **given) as process:
         until(lambda: list(tmp_path.glob("*/checkpoint/*/state.json")))
         if stop == signal.SIGTERM:
-            os.killpg(process.pid, stop)  # as a scheduler does: the reading processes get it too
+            os.killpg(process.pid, stop)  # like a scheduler: reading processes get it too
         else:
             process.send_signal(stop)
         error = process.communicate(timeout=60)[1]
     if stop == signal.SIGTERM:
         assert process.returncode == PREEMPTED
-        assert "go on where it was: train.py --resume 1" in error
+        assert "resume where it left off: train.py --resume 1" in error
     run = Run(next(tmp_path.glob("0001-*")))
     assert run.facts.status == "unfinished"
     until(lambda: not readers_of(tmp_path), 20)
     again = [*command(toy, tmp_path)[:2], "--runs", tmp_path, "--resume", "last", "--workers", 0]
     done = subprocess.run([*map(str, again)], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
-    assert "goes on after epoch" in done.stdout
+    assert "resuming after epoch" in done.stdout
     assert Run(run.path).facts.status == "finished"
     assert not [path for path in run.path.rglob("*") if ".part" in path.name]
 

@@ -55,9 +55,9 @@ def test_what_cannot_be_used_is_named(tmp_path):
     made(tmp_path, "half", None)
     with pytest.raises(UserError, match="--run 7: no such run .* usable: 0001-good"):
         find(tmp_path, ("7",))
-    with pytest.raises(UserError, match="--run 2: .* is not finished and holds nothing to use"):
+    with pytest.raises(UserError, match="--run 2: .* is unfinished and has nothing to use"):
         find(tmp_path, ("2",))
-    with pytest.raises(UserError, match="no usable run in it; train one"):
+    with pytest.raises(UserError, match="no usable run; train one"):
         find(tmp_path / "empty", ())
 
 
@@ -101,7 +101,7 @@ def test_what_a_killed_writer_left_is_swept_and_what_another_writes_now_is_not(t
 def test_a_damaged_facts_file_is_named(tmp_path, capsys):
     run = made(tmp_path, "a")
     (run.path / "facts.json").write_text("{")
-    with pytest.raises(UserError, match="no usable run in it"):
+    with pytest.raises(UserError, match="no usable run"):
         newest(tmp_path)
     assert "cannot read facts.json" in capsys.readouterr().out
 
@@ -175,5 +175,5 @@ def test_an_unfinished_run_that_is_newer_than_the_one_taken_is_named(tmp_path, c
     made(tmp_path, "tried", "dry run")
     assert newest(tmp_path).number == 1
     told = capsys.readouterr().out
-    assert f"0002-new is newer, but unfinished: --run 2 --runs {tmp_path} takes it" in told
+    assert f"0002-new is newer, but unfinished; use it with --run 2 --runs {tmp_path}" in told
     assert "tried" not in told

@@ -1,4 +1,4 @@
-"""Calibration and scores against what can be worked out by hand or by a library."""
+"""Calibration and scores against values computed by hand or by a library."""
 
 import numpy as np
 import pytest
@@ -10,7 +10,7 @@ from vlg_fastai.model.scores import ece, nll_of, summary
 
 
 def sample(scale, n=4000, seed=0):
-    "Logits of a perfectly calibrated model, multiplied by `scale`, and labels drawn from it."
+    "Logits of a perfectly calibrated model, multiplied by `scale`, and labels sampled from it."
     rng = np.random.default_rng(seed)
     z = rng.normal(0, 2, (n, 5))
     y = np.array([rng.choice(5, p=p) for p in probabilities(z, 1.0)])

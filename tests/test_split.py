@@ -15,7 +15,7 @@ def scanned(root):
 
 
 def table_of(*groups, labels=None):
-    "A scan whose photos have the given group numbers: equal numbers are equal files."
+    "A scan whose photos have the given group numbers; equal numbers are equal files."
     n = len(groups)
     rng = np.random.default_rng(0)
     return pd.DataFrame(
@@ -87,7 +87,7 @@ def test_backbones_that_find_other_photos_alike_hold_out_nearly_the_same_ones():
     for _ in range(3):
         x = rng.normal(size=(300, 32))
         twin = rng.permutation(300)
-        x[twin[:30]] = x[twin[30:60]]  # thirty pairs, other ones each time
+        x[twin[:30]] = x[twin[30:60]]  # thirty pairs, different each time
         done = split.assign(table, 0.15, 1, x)
         assert (done.groupby("group")["split"].nunique() == 1).all()
         assert done["group"].nunique() == 270
@@ -107,7 +107,7 @@ def test_dropping_photos_leaves_the_others_on_their_side():
 def test_dropping_a_broken_file_leaves_the_others_on_their_side():
     table = table_of(*range(200))
     table.loc[:9, "problem"] = "truncated"
-    table["grey"] = table["grey"].mask(table["problem"].notna(), bytes(256))  # as the scan has them
+    table["grey"] = table["grey"].mask(table["problem"].notna(), bytes(256))  # as in a scan
     before = split.assign(table, 0.15, 1)["split"]
     for broken in range(10):
         table.loc[broken, "problem"] = DROPPED
@@ -162,8 +162,8 @@ def test_empty_classes_and_broken_files_are_said(tmp_path, capsys):
     table = scanned(root)
     scan.say_counts(table)
     told = capsys.readouterr().out
-    assert "ghost: no photos, the class is left out" in told
-    assert "1 files are not pictures" in told
+    assert "ghost: no photos; the class is left out" in told
+    assert "1 files without an image suffix" in told
     assert "1 of 10 files cannot be read" in told
     assert "no photo" in told
     assert table["problem"].notna().sum() == 1
@@ -185,6 +185,6 @@ def test_what_lies_beside_the_class_folders_is_said(tmp_path, capsys):
         path.write_bytes(b"x")
     scan.say_counts(scanned(root))
     told = capsys.readouterr().out
-    assert "1 photos lie in no class folder" in told
-    assert "valid: no class folders with photos; the split is drawn instead" in told
-    assert "frog: none of its photos can be read, the class is left out" in told
+    assert "1 photos outside class folders" in told
+    assert "valid: no class folders with photos; using a random split instead" in told
+    assert "frog: none of its photos can be read; the class is left out" in told

@@ -1,4 +1,4 @@
-"""The store: computed once, the same for everyone, nothing lost by a kill, never over its limit."""
+"""The store: computed once, the same for all readers, safe from kills, never over its limit."""
 
 import multiprocessing
 import os
@@ -99,7 +99,7 @@ def test_a_kill_costs_only_what_was_not_yet_in_a_segment(tmp_path):
 def writer(folder, start):
     store = Store(
         folder, limit=30_000
-    )  # too little for both: each makes room while the other writes
+    )  # too small for both: each makes room while the other writes
     for first in range(start, start + 200, 5):
         store.shelf("features").fill(pairs(keys(5, first), 100))
         store.shelf("features").missing(keys(5, first))
@@ -137,12 +137,12 @@ def test_a_damaged_segment_is_computed_again(tmp_path, damage):
 
 def test_what_was_used_longest_ago_makes_room(tmp_path):
     for kind in ("old", "used", "new"):
-        store = Store(tmp_path, limit=50_000)  # of an earlier process
+        store = Store(tmp_path, limit=50_000)  # as in an earlier process
         store.shelf(kind).fill(pairs(keys(1), 900))
         for path in (tmp_path / store.shelf(kind).folder.name).iterdir():
             os.utime(path, (time.time() - 1000, time.time() - 1000))
     store = Store(tmp_path, limit=5000)
-    store.shelf("used").missing(keys(1))  # asking for it counts
+    store.shelf("used").missing(keys(1))  # a lookup counts as use
     store.shelf("last").fill(pairs(keys(1), 900))
     there = {kind for kind in ("old", "used", "new", "last") if keys(1)[0] in store.shelf(kind)}
     assert {"used", "last"} <= there
@@ -165,7 +165,7 @@ def test_files_of_a_killed_writer_are_swept_a_day_later(tmp_path):
     for path in orphans:
         path.write_bytes(b"half")
     Store(tmp_path).shelf("features")
-    assert all(path.exists() for path in orphans)  # their writer may be at work
+    assert all(path.exists() for path in orphans)  # their writer may still be running
     for path in orphans:
         os.utime(path, (0, 0))
     assert not Store(tmp_path).shelf("features").missing(keys(1))
@@ -187,7 +187,7 @@ def test_a_folder_that_cannot_be_written_costs_a_line_and_not_the_run(tmp_path, 
     shelf = Store(tmp_path / "file").shelf("features")
     shelf.fill(pairs(keys(2)))
     assert shelf.rows(keys(2)).shape == (2, 6)
-    assert "going on without" in capsys.readouterr().out
+    assert "continuing without" in capsys.readouterr().out
 
 
 def test_a_cache_folder_that_cannot_be_made_costs_the_run_nothing(toy, tmp_path):
@@ -253,13 +253,13 @@ def test_kept_pixels_are_those_that_reading_the_file_gives(photos, tmp_path):
     for path in photos["path"]:
         assert (np.asarray(kept(path)) == np.asarray(plain(path))).all()
     assert kept(photos["path"][0]).size == (336, 224)
-    assert kept(photos["path"][1]).size == (120, 90)  # never enlarged before it is cut
+    assert kept(photos["path"][1]).size == (120, 90)  # never enlarged before the crop
 
 
 def test_a_photo_is_decoded_once(photos, tmp_path, monkeypatch):
     store = Store(tmp_path / "cache")
     Pixels.of(photos, 224, Image.Resampling.BICUBIC, store)
-    monkeypatch.setattr(pixels_module, "read_image", None)  # whoever decodes again fails
+    monkeypatch.setattr(pixels_module, "read_image", None)  # decoding again would fail
     again = Pixels.of(photos, 224, Image.Resampling.BICUBIC, store)
     assert [again(path).mode for path in photos["path"]] == ["RGB"] * len(photos)
 
@@ -337,11 +337,11 @@ def test_numbers_that_the_disk_changed_are_computed_again_and_said(tmp_path, cap
     path = segment_of(tmp_path)
     path = path if part == "numbers" else path.with_name(path.name.replace(".npy", ".index.npy"))
     content = bytearray(path.read_bytes())
-    content[-40:] = bytes(40)  # of the right length, and wrong
+    content[-40:] = bytes(40)  # right length, wrong content
     path.write_bytes(content)
     shelf = Store(tmp_path).shelf("features")
     missing = shelf.missing(keys(5))
-    assert missing == keys(5)  # of a damaged segment nothing is believed
+    assert missing == keys(5)  # nothing in a damaged segment is trusted
     assert "damaged" in capsys.readouterr().out
     shelf.fill(pairs(missing, 600))
     again = Store(tmp_path).shelf("features")
@@ -409,7 +409,7 @@ def test_photos_that_go_or_change_after_the_scan_cost_their_row_alone(
         assert told.loc["002.png", "problem"] == "No such file or directory"
         prior = told.loc[["000.png", "002.png"], run.facts.classes].to_numpy()
         assert np.allclose(prior, run.facts.prior, atol=1e-6)
-        assert "2 photos get the training prior after all" in capsys.readouterr().out
+        assert "2 more photos get the training prior" in capsys.readouterr().out
     first = pd.read_csv(plain).merge(pd.read_csv(tmp_path / "0/s.csv"), on="Id")
     same = ~first["Id"].isin(["000.png", "002.png"])
     assert (first["Category_x"] == first["Category_y"])[same].all()
@@ -433,7 +433,7 @@ def test_photos_that_go_after_the_scan_do_not_end_a_training(
     split = pd.read_csv(run.path / "split.csv").set_index("file")
     assert split.loc["train/frog/03.png", "split"] == "unused"
     assert split.loc["train/frog/03.png", "problem"] == "No such file or directory"
-    assert "1 photos are left out after all" in capsys.readouterr().out
+    assert "1 photos left out after the scan" in capsys.readouterr().out
 
 
 def test_a_photo_that_goes_during_the_fit_is_left_out_of_its_batches(toy, tmp_path, monkeypatch):
@@ -464,4 +464,4 @@ def test_what_training_computed_is_computed_by_no_later_command(toy, tmp_path, m
 
     monkeypatch.setattr(FeatureExtractor, "_computed", counted)
     run_prediction(run, tmp_path / "s.csv", cache=tmp_path / "cache")
-    assert {path.parent for path in seen} <= {toy / "test"}  # no labelled photo a second time
+    assert {path.parent for path in seen} <= {toy / "test"}  # no labelled photo is computed again

@@ -1,4 +1,4 @@
-"""What a net is taught, and from whom: nothing of a held-out label reaches it."""
+"""Training targets and their sources: no held-out label reaches a net."""
 
 import numpy as np
 import pytest
@@ -18,7 +18,7 @@ FITTED = "candidates/fine-tuned/model.safetensors"
 
 
 def own_sides(root, swapped):
-    "A folder that brings its own valid side, two labels of which are exchanged if `swapped`."
+    "A folder with its own valid side; two labels there are exchanged if `swapped`."
     draw_folder(root, dict.fromkeys(COLOURS, 10))
     first, second, _ = sorted(COLOURS)
     for label in COLOURS:
@@ -38,7 +38,7 @@ def test_held_out_labels_leave_every_fine_tuned_weight_as_it_is(tmp_path):
     assert a.keys() == b.keys()
     assert all(torch.equal(a[key], b[key]) for key in a)
     probes = [row for run in runs for row in run.facts.candidates if row["model"] == "probe"]
-    assert probes[0]["nll"] != probes[1]["nll"]  # the labels do differ, and judge
+    assert probes[0]["nll"] != probes[1]["nll"]  # the labels do differ, and they judge
 
 
 def weights_of(run):
@@ -64,7 +64,7 @@ def test_cleaned_targets_take_the_answer_where_a_label_is_almost_surely_wrong():
 
 
 class Seen(Callback):
-    "Notes what is taught of each training photo, told by its pixels."
+    "Records the target of each training photo, along with its pixels."
 
     order = 95  # after Targets and MixUp
 
@@ -80,7 +80,7 @@ def test_each_photo_is_taught_its_own_target_however_it_is_drawn(toy, tmp_path, 
     seen = Seen()
     spread = np.linspace(0.1, 0.3, 3, dtype=np.float32)
 
-    def marked(y, probs):  # a target that tells the label and is none
+    def marked(y, probs):  # a target that reveals the label without being one
         return np.eye(3, dtype=np.float32)[y] * 0.4 + spread
 
     monkeypatch.setitem(targets.TARGETS, "soft", marked)

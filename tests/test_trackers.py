@@ -1,4 +1,4 @@
-"""Trackers see what history.csv sees, each by one option, and none is needed."""
+"""Trackers see what history.csv sees; each takes one option, and none is required."""
 
 import json
 

@@ -1,4 +1,4 @@
-"""Runs: repeatable, interruptible, the best epoch kept, every option at work, all written down."""
+"""Runs: repeatable, interruptible, the best epoch kept, every option effective, all recorded."""
 
 import dataclasses
 import json
@@ -34,7 +34,7 @@ TIMED = ("seconds", "photos_per_second", "command")
 
 
 def outcome(run):
-    "All that a run came to, but for how long it took: facts, split, weights."
+    "All results of a run except times: facts, split, weights."
     facts = {key: value for key, value in run.facts.named().items() if key not in TIMED}
     weights = load_file(run.path / "model.safetensors")
     bits = {key: value.numpy().tobytes() for key, value in weights.items()}
@@ -43,7 +43,7 @@ def outcome(run):
 
 @pytest.fixture(scope="module")
 def plain(toy, tmp_path_factory):
-    "The outcome of a toy run with no option changed."
+    "The result of a toy run with no option changed."
     return outcome(run_training(toy_config(toy, tmp_path_factory.mktemp("plain"))))
 
 
@@ -152,7 +152,7 @@ def test_the_moving_average_is_what_is_validated_and_kept(toy, tmp_path, monkeyp
     monkeypatch.setattr(learner, "build", lambda *given: build(*given).add_cb(Watch()))
     run = run_training(toy_config(toy, tmp_path, ema=True, epochs=3, patience=3))
     kept = load_file(run.path / "model.safetensors")["1.5.weight"]
-    own = [state[-2] for state in seen]  # between epochs the model has its own weights again
+    own = [state[-2] for state in seen]  # between epochs the model has its own weights back
     assert [w.shape for w in own] == [kept.shape] * 3
     assert not any(torch.equal(kept, w) for w in own)
 
@@ -221,8 +221,8 @@ def test_nothing_of_the_batch_that_failed_is_left(toy, tmp_path, monkeypatch):
     )
     run_training(toy_config(toy, tmp_path, precision="bf16"))
     assert graphs
-    assert alive == [None] * len(alive)  # else its memory would still be taken
-    assert torch.autocast_increment_nesting() == 1  # out of every autocast: its casts are gone
+    assert alive == [None] * len(alive)  # otherwise its memory would still be in use
+    assert torch.autocast_increment_nesting() == 1  # outside every autocast: cached casts are gone
     assert torch.autocast_decrement_nesting() == 0
     assert not torch.is_autocast_enabled("cpu")
 
@@ -232,7 +232,7 @@ def test_a_photo_too_large_for_the_memory_is_the_users_to_know(toy, tmp_path, mo
     monkeypatch.setattr(
         learner, "build", lambda *given: build(*given).add_cb(out_of_memory_above(0))
     )
-    with pytest.raises(UserError, match="--bs 8: not two photos fit in memory"):
+    with pytest.raises(UserError, match="--bs 8: not even two photos fit in memory"):
         run_training(toy_config(toy, tmp_path))
 
 
@@ -276,16 +276,16 @@ def test_strong_crops_are_cut_from_finer_pixels(toy, tmp_path, monkeypatch):
     sides = []
     monkeypatch.setattr(Pixels, "_decode", lambda self, *_: sides.append(self.side))
     run_training(toy_config(toy, tmp_path, aug="strong"))
-    assert sides[:2] == [32, 63]  # crops of a third of the area would else be enlarged
+    assert sides[:2] == [32, 63]  # otherwise crops of a third of the area would be enlarged
 
 
 def test_patience_ends_a_run_that_gets_no_better(toy, tmp_path, capsys):
     still = {"epochs": 12, "lr": 1e-9, "lr_body": 1e-9, "aug": "none"}
     run = run_training(toy_config(toy, tmp_path, patience=2, **still))
-    assert 3 < run.facts.epochs < 12  # patience counts only past the peak, a quarter of the way
+    assert 3 < run.facts.epochs < 12  # patience counts only after the peak, a quarter of the way
     told = capsys.readouterr().out
     assert "stopping early" in told
-    assert f"epoch  {run.facts.epochs}/12  train_loss" in told  # the last one has its line as well
+    assert f"epoch  {run.facts.epochs}/12  train_loss" in told  # the last epoch has a line too
     assert len(pd.read_csv(run.path / "history.csv")) == run.facts.epochs
 
 
@@ -492,7 +492,7 @@ def test_a_later_validation_does_not_touch_the_best_weights(toy, tmp_path, monke
     with torch.no_grad():
         for p in learn.model.parameters():
             p.fill_(7.0)
-    learn.validate()  # fastai's SaveModelCallback, given to the Learner, would save these sevens
+    learn.validate()  # fastai's SaveModelCallback on the Learner would save these sevens
     assert all((p == 7.0).all() for p in learn.model.parameters())
     stored = load_file(run.path / "model.safetensors")
     assert not any((value == 7.0).all() for value in stored.values())
@@ -533,7 +533,7 @@ def test_the_three_commands_run_one_after_the_other(in_empty_folder, monkeypatch
     assert {path.name for path in reports.iterdir()} == {
         "batch.jpg", "top_losses.png", "top_losses.csv"
     }  # fmt: skip
-    assert "--size 64 --epochs 1; no hub is asked" in capsys.readouterr().out
+    assert "--size 64 --epochs 1; the hub is not contacted" in capsys.readouterr().out
 
 
 def test_a_net_that_is_worse_than_guessing_is_said_to_be_so(toy, tmp_path, capsys):
@@ -555,11 +555,11 @@ def test_weights_that_are_no_numbers_are_never_kept(toy, tmp_path, monkeypatch, 
     monkeypatch.setattr(finetune.Watch, "settle", spoilt)
     with pytest.raises(UserError, match=r"--lr 0.002: training diverged"):
         run_training(toy_config(toy, tmp_path / "alone"))
-    assert newest(tmp_path / "alone").facts.status == "unfinished"  # of a better epoch before
+    assert newest(tmp_path / "alone").facts.status == "unfinished"  # from an earlier, better epoch
     probed = {"arch": "tf_efficientnet_lite0", "pretrained": True, "size": 64}
     run = run_training(toy_config(toy, tmp_path / "probe", **probed))
     assert run.facts.model in ("probe", "warm start")
-    assert "weights that are no numbers: it is not kept" in capsys.readouterr().out
+    assert "discarding the fine-tuned net: it has non-finite weights" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(
@@ -589,7 +589,7 @@ def test_a_stored_model_of_no_numbers_refuses_the_run(finished_run, tmp_path):
     name = next(key for key, value in weights.items() if value.is_floating_point())
     weights[name] = torch.full_like(weights[name], torch.inf)
     save_file(weights, copy.path / "model.safetensors")
-    with pytest.raises(UserError, match="weights that are no numbers"):
+    with pytest.raises(UserError, match="it has non-finite weights"):
         run_prediction(copy, tmp_path / "s.csv")
 
 
@@ -598,7 +598,7 @@ def test_weights_to_start_from_must_be_numbers(toy, tmp_path):
     state = {key: value * torch.nan for key, value in net.state_dict().items()}
     save_file(state, tmp_path / "nan.safetensors")
     options = {"weights": tmp_path / "nan.safetensors", "pretrained": True}
-    with pytest.raises(UserError, match=r"nan.safetensors: holds no finite numbers in conv_stem"):
+    with pytest.raises(UserError, match=r"nan.safetensors: non-finite numbers in conv_stem"):
         run_training(toy_config(toy, tmp_path / "runs", **options))
 
 

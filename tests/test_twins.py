@@ -1,4 +1,4 @@
-"""Near-duplicates are found through edits, and pictures that are merely plain are not."""
+"""Near-duplicates are found despite edits, and merely plain pictures are not taken for them."""
 
 import io
 import random

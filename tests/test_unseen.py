@@ -1,4 +1,4 @@
-"""Unlike photos are found, counted, never overclaimed; classifier and expert are fused as said."""
+"""Unlike photos are found and counted, not overclaimed; classifier and expert are fused as said."""
 
 import numpy as np
 import pytest
@@ -24,7 +24,7 @@ def photos(count, d=48, spread=0.9, seed=0):
 
 
 def labelled(count=20, wrong=0, **options):
-    "Known classes alone, `wrong` of their labels changed."
+    "Known classes only, with `wrong` of their labels changed."
     x, y = photos(count, **options)
     x, y = x[y < KNOWN], y[y < KNOWN].copy()
     rng = np.random.default_rng(5)
@@ -63,7 +63,7 @@ def test_likeness_is_the_formula_it_claims():
 
 
 def test_fewer_photos_than_features_do_not_turn_the_sign():
-    # with a shrinkage of its own the total covariance is shrunk less, and unlike photos look alike
+    # with its own shrinkage the total covariance is shrunk less, and unlike photos look alike
     x, y = photos(8, d=600, spread=1.5)
     like = Likeness.fit(unit(x[y < KNOWN]), y[y < KNOWN])
     asked, truth = photos(8, d=600, spread=1.5, seed=1)
@@ -133,7 +133,7 @@ def test_the_test_is_scored_by_the_models_that_scored_the_known_photos(run_featu
 
 
 def planted(share, n=600, seed=0):
-    "Evidence with normal scores: pseudo-unseen ones lie three deviations lower."
+    "Evidence with normal scores; those of pseudo-unseen photos lie three deviations lower."
     rng = np.random.default_rng(seed)
 
     def draw(count, low):
@@ -209,7 +209,7 @@ def test_permuting_names_permutes_the_fusion():
 
 
 class Oracle:
-    "An expert that is right about `sure` of the photos and says nothing about the others."
+    "An expert that is right about `sure` of the photos and has no opinion on the others."
 
     def __init__(self, y, names, sure=0.8, taus=(1.0, 50.0)):
         self.taus, rng = taus, np.random.default_rng(1)

@@ -1,4 +1,4 @@
-"""Config in; an error for what is out of its limits, is not there, or does not go together."""
+"""Check a config: values out of range, missing paths and packages, options that clash."""
 
 from importlib.util import find_spec
 from pathlib import Path
@@ -9,7 +9,7 @@ from vlg_fastai.limits import EXCLUSIVE, NEEDS, PACKAGES, Is, Limits
 
 
 def check(cfg):
-    "Raise UserError for an option out of its `Limits`, a path that is not there, two that clash."
+    "Raise UserError for an option out of its `Limits`, a missing path, or options that clash."
     _check_together(cfg)
     for key, hint in get_type_hints(type(cfg), include_extras=True).items():
         values = getattr(cfg, key)
@@ -19,10 +19,10 @@ def check(cfg):
 
 
 def _check_together(cfg):
-    "The same for options that exclude or need each other, or a package that is not there."
+    "The same for options that exclude or need each other, or that need a missing package."
     for one, other in EXCLUSIVE:
         if getattr(cfg, one, None) and getattr(cfg, other, None):
-            raise UserError(f"--{other} {getattr(cfg, other)}: not together with --{one}; give one")
+            raise UserError(f"--{other} {getattr(cfg, other)}: conflicts with --{one}; give one")
     for option, others in NEEDS.items():
         given = getattr(cfg, option, None) not in (None, False)
         if given and not any(getattr(cfg, other) for other in others):
@@ -33,13 +33,13 @@ def _check_together(cfg):
 
 
 def check_extra(package, command, extra):
-    "UserError where `package` is not installed, without which `command` can do nothing."
+    "UserError if `package`, which `command` needs, is not installed."
     if _absent(package):
         raise UserError(f"{command}: needs {package}: pip install -r requirements-{extra}.txt")
 
 
 def _absent(package):
-    "Whether it is not installed; a folder of its name, as W&B itself makes one, is no package."
+    "Whether `package` is not installed; a mere folder of that name, as W&B makes, is not one."
     found = find_spec(package)
     return found is None or found.origin is None
 
@@ -49,7 +49,7 @@ def _dashed(key):
 
 
 def _problem(rule, value):
-    "What `rule` has against `value`, or None."
+    "How `value` breaks `rule`, or None."
     if isinstance(rule, Limits) and isinstance(value, int | float):
         return None if rule.admits(value) else f"must be {rule}"
     if isinstance(rule, Is) and isinstance(value, Path):

@@ -1,4 +1,4 @@
-"""Command line and stored config in, checked config out; a mistake is one line and exit 2."""
+"""Read the command line and a stored config into a checked one; a mistake is one line, exit 2."""
 
 import dataclasses
 import errno
@@ -20,39 +20,39 @@ from vlg_fastai.config import ARCH, UserError
 from vlg_fastai.recipes import defaults_of
 
 FULL = "; free some space, or name another folder"
-WAYS_OUT = {  # errors of the system -> what a user can do
+WAYS_OUT = {  # system errors -> what a user can do
     errno.ENOSPC: FULL,
     errno.EDQUOT: FULL,
     errno.EFBIG: FULL,
     errno.EROFS: "; name another folder",
-    errno.EACCES: "; name a folder that you may write to",
+    errno.EACCES: "; name a folder that you can write to",
 }
-# what a repeat must not do again
+# what a repeated run must not do again
 NOT_STORED = {"config", "clear_cache", "resume", "resume_anyway"}
 
 
-STARTED = time.monotonic()  # about when the process did: nothing heavy is loaded before
-PREEMPTED = 75  # exit code of a run that was stopped and can go on: EX_TEMPFAIL of sysexits.h
+STARTED = time.monotonic()  # roughly when the process did: nothing heavy is loaded before
+PREEMPTED = 75  # exit code of a run that was stopped and can resume: EX_TEMPFAIL of sysexits.h
 
 
-class PreemptedError(BaseException):  # as KeyboardInterrupt: nothing may swallow it
-    "A polite kill or a closed terminal ended the run; the message says how it goes on."
+class PreemptedError(BaseException):  # like KeyboardInterrupt: nothing may swallow it
+    "SIGTERM or a closed terminal ended the run; the message says how to resume it."
 
 
 def quiet_start():
-    "Settle what must be settled before torch loads."
-    # threads that spin while they wait halve its speed where another program wants a core as well
+    "Set what must be set before torch loads."
+    # threads that spin while they wait halve its speed when another program needs a core as well
     # (lite0, 2 cores, 1 busy: 73-112 photos/s spinning, 145-157 waiting)
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     # fastai compiles two small functions with torch.jit when it is imported
     warnings.filterwarnings("ignore", ".*torch.jit.script", FutureWarning)
-    # the same for processes that are started from here
+    # the same for child processes
     os.environ.setdefault("PYTHONWARNINGS", "ignore::FutureWarning:torch.jit._script")
 
 
 @contextmanager
 def plain_errors():
-    "Show a mistake the user can mend as one line; anything else keeps its traceback."
+    "Show a mistake the user can fix as one line; anything else keeps its traceback."
     quiet_start()
     try:
         yield
@@ -76,13 +76,13 @@ def plain_errors():
     except PreemptedError as stop:
         complain(stop)
         raise SystemExit(PREEMPTED) from None
-    except KeyboardInterrupt as stop:  # not 0: a shell must not go on to the next command
+    except KeyboardInterrupt as stop:  # not 0: a shell must not continue with the next command
         complain(stop or "stopped")
         raise SystemExit(130) from None
 
 
 def _of_readers(text):
-    "Whether an error's `text` tells of reading processes that were killed or lack shared memory."
+    "Whether an error's `text` is about reader processes that were killed or lack shared memory."
     lacking = any(one in text for one in ("shared memory", "unable to write to file", "/torch_"))
     return "DataLoader worker (pid" in text or ("DataLoader worker" in text and lacking)
 
@@ -96,7 +96,7 @@ def parse(config_class, argv=None, adapt=None, earlier=None):
     """Read `argv` into `config_class`: flags, over a stored config, over recipe, over `adapt(cfg)`.
 
     `adapt` takes the config as first read and returns a dict of defaults that suit its data folder;
-    `earlier` takes it and returns the options that are stored with the run it goes on with, if any.
+    `earlier` takes it and returns the options stored with the run that it resumes, if any.
     """
     argv = sys.argv[1:] if argv is None else list(argv)
     read = partial(_read, config_class, argv)
@@ -106,8 +106,8 @@ def parse(config_class, argv=None, adapt=None, earlier=None):
 def configured(config_class, options, adapt=None, earlier=None):
     """The same from keywords: `options` over a stored config, over recipe, over `adapt(cfg)`.
 
-    A number or a text may stand for a tuple of one, True for an empty one, text for a path.
-    UserError for an option that is unknown, of another type or out of its limits.
+    A number or a string may stand for a tuple of one, True for an empty one, a string for a path.
+    UserError for an option that is unknown, of the wrong type or out of range.
     """
     hints = get_type_hints(config_class)
     given = {
@@ -120,7 +120,7 @@ def configured(config_class, options, adapt=None, earlier=None):
 
 
 def _settled(config_class, read, adapt, earlier):
-    "The checked config that `read` makes of defaults, which the config as first read decides."
+    "The checked config that `read` returns with the defaults that its first reading decides."
     asked = read({})
     stored = earlier(asked) if earlier else {}
     if getattr(asked, "config", None):
@@ -130,7 +130,7 @@ def _settled(config_class, read, adapt, earlier):
     if hasattr(first, "recipe"):
         arch = first.arch or defaults.get("arch") or ARCH
         defaults = {**defaults, **defaults_of(first.recipe, arch)}
-    fields = config_class.__dataclass_fields__  # a command need not have all that is adapted
+    fields = config_class.__dataclass_fields__  # a command may lack some of them
     defaults = {key: value for key, value in defaults.items() if key in fields}
     cfg = read({**defaults, **stored}) if defaults else first
     check(cfg)
@@ -138,7 +138,7 @@ def _settled(config_class, read, adapt, earlier):
 
 
 def _as_hinted(value, hint):
-    "`value` as a tuple where one is wanted: --top-losses without a number is an empty one."
+    "`value` as a tuple if the option takes one: --top-losses without a number is an empty one."
     wants_tuple = any(get_origin(part) is tuple for part in (hint, *get_args(hint)))
     if not wants_tuple or value is None or isinstance(value, list | tuple):
         return value
@@ -181,7 +181,7 @@ def _checked(where, key, value, hints):
 
 
 def as_typed(where, key, text, hints):
-    "The value that `text` stands for as the option `key`; `where` names it in an error."
+    "Parse `text` as the value of the option `key`; `where` names its source in an error."
     try:
         value = json.loads(text.lower() if text in ("True", "False") else text)
     except ValueError:
@@ -190,7 +190,7 @@ def as_typed(where, key, text, hints):
 
 
 def _means_path(value, kind):
-    "True for a text where a path may stand, unless it is one of the words that may stand there."
+    "True for a string where a path is allowed, unless it is one of the words also allowed there."
     words = [word for part in get_args(kind) for word in get_args(part)]
     return isinstance(value, str) and Path in (kind, *get_args(kind)) and value not in words
 

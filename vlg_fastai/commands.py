@@ -1,4 +1,4 @@
-"""Arguments in, work done out: parse, import what is heavy, call one function."""
+"""Run each command: parse its arguments, import what is heavy, call one function."""
 
 import sys
 from functools import partial
@@ -26,20 +26,20 @@ from vlg_fastai.tune.space import say_plan
 def train(argv=None):
     with plain_errors():
         cfg, source = with_source(partial(parse, TrainConfig, argv, earlier=resume.earlier))
-        from vlg_fastai.train.run import train  # torch loads here, after what needs none
+        from vlg_fastai.train.run import train  # torch loads here, after what can do without it
 
         train(cfg, source).check_finished()
 
 
 def with_source(read):
-    """(config, `Source` of its weights) of what `read(adapt=...)` makes of what was given.
+    """(config, `Source` of its weights), read with `read(adapt=...)`.
 
-    It is read again where a net steps in for the default: a recipe's values depend on which it is.
+    It is read again if another net replaces the default: a recipe's values depend on the net.
     """
     cfg = read(adapt=defaults_for)
     resume.check_same(cfg)
     source = choose(cfg.arch, cfg.weights, cfg.pretrained)
-    if cfg.arch is None and source.arch != ARCH:  # what its values were read for at first
+    if cfg.arch is None and source.arch != ARCH:  # its values were first read for ARCH
         cfg = read(adapt=lambda first: {**defaults_for(first), "arch": source.arch})
     return cfg, source
 
@@ -105,9 +105,9 @@ def main(argv=None):
     name, *rest = (sys.argv[1:] if argv is None else argv) or ["--help"]
     with plain_errors():
         if name in ("-h", "--help"):
-            print(f"usage: vlg {{{','.join(COMMANDS)}}} [OPTIONS]; vlg NAME --help tells of each")
+            print(f"usage: vlg {{{','.join(COMMANDS)}}} [OPTIONS]; see vlg NAME --help for each")
             return
         if name not in COMMANDS:
-            raise UserError(f"vlg {name}: no such command; there are {', '.join(COMMANDS)}")
-    sys.argv = [f"vlg {name}", *rest]  # what --help calls it, and what a run notes down
+            raise UserError(f"vlg {name}: no such command; give one of {', '.join(COMMANDS)}")
+    sys.argv = [f"vlg {name}", *rest]  # its name in --help, and what a run records
     COMMANDS[name](rest)

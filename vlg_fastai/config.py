@@ -48,7 +48,7 @@ class TrainConfig(Cache, Compute, Decided, Tabled, Place):
     # named set of defaults; explicit options override it. strong: starts from the probe, soft
     # targets, more weight decay, averaged weights, lower learning rates for earlier stages
     recipe: Literal["original", "strong"] = "original"
-    bs: Annotated[int, Limits(2)] = 32  # batch size
+    bs: Annotated[int, Limits(2)] = 32  # photos per batch
     # input size in pixels; default: 224, or the size a bundled net was trained at
     size: Annotated[int, Limits(32, 2048)] | None = None
     # share of the short side to crop; 1: all of it, as fastai's Resize; own: the backbone's. Probe
@@ -131,7 +131,7 @@ class PredictConfig(Cache, Compute, Decided, Chosen):
     # with --run A B: average the runs' weights into one net; kept as a run if it is no worse
     soup: bool = False
     tta: bool = False  # average with the mirrored photo; reports whether that helped
-    bs: Positive = 64  # batch size
+    bs: Positive = 64  # photos per batch
     # forecast the score, and how many photos look unlike every class of the training set
     forecast: bool = True
     # remove the offset that test photos share before predicting; auto: where similar simulated

@@ -1,4 +1,4 @@
-"""What the user reads while a command works: a line per event, a bar where there is a terminal."""
+"""Output of a running command: a line per event, a progress bar in a terminal."""
 
 import os
 import time
@@ -11,13 +11,13 @@ from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
-LINE_EVERY = 10.0  # seconds between progress lines where the output is not a terminal
+LINE_EVERY = 10.0  # seconds between progress lines when the output is not a terminal
 
-LOG = 140  # characters of a line where the output is no terminal
+LOG = 140  # characters in a line when the output is not a terminal
 
 
 class Steadfast(Console):
-    "A console whose reader may go away (`| head`): the work goes on without a word."
+    "A console whose reader may go away (`| head`): the work continues silently."
 
     def on_broken_pipe(self):
         self.quiet = True
@@ -25,9 +25,9 @@ class Steadfast(Console):
         os.dup2(nowhere, self.file.fileno())
 
 
-console = Steadfast(emoji=False)  # a file may be called :x:
+console = Steadfast(emoji=False)  # a file may be named :x:
 if not console.is_terminal and "COLUMNS" not in os.environ:
-    console.width = LOG  # tables in a log are not folded to the 80 that rich assumes
+    console.width = LOG  # keep rich from folding tables in a log to 80
 
 
 _muted = ContextVar("muted", default=False)
@@ -35,7 +35,7 @@ _muted = ContextVar("muted", default=False)
 
 @contextmanager
 def muted():
-    "Have `say`, `show` and new bars be silent: for work of which only the end is of interest."
+    "Silence `say`, `show` and new bars: for work of which only the result matters."
     token = _muted.set(True)
     try:
         yield
@@ -44,7 +44,7 @@ def muted():
 
 
 def say(line=""):
-    "Print one line as it stands: no wrapping, no markup (file names may hold brackets)."
+    "Print one line as it is: no wrapping, no markup (file names may contain brackets)."
     if _muted.get():
         return
     with suppress(OSError):  # a terminal that was closed
@@ -52,12 +52,12 @@ def say(line=""):
 
 
 def printable(text):
-    "`text` with what no terminal can show written as an escape: names need not be valid UTF-8."
+    "`text` with what the terminal cannot show escaped: names need not be valid UTF-8."
     return _escaped(text, console.encoding or "utf-8")
 
 
 def drawable(text):
-    "The same for pages and pictures, which show all valid UTF-8 whatever the terminal can."
+    "The same for pages and pictures, which show all valid UTF-8 whatever the terminal."
     return _escaped(text, "utf-8")
 
 
@@ -66,10 +66,10 @@ def _escaped(text, encoding):
 
 
 def show(title, columns, rows):
-    "Print a small table under its title; numbers are aligned right."
+    "Print a small table under its title; numbers are right-aligned."
     if _muted.get():
         return
-    say(title)  # rich would break a title as narrow as the table
+    say(title)  # rich would wrap a title to the width of the table
     table = Table(box=SIMPLE_HEAD, pad_edge=False)
     rows = [list(row) for row in rows]
     for i, column in enumerate(columns):
@@ -82,7 +82,7 @@ def show(title, columns, rows):
 
 
 def clock(seconds):
-    "Seconds as a person says them: `48 s`, `3 min 20 s`, `2 h 05 min`."
+    "Seconds in readable form: `48 s`, `3 min 20 s`, `2 h 05 min`."
     minutes, seconds = divmod(round(seconds), 60)
     hours, minutes = divmod(minutes, 60)
     if hours:
@@ -91,7 +91,7 @@ def clock(seconds):
 
 
 class Bar(Progress):
-    "A live bar; a terminal that was closed is no reason to stop."
+    "A live bar that survives a closed terminal."
 
     def stop(self):
         with suppress(OSError):
@@ -99,7 +99,7 @@ class Bar(Progress):
 
 
 def bar():
-    "A live bar with an estimate; it draws nothing where the output is not a terminal."
+    "A live bar with an estimate; it draws nothing when the output is not a terminal."
     columns = TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn()
     live = console.is_terminal and not _muted.get()
     return Bar(*columns, TimeRemainingColumn(), console=console, transient=True, disable=not live)
@@ -122,7 +122,7 @@ class Lines:
 
 
 def track(items, what, total):
-    "Yield from `items` while a bar (terminal) or a line now and then (log) tells how far it is."
+    "Yield from `items` while a bar (terminal) or an occasional line (log) shows the progress."
     lines = Lines(what, total)
     with bar() as progress:
         task = progress.add_task(what, total=total)

@@ -1,4 +1,4 @@
-"""What an option's value must be: types that carry their own check."""
+"""Types of option values that carry their own check."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 
 @dataclass(frozen=True)
 class Limits:
-    "The closed range that an option's number must lie in; `at_most=None` leaves it open above."
+    "The closed range that an option's number must lie in; `at_most=None` means no upper limit."
 
     at_least: float
     at_most: float | None = None
@@ -22,7 +22,7 @@ class Limits:
 
 @dataclass(frozen=True)
 class Is:
-    "What must lie at an option's path: a file or a folder that is there, or may be made."
+    "What an option's path must be: a file or folder that exists, or one that may be created."
 
     kind: Literal["file", "folder", "new file", "new folder"]
 
@@ -32,7 +32,7 @@ class Is:
         if path.is_file() if wanted == "file" else path.is_dir():
             return None
         if path.exists() or self.kind == wanted:
-            return f"is no {wanted}" if path.exists() else f"no such {wanted}"
+            return f"not a {wanted}" if path.exists() else f"no such {wanted}"
         return None
 
 
@@ -46,7 +46,7 @@ Share = Annotated[float, Limits(0, 0.99)]
 Rate = Annotated[float, Limits(1e-9, 10)]
 
 
-# pairs of which one at most is given
+# pairs of options of which at most one may be given
 EXCLUSIVE = (
     ("mixup", "cutmix"),
     ("unseen", "classes"),
@@ -57,9 +57,9 @@ EXCLUSIVE = (
 )
 NAMES = ("unseen", "classes")
 WITH_NAMES = ("unseen_frac", "transductive", "clip", "attributes", "text_encoder")
-# option -> those of which one must be given with it
+# option -> options of which one must be given with it
 NEEDS = {
     **dict.fromkeys(WITH_NAMES, NAMES), "resume_anyway": ("resume",), "refit": ("folds",),
     "devices": ("folds",), **dict.fromkeys(("id_col", "label_col"), ("labels",)),
 }  # fmt: skip
-PACKAGES = ("tensorboard", "wandb")  # options that need a package of their name
+PACKAGES = ("tensorboard", "wandb")  # options that need a package of the same name

@@ -1,4 +1,4 @@
-"""`python -m vlg_fastai.score SUBMISSION.csv TRUTH.csv`, for challenges whose truth is at hand."""
+"""`python -m vlg_fastai.score SUBMISSION.csv TRUTH.csv`, for challenges whose truth is known."""
 
 from vlg_fastai.demo.score import main
 

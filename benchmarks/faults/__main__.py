@@ -1,11 +1,10 @@
-"""What faults cost: kills, resumes, files that are no photos, a disk that takes nothing more.
+"""What faults cost: kills, resumes, files that are not photos, full disks.
 
     python benchmarks/faults [kills 200] [resumes 100] [images 10000] [disk 50] [hours 20] ...
 
-Without arguments all of them with the numbers of `COUNTS`, which takes about seven hours on two
-cores. Ends with one line each: how many, and what went wrong. A process that is killed is a whole
-command, with reading processes and a cache of its own that the next one finds. Nothing here may end
-in a traceback.
+Without arguments it runs all `CAMPAIGNS` with their default counts, in about seven hours on two
+cores. Prints one line for each: count and faults. A killed process is a whole command,
+with reading processes and its own cache, which the next one finds. Nothing may end in a traceback.
 """
 
 import random

@@ -1,4 +1,4 @@
-"""What the campaigns share: commands as whole processes, a toy challenge, what is left behind."""
+"""Shared by the campaigns: commands as whole processes, a toy challenge, leftover processes."""
 
 import os
 import resource
@@ -20,7 +20,7 @@ TRACE = "Traceback"
 
 
 class Bench:
-    "A folder with a drawn challenge, a finished run, and what that run says of the test photos."
+    "A folder with a generated challenge, a finished run, and its predictions of the test photos."
 
     def __init__(self, place):
         self.place, self.data = place, draw_folder(place / "data", CLASSES)
@@ -31,7 +31,7 @@ class Bench:
         self.expected = self.answer()
 
     def ask(self, *more):
-        "`predict.py` with the first run."
+        "Run `predict.py` with the first run."
         out = ["--out", str(self.place / "out/s.csv")]
         return call("predict.py", "--run", "1", "--no-forecast", *self.own, *out, *more)
 
@@ -39,16 +39,14 @@ class Bench:
         return (self.place / "out/probabilities.csv").read_bytes()
 
     def faults(self, told):
-        "What is wrong with the first run now; told: what went before."
+        "What is wrong with the first run now; told: what was done before."
         done = self.ask()
         if done.returncode or TRACE in done.stderr:
             return [f"{told}: {done.stderr[-200:]}"]
-        return (
-            [] if self.answer() == self.expected else [f"{told}: other probabilities than before"]
-        )
+        return [] if self.answer() == self.expected else [f"{told}: probabilities changed"]
 
     def commands(self):
-        "{name: words} of every command on this challenge."
+        "{name: words} of every command for this challenge."
         out, sheets, data = str(self.place / "out/t.csv"), str(self.place / "audit"), str(self.data)
         return {
             "train": [*self.train, "--workers", "2"],
@@ -65,10 +63,10 @@ def words_of(command):
 
 
 def call(*command, most=None):
-    "The command, run to its end; most: bytes that none of its files may exceed."
+    "Run the command to its end; most: size limit of its files in bytes."
 
     def limit():
-        signal.signal(signal.SIGXFSZ, signal.SIG_IGN)  # or it is a kill, not a full disk
+        signal.signal(signal.SIGXFSZ, signal.SIG_IGN)  # otherwise a kill, not a full disk
         resource.setrlimit(resource.RLIMIT_FSIZE, (most, most))
 
     given = {"capture_output": True, "text": True, "check": False, "errors": "replace"}
@@ -77,7 +75,7 @@ def call(*command, most=None):
 
 
 def begun(command):
-    "The command, started and left to run."
+    "Start the command and leave it running."
     quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.PIPE, "text": True}
     return subprocess.Popen(words_of(command), **quiet, errors="replace")
 
@@ -88,13 +86,13 @@ def check(done):
 
 
 def mistold(done):
-    "Whether a command ended in another way than well or with one line that names the error."
+    "Whether a command ended neither well nor with exactly one line that names the error."
     lines = [line for line in done.stderr.splitlines() if line.startswith("error: ")]
     return TRACE in done.stderr or bool(done.returncode and len(lines) != 1)
 
 
 def leftovers(place, patience=15):
-    "Processes that still name `place` in their command line after so many seconds."
+    "Processes that still name `place` in their command line after `patience` seconds."
     end = time.monotonic() + patience
     while (found := _naming(place)) and time.monotonic() < end:
         time.sleep(0.5)
@@ -106,6 +104,6 @@ def _naming(place):
     for path in Path("/proc").glob("[0-9]*/cmdline"):
         try:
             found += [path.parent.name] if str(place) in path.read_text(errors="replace") else []
-        except OSError:  # it has just ended
+        except OSError:  # the process has just ended
             continue
     return found

@@ -1,4 +1,4 @@
-"""Disks that take nothing more: no file beyond a size, really full, and only to be read."""
+"""Disks that accept no more data: limited file size, full, and read-only."""
 
 import shutil
 import subprocess
@@ -6,12 +6,12 @@ from contextlib import contextmanager, suppress
 
 from common import Bench, call, mistold
 
-WHERE = "runs", "cache", "out", "audit"  # what a command writes to
-SMALL = 24 * 2**20  # bytes of a disk beside what lay there: a run of the toy net takes 70 MB
+WHERE = "runs", "cache", "out", "audit"  # folders that commands write to
+SMALL = 24 * 2**20  # free bytes on top of what lay there: a run of the toy net takes 70 MB
 
 
 def disk(count, place, rng):
-    "Let no file grow beyond a random size: one line that names the target, and all as it was."
+    "Limit file size at random: expect one line that names the target, and unchanged state."
     bench, faults = Bench(place), []
     commands = list(of_first(bench).values())
     for number in range(count):
@@ -25,7 +25,7 @@ def disk(count, place, rng):
 
 
 def of_first(bench):
-    "The commands, with the first run where they take one."
+    "The commands except resume, with the first run where they take one."
     told = {key: words for key, words in bench.commands().items() if key != "resume"}
     for name in ("predict", "interpret"):
         told[name] = [*told[name], "--run", "1"]
@@ -33,7 +33,7 @@ def of_first(bench):
 
 
 def full(count, place, rng):
-    "Fill the disk of runs, cache or answers to a random rest, with a disk in memory (needs root)."
+    "Fill an in-memory disk of runs, cache or predictions, with random space left (needs root)."
 
     @contextmanager
     def filled(folder):
@@ -47,19 +47,19 @@ def full(count, place, rng):
 
 
 def read_only(count, place, rng):
-    "Each command on a disk of runs, cache or answers that may only be read (needs root)."
+    "Run commands with a read-only disk of runs, cache or predictions (needs root)."
 
     @contextmanager
     def sealed(folder):
         subprocess.run(["mount", "-o", "remount,ro", str(folder)], check=True)
-        yield "may only be read"
+        yield "is read-only"
         subprocess.run(["mount", "-o", "remount,rw", str(folder)], check=True)
 
     return on_small_disks(count, place, rng, sealed)
 
 
 def on_small_disks(count, place, rng, spoiled):
-    "Random commands while one of the disks they write to is `spoiled`."
+    "Run random commands while one of the disks they write to is `spoiled`."
     bench, faults = Bench(place), []
     commands = of_first(bench)
     for number in range(count):
@@ -76,7 +76,7 @@ def on_small_disks(count, place, rng, spoiled):
 
 @contextmanager
 def mounted(folder):
-    "A small disk at `folder`, with what lay there; afterwards all as it was."
+    "Mount a small disk at `folder` with its contents; restore the folder afterwards."
     folder.mkdir(exist_ok=True)
     beside = folder.with_name(f"{folder.name}.before")
     folder.rename(beside)

@@ -1,4 +1,4 @@
-"""Files that are not what they are called: mutated, edited by hand, gone, oddly named."""
+"""Files that are not what their name says: mutated, edited by hand, gone, oddly named."""
 
 import io
 import json
@@ -16,9 +16,9 @@ from common import Bench, begun, call, mistold
 from PIL import Image
 
 FORMATS = ("JPEG", "PNG", "GIF", "BMP", "WEBP", "TIFF")
-SLOW, LARGE = 5.0, 2e9  # seconds for a file, bytes at the peak: more is a fault
+SLOW, LARGE = 5.0, 2e9  # seconds per file, peak memory in bytes: more is a fault
 SEED = 0
-NAMES = (  # of photos and classes, as far as the file system takes them
+NAMES = (  # of photos and classes, as far as the file system accepts them
     "with space", "ünïcödé", "猫", "a'b\"c", "semi;colon,comma", "new\nline", "-dash", "#hash",
     "100%", "=1+1", "dot.", ".hidden", "x" * 200, "tab\tin", "$HOME", "[a-z]", "\udcff raw",
 )  # fmt: skip
@@ -27,7 +27,7 @@ RAN = "it ran"
 
 
 def images(count, place, rng):
-    "Read mutated photos of six formats; each is a photo or a reason, soon and in little memory."
+    "Read mutated photos of six formats; each gives a photo or a reason, fast, in little memory."
     from vlg_fastai.data.images import BrokenImageError, quiet_decoders, read_image
 
     whole, faults = {}, []
@@ -44,7 +44,7 @@ def images(count, place, rng):
                 read_image(content, 64)
             except BrokenImageError:
                 pass
-            except BaseException as error:  # noqa: BLE001  whatever else comes is the fault
+            except BaseException as error:  # noqa: BLE001  any other error is a fault
                 faults.append(f"{number} {kind}: {type(error).__name__} {error}")
             if time.monotonic() - start > SLOW:
                 faults.append(f"{number} {kind}: {time.monotonic() - start:.1f} s")
@@ -54,7 +54,7 @@ def images(count, place, rng):
 
 
 def mutated(content, rng):
-    "`content` with bytes changed, cut off, doubled or put elsewhere."
+    "`content` with bytes changed, removed, doubled or cut off."
     made = bytearray(content)
     for _ in range(rng.choice((1, 1, 2, 8, 64))):
         if not made:
@@ -75,8 +75,8 @@ def mutated(content, rng):
 
 
 def edits(count, place, rng):
-    """Change a run's own files at random, as a slip of an editor does, or put weights there that
-    would run code; a command then works or names the error in one line, and other runs are well."""
+    """Change a run's own files at random, like a slip in an editor, or put weights there that would
+    run code; a command must then work or name the error in one line, and other runs stay intact."""
     bench, faults = Bench(place), []
     home = next((place / "runs").glob("0001-*"))
     second = shutil.copytree(home, home.with_name("0002-edited"))
@@ -95,13 +95,13 @@ def edits(count, place, rng):
         if mistold(done):
             faults.append(f"{told}: {done.stderr[-300:]}")
         if (place / RAN).exists():
-            faults.append(f"{told}: code of a file of weights ran")
+            faults.append(f"{told}: code in a weights file ran")
         faults += bench.faults(told)
     return faults
 
 
 def edited(run, rng):
-    "Change one file of the folder `run`; what was changed, in words."
+    "Change one file of the folder `run`; returns a description of the change."
     name = rng.choice([*EDITED, "model.safetensors"])
     path = run / name
     if name == "model.safetensors":
@@ -119,7 +119,7 @@ def edited(run, rng):
 
 
 class Runs:
-    "What a pickle would do that somebody else made."
+    "What a pickle from somebody else could do."
 
     def __init__(self, path):
         self.path = path
@@ -129,7 +129,7 @@ class Runs:
 
 
 def names(count, place, rng):
-    "Photos and classes of odd names: a row each, and runs that work."
+    "Photos and classes with odd names: each gets a row, and runs work."
     faults = []
     for number in range(count):
         home = place / str(number)
@@ -147,18 +147,18 @@ def names(count, place, rng):
                 faults.append(f"{number} {name}: {done.stderr[-300:]}")
         rows = len(pd.read_csv(home / "out/t.csv"))
         if rows != tests:
-            faults.append(f"{number}: {rows} rows of {tests} photos")
+            faults.append(f"{number}: {rows} rows for {tests} photos")
         shutil.rmtree(home)
     return faults
 
 
 def _renamed(path, to):
-    with suppress(OSError):  # longer than the file system takes
+    with suppress(OSError):  # longer than the file system accepts
         os.rename(path, to)
 
 
 def vanishing(count, place, rng):
-    "Photos that go, or become others, at random moments of a command."
+    "Photos that vanish or change at random moments of a command."
     bench, faults = Bench(place), []
     kept = shutil.copytree(bench.data, place / "kept")
     commands = [bench.commands()[name] for name in ("train", "predict", "audit")]

@@ -1,4 +1,4 @@
-"""Commands that are killed, or work side by side, and runs that are broken off and go on."""
+"""Commands that are killed or run side by side, and runs that are interrupted and resumed."""
 
 import shutil
 import signal
@@ -39,17 +39,17 @@ sys.argv = sys.argv[2:]
 sys.path.insert(0, os.path.dirname(script))
 runpy.run_path(script, run_name="__main__")
 """
-WRITES = 120  # steps of writing, of which a training takes about so many
+WRITES = 120  # steps of writing in a training, roughly
 
 
 def kills(count, place, rng):
     """Kill random commands, half of them at a random moment and half while they write; `predict.py`
-    must then work, say what it said before, and no process be left."""
+    must then work and predict the same as before, and no process may be left."""
     bench, faults, writing = Bench(place), [], 0
     commands = bench.commands()
     for number in range(count):
         name = rng.choice(list(commands))
-        if rng.random() < 0.2:  # with nothing kept, so that all of the work is there to be killed
+        if rng.random() < 0.2:  # with an empty cache, so that all of the work can be hit
             shutil.rmtree(place / "cache", ignore_errors=True)
         if number % 2:
             killed(commands[name], rng.uniform(2, 16))
@@ -70,14 +70,14 @@ def killed(command, seconds):
 
 
 def killed_writing(command, step):
-    "Kill the command at its `step`-th flush or rename of a file; whether it came to it."
+    "Kill the command at its `step`-th flush or rename of a file; returns whether it got there."
     words = [sys.executable, "-c", KILLER, str(step), str(ROOT / command[0]), *command[1:]]
     done = subprocess.run(words, capture_output=True, check=False)
     return done.returncode == -signal.SIGKILL
 
 
 def writers(count, place, rng):
-    "Two to four commands at once on one folder of runs, one cache and one place for answers."
+    "Run two to four commands at once on the same runs, cache and output folder."
     bench, faults = Bench(place), []
     commands = {key: words for key, words in bench.commands().items() if key != "resume"}
     for number in range(count):
@@ -95,7 +95,7 @@ def writers(count, place, rng):
 
 
 def resumes(count, place, rng):
-    "Break off runs of several kinds at random batches; each must go on to the whole run's end."
+    "Interrupt runs of several kinds at random batches; resumed, each must end as a whole run."
     import pytest
     from test_resuming import EVERY, PLANS, config, going_on, killed_at, left, stopped
 
@@ -118,7 +118,7 @@ def resumes(count, place, rng):
 
 
 def hours(count, place, rng, most=180):
-    "Train against limits of one to three minutes while other work comes and goes."
+    "Train with limits of one to three minutes while other load comes and goes."
     from vlg_fastai.demo import challenge
 
     challenge.draw(place / "data", seed=0)

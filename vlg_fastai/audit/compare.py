@@ -1,4 +1,4 @@
-"""Labelled photos as they are and as decided in, what the decisions are worth out."""
+"""Measure how much decisions help, on labelled photos with and without them."""
 
 import numpy as np
 import pandas as pd
@@ -10,7 +10,7 @@ from vlg_fastai.unseen.folds import Labelled
 
 
 def say_worth(look, known, made):
-    """Say how the probe does out of fold with and without the decisions `made`; the difference.
+    """Report out-of-fold accuracy with and without the decisions `made`; return the gain.
 
     Both are judged on the same photos: those without a decision that neither of them doubts.
     """
@@ -26,16 +26,16 @@ def say_worth(look, known, made):
                         zip(photos["content"], photos["folder"], strict=True)])  # fmt: skip
     arms = [Labelled(known.x, y, known.groups, fold, known.seed)
             for y, fold in ((given.astype(int), before), (known.y, known.fold))]  # fmt: skip
-    sure = ~arms[0].doubtful & ~arms[1].doubtful & ~decided  # what either doubts judges neither
+    sure = ~arms[0].doubtful & ~arms[1].doubtful & ~decided  # what either doubts is left out
     right = [(arm.fold.logits.argmax(1) == known.y)[sure].astype(float) for arm in arms]
     gain, changed = right[1] - right[0], int((given != known.y).sum())
-    told = "no answer differs"
+    told = "no prediction differs"
     if gain.any():
         found = bootstrap((gain,), np.mean, method="basic", rng=0, batch=50).confidence_interval
         told = f"95 %: {found.low:+.4f} to {found.high:+.4f}"
     say(
-        f"out of fold on {sure.sum()} photos that nobody doubts: {right[0].mean():.4f} with the"
-        f" folder's labels, {right[1].mean():.4f} with {changed} changed ones:"
+        f"out of fold on {sure.sum()} photos without doubtful labels: {right[0].mean():.4f} with"
+        f" the folder's labels, {right[1].mean():.4f} with {changed} changed ones:"
         f" {gain.mean():+.4f} ({told}); dropped photos are in neither"
     )
     return float(gain.mean())

@@ -1,4 +1,4 @@
-"""Labelled photos and their out-of-fold probabilities in, labels that are in doubt out."""
+"""Find doubtful labels from labelled photos and their out-of-fold probabilities."""
 
 import numpy as np
 from cleanlab.rank import get_label_quality_scores
@@ -9,9 +9,9 @@ from vlg_fastai.audit import issues
 def find(photos, labelled):
     """(table of doubtful labels, worst first; (n,) True where --auto may act).
 
-    Listed is every photo that out-of-fold probes call something else or that confident learning
-    (Northcutt et al., 2021) prunes, ranked by normalised margin; --auto takes those that are pruned
-    by class and by noise rate alike.
+    Lists every photo that out-of-fold probes predict as another class or that confident learning
+    (Northcutt et al., 2021) prunes, ranked by normalised margin; --auto takes those pruned both by
+    class and by noise rate.
     """
     probs, y = labelled.probs, labelled.y
     margin = get_label_quality_scores(y, probs, method="normalized_margin")

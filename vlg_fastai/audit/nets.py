@@ -1,4 +1,4 @@
-"""A run of folds in, what its nets say of photos that they never saw out, to judge labels by."""
+"""Judge labels with a run of folds: its nets' predictions on photos that they never saw."""
 
 from dataclasses import replace
 
@@ -19,7 +19,7 @@ def judging(cfg, root):
     if cfg.run:
         run = find(cfg.runs, (cfg.run,))[0]
         if not run.facts.folds:
-            raise UserError(f"--run {cfg.run}: is no run of folds; train.py --folds 5 makes one")
+            raise UserError(f"--run {cfg.run}: is not a run of folds; train.py --folds 5 makes one")
         return run
     found = [Run(path.parent) for path in sorted(cfg.runs.glob("[0-9]*/fold-0"))]
     mine = [run for run in found if run.done and run.config["data"] == str(root.resolve())]
@@ -27,14 +27,14 @@ def judging(cfg, root):
 
 
 def judged(known, photos, run):
-    """The `Labelled` photos with out-of-fold answers of the nets of `run` where it has some.
+    """The `Labelled` photos with out-of-fold predictions of the nets of `run` where it has some.
 
-    photos: their table, by whose content they are found; its labels are those that hold now.
+    photos: their table, matched to the run by content; its labels are the current ones.
     """
     classes = sorted(photos["label"].unique())
     if set(classes) != set(run.facts.classes):
         odd = sorted(set(classes) ^ set(run.facts.classes))[:3]
-        say(f"{run.path}: was taught other classes, e.g. {odd}: the probe judges the labels")
+        say(f"{run.path}: was trained on other classes, e.g. {odd}: the probe judges the labels")
         return known
     table = read_csv(run.answers, np.float64)
     _, probs = answers(run, table)

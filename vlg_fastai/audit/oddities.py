@@ -1,4 +1,4 @@
-"""Table of scanned photos in; what cannot be read, looks odd or gives labels away out."""
+"""Find scanned photos that cannot be read or look odd, and nuisances that give labels away."""
 
 import warnings
 
@@ -16,16 +16,16 @@ from vlg_fastai.model.probe import drawn
 
 TINY = 48  # pixels of the short side
 LONG = 4.0  # long side over short side
-FLAT, DARK, BRIGHT = 6.0, 25.0, 235.0  # deviation and mean of the small grey copy, of 255
+FLAT, DARK, BRIGHT = 6.0, 25.0, 235.0  # deviation and mean of the small grey copy, out of 255
 BLURRED = 2.5  # robust deviations below the median of the log sharpness
-SHARED = 0.5  # of all photos: what more than these are is not odd, but the set
+SHARED = 0.5  # of all photos: what more than this share have in common is typical, not odd
 GIVEN_AWAY = 0.25  # of the way from chance to certainty
-MOST = 10_000  # photos that forests are grown on
-SHOWN = 12  # photos named for each thing that gives a label away
+MOST = 10_000  # photos to fit forests on
+SHOWN = 12  # photos listed for each nuisance
 
 
 def broken(table):
-    "Files that cannot be read, with the reason as suggestion."
+    "Files that cannot be read, with the reason as the suggestion."
     bad = table[table["problem"].notna()]
     rows = [{"file": row.name_, "label": row.label, "suggested": row.problem, "score": 1.0}
             for row in _named(bad)]  # fmt: skip
@@ -35,7 +35,7 @@ def broken(table):
 def odd(table, pixels):
     """Photos that are tiny, long, dark, bright, flat or blurred; the score is how many of these.
 
-    pixels: the decoded photos, by path, to measure sharpness on.
+    pixels: the decoded photos by path, to measure sharpness.
     """
     facts = measured(table).assign(sharpness=_sharpness(table["path"], pixels))
     odd_by = _reasons(facts)
@@ -80,7 +80,7 @@ def _sharpness(paths, pixels):
 
 
 def _edges(path, pixels):
-    "Energy of a photo's Laplacian; NaN for one that went after the scan."
+    "Energy of a photo's Laplacian; NaN for a photo deleted since the scan."
     try:
         grey = np.asarray(pixels(path).convert("L"), np.float32)
     except BrokenImageError:
@@ -93,7 +93,7 @@ def _edges(path, pixels):
 
 
 def _reasons(facts):
-    "A column for each thing that can be odd about a photo: whether it is."
+    "One boolean column for each way in which a photo can be odd."
     return pd.DataFrame(
         {
             "small": facts["short"] < TINY,
@@ -107,13 +107,13 @@ def _reasons(facts):
 
 
 def _told(reason, facts):
-    "The reason in figures, where it has some."
+    "The reason, as a figure where it has one."
     figures = {"small": f"{facts.short:.0f} px", "long": f"{facts.aspect:.1f} to 1"}
     return figures.get(reason, reason)
 
 
 def nuisance(table, groups):
-    """What tells labels by what is no content: brightness, contrast, size, aspect, file type.
+    """Properties other than content that predict labels: brightness, contrast, size, aspect, type.
 
     A forest on each alone, judged on held-out groups of near-duplicates; listed where its balanced
     accuracy is `GIVEN_AWAY` of the way from chance to certainty, with photos that it got right.
@@ -134,7 +134,7 @@ def nuisance(table, groups):
         guess = _cross_validated(values.to_numpy(float), y, groups)
         rate = balanced_accuracy_score(y, guess, adjusted=True)
         if rate >= GIVEN_AWAY:
-            told = f"{name} tells the label {rate:.0%} of the way from chance to certainty"
+            told = f"{name} predicts the label {rate:.0%} of the way from chance to certainty"
             some = table[guess == y].drop_duplicates("label").head(SHOWN)
             found += [{"file": row.name_, "label": row.label, "suggested": told, "score": rate}
                       for row in _named(some)]  # fmt: skip
@@ -142,7 +142,7 @@ def nuisance(table, groups):
 
 
 def _usable(labels, groups):
-    "Rows of classes with two groups of photos at least, `MOST` of them."
+    "Rows of classes with at least two groups of photos, at most `MOST` rows."
     kin = pd.Series(groups, index=labels.index).groupby(labels).transform("nunique")
     rows = np.flatnonzero(kin >= 2)
     codes = labels.iloc[rows].astype("category").cat.codes.to_numpy()
@@ -154,5 +154,5 @@ def _cross_validated(values, y, groups):
     count = min(5, int(np.bincount(y).min()), len(np.unique(groups)))
     folds = StratifiedGroupKFold(count, shuffle=True, random_state=0)
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # a class may be on one side of a fold alone
+        warnings.simplefilter("ignore")  # a class may be on one side of a fold only
         return cross_val_predict(forest, values, y, groups=groups, cv=folds)

@@ -1,4 +1,4 @@
-"""Issues and photos in, a folder with a page to decide by out: no server, no network."""
+"""Write a folder with a page for deciding on issues: no server, no network."""
 
 import os
 import re
@@ -18,23 +18,23 @@ from vlg_fastai.pages import page
 
 SIDE = 200  # pixels of a thumbnail's long side
 MOST = 3_000  # rows of an issue on the page
-TYPICAL = 2  # photos shown for a label that a photo may have
+TYPICAL = 2  # photos shown for each label in question
 PAGE, PICTURES = "index.html", "pictures"
 OWN_NAME = re.compile(r"[0-9a-f]{32}|\d+")  # of a picture; earlier audits numbered them
-LABELLED = ("doubtful_label", "cross_class_twin")  # where a new label may be the answer
+LABELLED = ("doubtful_label", "cross_class_twin")  # where a new label may be the fix
 TWINS = tuple(name for name in issues.ORDER if "twin" in name)
 
 
 @dataclass(frozen=True)
 class Shown:
-    "One row of the page: a photo, what is said of it, and the photos beside it."
+    "One row of the page: a photo, its issue, and the photos beside it."
 
     row: dict
     beside: list
 
 
 def write(folder, found, look, made):
-    "Write the page and its thumbnails into `folder`; the path of the page."
+    "Write the page and its thumbnails into `folder`; return the path of the page."
     typical = typical_photos(look)
     first = both_ways(found[found.groupby("issue").cumcount() < MOST], look)
     rows = [shown(row, typical) for row in first.to_dict("records")]
@@ -60,11 +60,11 @@ def write(folder, found, look, made):
 
 
 def _cut(count):
-    return f"; the first {MOST} of {count}, all are in issues.csv" if count > MOST else ""
+    return f"; showing the first {MOST} of {count}, issues.csv has all" if count > MOST else ""
 
 
 def both_ways(found, look):
-    "`found` with each pair across classes turned as well: either photo may be the wrong one."
+    "`found` with each pair across classes also reversed: either photo may have the wrong label."
     across = found[found["issue"] == "cross_class_twin"]
     facts = look.photos.drop_duplicates("name").set_index("name")
     twins = facts.loc[across["twin_of"], ["label", "content", "folder"]].reset_index(drop=True)
@@ -76,12 +76,12 @@ def both_ways(found, look):
 
 
 def given(key, decision):
-    "A decision that was made before, as a row of the file."
+    "An earlier decision, as a row of the file."
     return {"content": key[0], "label": key[1], "file": "", **vars(decision)}
 
 
 def typical_photos(look):
-    "{label: names of the photos nearest to the middle of its features}."
+    "{label: names of the photos nearest to the mean of its features}."
     photos, found = look.photos, {}
     for label in photos.loc[look.labelled, "label"].unique():
         rows = np.flatnonzero((photos["label"] == label) & look.labelled)
@@ -92,7 +92,7 @@ def typical_photos(look):
 
 
 def shown(row, typical):
-    "A row with its twin beside it, or with typical photos of the label given and suggested."
+    "A row with its twin beside it, or with typical photos of the given and suggested labels."
     if row["issue"] in TWINS:
         return Shown(row, [row["twin_of"] or row["suggested"]])
     if row["issue"] == "doubtful_label":
@@ -101,10 +101,10 @@ def shown(row, typical):
 
 
 def thumbnails(photos, folder):
-    """{name: path of its picture below the page} of the table `photos`; made on all cores.
+    """{name: path of its picture below the page} for the table `photos`; made on all cores.
 
-    A picture is named by its photo's content: whichever page is open, and whatever became of
-    another audit, no name ever shows another photo.
+    A picture is named after its photo's content, so no name ever shows another photo, whichever
+    page is open and whatever other audits have written.
     """
     folder.mkdir(parents=True, exist_ok=True)
     path_of = dict(zip(photos["content"], photos["path"], strict=True))
@@ -124,12 +124,12 @@ def _thumbnail(content, path, folder):
     photo.thumbnail((SIDE, SIDE), Image.Resampling.LANCZOS)
     hidden = folder / f".{content}.{os.getpid()}.jpg"
     photo.save(hidden, quality=82)
-    os.replace(hidden, folder / f"{content}.jpg")  # the next audit makes a lost one again: no fsync
+    os.replace(hidden, folder / f"{content}.jpg")  # no fsync: the next audit recreates a lost one
     return True
 
 
 def sweep(folder, shown):
-    "Remove the pictures in `folder` that the page does not show: those of earlier audits."
+    "Remove the pictures in `folder` that the page does not show: leftovers of earlier audits."
     names = {path.removeprefix(f"{PICTURES}/") for path in shown}
     for path in folder.glob("*.jpg"):
         if OWN_NAME.fullmatch(path.stem) and path.name not in names:
@@ -137,9 +137,9 @@ def sweep(folder, shown):
 
 
 def as_json(shown, pictures):
-    """What the page's script needs of a row.
+    """The values of a row that the page's script needs.
 
-    Keys and labels as they are, names as they can be shown; without content nothing can be decided.
+    Keys and labels are verbatim, names displayable; without content nothing can be decided.
     """
     row = {k: "" if v != v or v is None else v for k, v in shown.row.items()}
     beside = [{"name": drawable(n), "picture": pictures.get(n, "")} for n in shown.beside]

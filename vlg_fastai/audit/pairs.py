@@ -1,17 +1,17 @@
-"""Photos with fingerprints and features in, pairs of twins out: each pair once, under one name."""
+"""Find pairs of twins by fingerprints and features: each pair once, under one name."""
 
 import numpy as np
 
 from vlg_fastai.audit import issues
 from vlg_fastai.data import twins
 
-NEAR, REVIEW = 0.99, 0.95  # cosine of features of twins, and of what a person should look at
+NEAR, REVIEW = 0.99, 0.95  # cosine of features of twins, and of pairs for a person to review
 KINDS = ("train_test_twin", "cross_class_twin", "exact_twin", "near_twin", "mirrored_twin",
          "review_twin")  # fmt: skip
 
 
 def find(photos, x):
-    """One table a kind of twin, of the table `photos` and their features `x` (n, d), or None.
+    """One table per kind of twin, from the table `photos` and their features `x` (n, d), or None.
 
     photos: columns name, label ('' for test photos), folder, side (train, valid or test), content,
     dhash, grey. The score is the cosine of features, or the correlation of the small grey copies.
@@ -31,7 +31,7 @@ def find(photos, x):
 def _candidates(photos, x):
     """{kind: (a, b, score)}, the surest kind first.
 
-    Of equal files one stands for all where others are compared with it: of k copies k pairs.
+    One of several equal files stands for all when compared with other photos.
     """
     content = photos["content"].to_numpy(str)
     first = np.sort(np.unique(content, return_index=True)[1])
@@ -53,7 +53,7 @@ def _candidates(photos, x):
 
 
 def _same(photos):
-    "Pairs of equal files: each with the first of its folder, and the first of each folder in turn."
+    "Pairs of equal files: each with the first in its folder, and firsts with the first of all."
     a, b, heads, firsts = [], [], {}, {}
     keys = zip(photos["content"], photos["side"], photos["folder"], strict=True)
     for i, key in enumerate(keys):
@@ -69,11 +69,11 @@ def _same(photos):
 
 
 def _names(photos, a, b, kind):
-    "Under which issues a pair is listed: a sure twin across sides or classes is that first of all."
+    "Issues that a pair is listed under; for a sure twin, crossing sides or classes comes first."
     sides, labels = (photos[column].to_numpy()[[a, b]] for column in ("side", "label"))
     test = [side == "test" for side in sides]
     if all(test):
-        return []  # nobody has to decide about these
+        return []  # nothing to decide here
     if any(test):
         return ["train_test_twin"] if kind in ("exact_twin", "near_twin") else []
     if labels[0] != labels[1] and kind in ("exact_twin", "near_twin"):
@@ -82,9 +82,9 @@ def _names(photos, a, b, kind):
 
 
 def _row(photos, a, b, kind, score):
-    "The later of the two is the copy; of a pair to review nobody knows which."
+    "The later of the two is the copy; in a pair to review, either may be."
     first, second = photos.iloc[a], photos.iloc[b]
-    if second["side"] == "test":  # about that one nobody has to decide
+    if second["side"] == "test":  # nothing to decide about that one
         first, second = second, first
     row = {"file": second["name"], "label": second["label"], "score": score}
     if kind == "review_twin":

@@ -1,4 +1,4 @@
-"""Image folder in, issues.csv and a page to decide by out; no run is needed."""
+"""Audit an image folder: write issues.csv and a page for decisions; needs no run."""
 
 from dataclasses import dataclass
 
@@ -20,12 +20,12 @@ from vlg_fastai.unseen import shift
 from vlg_fastai.unseen.folds import Labelled
 
 SHIFTED = 20  # test photos listed as the most shifted
-CROP = 1.0  # of the short side, as train.py has it
+CROP = 1.0  # of the short side, as in train.py
 
 
 @dataclass(frozen=True)
 class Look:
-    "Readable photos (columns of the scan, name, side), their features and what read them."
+    "Readable photos (columns of the scan, name, side), their features, pixels and cache."
 
     photos: pd.DataFrame
     x: np.ndarray
@@ -39,7 +39,7 @@ class Look:
 
 
 def audit(cfg, source):
-    "Look at every photo of the folder `cfg` names; writes into `cfg.out` and returns issues.csv."
+    "Check every photo of the folder that `cfg` names; write to `cfg.out` and return issues.csv."
     check_room(cfg.out, 0, f"--out {cfg.out}")
     machine, layout = device.prepare(cfg), challenge.layout_of(cfg)
     made = decisions.read(decisions.find(cfg.decisions, layout.root))
@@ -57,16 +57,16 @@ def audit(cfg, source):
         automatic(look, found, sure, made)
         made = decisions.read(made.path)
     pictures = page.write(cfg.out, found, look, made)
-    say(f"{len(found)} rows in {path}; decide by looking: {pictures}")
+    say(f"{len(found)} rows in {path}; review them on {pictures}")
     return path
 
 
 def scanned(cfg, layout, made):
-    "The table of all files, labelled ones as decided; `name` is class/name, or that below test."
+    "The table of all files, with decisions applied; `name` is class/file, or test/file."
     shown = made.replayed(scan.scan_classes(layout, cfg=cfg))
     made.say(shown)
     scan.check(shown)
-    train = layout.train.relative_to(layout.root).as_posix() + "/"  # valid keeps its own
+    train = layout.train.relative_to(layout.root).as_posix() + "/"  # valid/ stays in the name
     shown["name"] = shown["file"].str.removeprefix(train)
     if layout.test is None:
         return shown
@@ -77,9 +77,9 @@ def scanned(cfg, layout, made):
 
 
 def looked(cfg, source, machine, table):
-    """(table, the `Look` at what of it can be read); the table marks what went since the scan.
+    """(table, the `Look` at its readable photos); the table marks photos deleted since the scan.
 
-    UserError without trained weights: nothing is known of likeness then.
+    UserError without trained weights: their features say nothing about likeness.
     """
     good = table[table["problem"].isna()]
     store, size = Store.asked_for(cfg), size_of(cfg, source.arch)
@@ -109,7 +109,7 @@ def listed(table, look, known, folds=None):
 
     folds: run whose nets judge labels, instead of the probe.
 
-    content and folder, by which decisions are kept, are beside the columns of issues.csv.
+    The columns content and folder, which identify decisions, are added to those of issues.csv.
     """
     photos = look.photos[look.labelled].reset_index(drop=True)
     doubts, sure = labels.find(photos, nets.judged(known, photos, folds) if folds else known)
@@ -128,13 +128,13 @@ def listed(table, look, known, folds=None):
 
 
 def shifted(look, known):
-    "The test photos that are most surely told from training photos."
+    "The test photos that are easiest to tell from training photos."
     test = look.photos[~look.labelled]
     if test.empty:
         return issues.table("shift", [])
     kin = twins.groups_of(test)
     found = shift.measure(known.x, known.groups, look.x[~look.labelled], kin, known.seed)
-    told = f"test and training photos are told apart with AUC {found.auc:.2f}"
+    told = f"test and training photos can be told apart with AUC {found.auc:.2f}"
     most = found.most(SHIFTED)
     rows = [
         {"file": test["name"].iloc[i], "suggested": told, "score": found.certainty[i]}
@@ -144,7 +144,7 @@ def shifted(look, known):
 
 
 def undecided(found, made):
-    "Without what was decided to be kept, and without doubts about labels that were decided."
+    "`found` without photos decided to be kept, and without doubts about labels already decided."
     actions = {key: decision.action for key, decision in made.made.items()}
     done = [actions.get(key, "") for key in zip(found["content"], found["folder"], strict=True)]
     told = found["issue"] == "doubtful_label"
@@ -156,11 +156,11 @@ def summary(found):
     counts = found["issue"].value_counts()
     there = [name for name in issues.ORDER if name in counts]
     rows = [(name, int(counts[name]), issues.WORDS[name]) for name in there]
-    show("what was found", ["issue", "rows", "meaning"], rows)
+    show("issues found", ["issue", "rows", "meaning"], rows)
 
 
 def automatic(look, found, sure, made):
-    "Decide what is nearly certain: relabel what held-out models doubt by both filters."
+    "Decide what is nearly certain: relabel photos that held-out models doubt by both filters."
     photos = look.photos[look.labelled].reset_index(drop=True)[sure]
     doubts = found[found["issue"] == "doubtful_label"].set_index("file")["suggested"]
     photos = photos[photos["name"].isin(doubts.index)]
@@ -171,6 +171,6 @@ def automatic(look, found, sure, made):
     ]  # fmt: skip
     rows = decisions.append_undecided(made.path, rows)
     say(
-        f"--auto: {len(rows)} labels changed in {made.path}: those that held-out models doubt by"
+        f"--auto: changed {len(rows)} labels in {made.path}: those that held-out models doubt by"
         " class and by noise rate; everything else is left to you"
     )

@@ -1,4 +1,4 @@
-"""Run folders in, whether each was right about the photos it held out out: grouped by split."""
+"""Score each run on the photos it held out, and group runs that held out the same photos."""
 
 from dataclasses import dataclass
 
@@ -12,15 +12,15 @@ from vlg_fastai.runs.files import read_csv
 from vlg_fastai.runs.predictions import answers, keys_of
 from vlg_fastai.runs.run import SPLIT, Run
 
-SAME = 0.7  # share of their held-out photos that runs of one comparison have in common at least
+SAME = 0.7  # least share of their held-out photos that runs of one comparison have in common
 
 
 @dataclass(frozen=True)
 class ScoredRun:
-    """What `run` made of its held-out photos: files, labels, right (0 or 1), nll (nats), and the
-    loss by the figure that decides, all (n,).
+    """Scores of `run` on its held-out photos: files, labels, right (0 or 1), nll (nats) and the
+    loss by the deciding figure, all (n,).
 
-    `split` tells runs of one and the same split."""
+    `split` is a number that runs with identical splits share."""
 
     run: Run
     split: int
@@ -33,8 +33,8 @@ class ScoredRun:
 
 @dataclass(frozen=True)
 class Together:
-    """Runs that held out the same photos: right, nll and the deciding loss (runs, n) on those that
-    all of them did; groups (n,) of near-duplicates."""
+    """Runs that held out the same photos: right, nll and the deciding loss (runs, n) on the photos
+    common to all of them; groups (n,) of near-duplicates."""
 
     runs: list[Run]
     right: np.ndarray
@@ -44,10 +44,10 @@ class Together:
 
 
 def judge_all(chosen, by="accuracy"):
-    """[ScoredRun] of the runs `chosen`, by one of `LOSSES`; one that cannot be read, or held no
-    photo out, costs a line."""
-    splits = []  # contents of split.csv; nearly always one or a few
-    found = [_judge(run, splits, by) for run in chosen]  # in threads they wait for each other
+    """[ScoredRun] of the runs `chosen`, by one of `LOSSES`; runs that are unreadable or held no
+    photo out are reported in one line each and skipped."""
+    splits = []  # distinct contents of split.csv; nearly always one or a few
+    found = [_judge(run, splits, by) for run in chosen]  # threads would only wait for each other
     for reason in (one for one in found if isinstance(one, str)):
         say(f"left out: {reason}")
     return [one for one in found if isinstance(one, ScoredRun)]
@@ -57,31 +57,31 @@ def _judge(run, splits, by):
     try:
         table = read_csv(run.answers, np.float32)
         split = (run.path / SPLIT).read_bytes()
-        run.config  # noqa: B018  a damaged one is said here as well
+        run.config  # noqa: B018  reports a damaged config.json here as well
         y, probs = answers(run, table, np.float32)
     except UserError as error:
         return str(error)
     except OSError as error:
         return f"{run.path}: cannot read {SPLIT} ({error.strerror})"
     if table.empty:
-        return f"{run.path}: it held out no photos"
+        return f"{run.path}: held out no photos"
     right, told = 1 - LOSSES["accuracy"](probs, y), table.iloc[:, :2].to_numpy().T
     losses = (LOSSES[name](probs, y).astype(float) for name in ("nll", by))
     return ScoredRun(run, _number_of(split, splits), *told, right, *losses)
 
 
 def _number_of(content, known):
-    "The place of `content` among those `known`, which it joins if it is new."
+    "The index of `content` in `known`; appended if it is new."
     if content not in known:
         known.append(content)
     return known.index(content)
 
 
 def together(judged):
-    """[Together], largest first: runs that drew the same photos, but for a few.
+    """[Together], largest first: runs that held out the same photos, except for a few.
 
-    A photo is its content and its label, so that renamed or moved data are still the same.
-    Backbones and decisions move a few to the other side; no run is scored on what it was taught.
+    A photo is identified by content and label, so renamed or moved data still match. Backbones and
+    decisions move a few photos to the other side; no run is scored on photos it was trained on.
     """
     splits = {}
     for one in judged:
@@ -106,8 +106,10 @@ def together(judged):
 
 
 def _with_folds(sets):
-    """`sets`, a run of folds that is alone beside the most runs whose held-out photos it answers:
-    each by a net that never saw it, so on them it is like any other run."""
+    """`sets`, with each lone run of folds moved to the largest set whose held-out photos it covers.
+
+    It predicted each photo with a net that never saw it, so there it compares like any other run.
+    """
     runs = [[one for members, _ in place["members"] for one in members] for place in sets]
     alone = [len(found) == 1 and bool(found[0].run.facts.folds) for found in runs]
     order = sorted(range(len(sets)), key=lambda i: -len(runs[i]))
@@ -132,7 +134,7 @@ def photos_of(one):
 
 
 def _aligned(place):
-    "Scores in the order of the first split's photos; all runs of one split have the same order."
+    "The Together of a set, in its first split's photo order; runs of one split share their order."
     kept = [key for key in place["first"] if key in place["shared"]]
     runs, scores = [], []
     for members, keys in place["members"]:

@@ -1,6 +1,6 @@
-"""Scores of several runs on the same photos in, what of their differences is more than noise out.
+"""Compare scores of several runs on the same photos, and tell real differences from noise.
 
-Photos are drawn in whole groups of near-duplicates: two copies are no two witnesses.
+Photos are resampled in whole groups of near-duplicates: two copies are not two witnesses.
 """
 
 from dataclasses import dataclass
@@ -13,13 +13,13 @@ from vlg_fastai.model.intervals import grouped
 RESAMPLES = 1_000
 FLIPS = 2_000
 INTERVAL = (0.025, 0.975)
-SURE = 0.05  # adjusted p below which a difference is called one
+SURE = 0.05  # adjusted p below which a difference counts as real
 
 
 @dataclass(frozen=True)
 class Paired:
-    """Difference of each run to the reference in mean score, its 95 % interval by the paired
-    bootstrap, and p adjusted for comparing them all; for one run alone McNemar's exact test."""
+    """Difference of each run from the reference in mean score, its 95 % interval by the paired
+    bootstrap, and p adjusted for comparing them all; with one other run, McNemar's exact test."""
 
     difference: np.ndarray
     low: np.ndarray
@@ -35,8 +35,9 @@ class Paired:
 def against(scores, groups, reference, seed=0, chosen=False):
     """The `Paired` comparison of `scores` (runs, n), higher is better, with run number `reference`.
 
-    chosen: whether the reference is the best of these very scores, and so the luckiest: then all
-    pairs count. Of 40 equal runs every other table would have a "worse" in it otherwise.
+    chosen: whether the reference was picked as the best of these same scores, and so is also the
+    luckiest: then all pairs count. Otherwise every other table of 40 equal runs would contain a
+    "worse".
     """
     sums, sizes = grouped(scores - scores[reference], groups)
     weights = draws(len(sizes), seed)
@@ -45,25 +46,25 @@ def against(scores, groups, reference, seed=0, chosen=False):
     return Paired(sums.sum(1) / sizes.sum(), low, high, adjusted(sums, reference, seed, chosen))
 
 
-@lru_cache(maxsize=1)  # one comparison asks for them twice
+@lru_cache(maxsize=1)  # one comparison needs them twice
 def draws(count, seed):
-    "(RESAMPLES, count) how often each of `count` groups is in a bootstrap sample."
+    "(RESAMPLES, count) how often each of `count` groups occurs in a bootstrap sample."
     rows = np.random.default_rng(seed).integers(0, count, (RESAMPLES, count))
     rows += np.arange(RESAMPLES)[:, None] * count
     return np.bincount(rows.ravel(), minlength=RESAMPLES * count).reshape(rows.shape).astype("f4")
 
 
 def adjusted(sums, reference, seed, chosen):
-    """(runs,) p of no difference, by flipped signs of the differences `sums` (runs, groups).
+    """(runs,) p under no difference, by flipping signs of the differences `sums` (runs, groups).
 
-    A group is flipped for all runs alike, and the largest of all runs counts (Westfall & Young,
-    1993): of many runs some are far off by chance.
+    A group is flipped for all runs at once, and the largest value over all runs counts (Westfall &
+    Young, 1993): among many runs, some are far off by chance.
     """
-    exact = sums.astype(float)  # of lengths that nearly cancel nothing is left in single precision
+    exact = sums.astype(float)  # lengths that nearly cancel lose every digit in single precision
     products = exact @ exact.T
     squares = np.diag(products)
     lengths = np.sqrt(np.maximum(squares[:, None] + squares - 2 * products, 0))
-    lengths[lengths < 1e-3] = np.inf  # runs that answer alike tell nothing
+    lengths[lengths < 1e-3] = np.inf  # runs with equal scores carry no information
     rng = np.random.default_rng(seed)
     signs = rng.integers(0, 2, (FLIPS, sums.shape[1]), dtype=np.int8).astype(np.float32) * 2 - 1
     flipped, inverse = sums @ signs.T, (1 / lengths).astype(np.float32)
@@ -77,10 +78,10 @@ def adjusted(sums, reference, seed, chosen):
 
 
 def of_choosing(scores, groups, seed=0):
-    """What to expect of the run that is chosen because it is the best of `scores` (runs, n).
+    """The score to expect of the run that is chosen as the best of `scores` (runs, n).
 
-    Chosen on each bootstrap sample, scored on the photos that are not in it (BBC-CV, Tsamardinos et
-    al., 2018). Its own score is that of the luckiest as well as of the best.
+    Chosen on each bootstrap sample, scored on the photos outside it (BBC-CV, Tsamardinos et al.,
+    2018). The best run's own score is too high: it is partly luck.
     """
     sums, sizes = grouped(scores, groups)
     weights = draws(len(sizes), seed)

@@ -1,4 +1,4 @@
-"""Runs that held out the same photos in, a row for each out: score, interval, verdict, options."""
+"""Build a row for each run that held out the same photos: score, interval, verdict, options."""
 
 from collections import Counter
 from dataclasses import dataclass
@@ -11,7 +11,7 @@ from vlg_fastai.model.metrics import LOW
 from vlg_fastai.recipes import RECIPES
 from vlg_fastai.runs.run import Run
 
-NO_MATTER = {  # where things lie and how fast: no difference that a score could come from
+NO_MATTER = {  # paths and speed: they cannot explain a difference in score
     "runs", "name", "data", "decisions", "cache", "cache_gb", "workers", "tensorboard", "wandb",
     "devices",
 }  # fmt: skip
@@ -19,7 +19,7 @@ NO_MATTER = {  # where things lie and how fast: no difference that a score could
 
 @dataclass(frozen=True)
 class Row:
-    "One run beside the others: figures on the shared photos, and how sure a difference is."
+    "One run beside the others: figures on the shared photos, and how certain a difference is."
 
     run: Run
     accuracy: float
@@ -42,7 +42,7 @@ class Row:
 
 
 def rows(place, by, reference=None):
-    "[Row] of a Together, against `reference` (a Run among them), or else the best by figure `by`."
+    "[Row] of a Together, compared with `reference` (a Run in it) or else the best by figure `by`."
     scores = -place.deciding
     at = _best(place, by) if reference is None else _place_of(place, reference)
     found = paired.against(scores, place.groups, at, chosen=reference is None)
@@ -64,12 +64,12 @@ def rows(place, by, reference=None):
 
 
 def value_of(by, losses):
-    "The figure `by` of a run whose photos cost so much (n,)."
+    "The figure `by` of a run whose photos have these `losses` (n,)."
     return float(losses.mean() if by in LOW else 1 - losses.mean())
 
 
 def _best(place, by):
-    "The run with the best figure; of equal ones that with the better other one."
+    "The number of the run with the best figure; a second figure breaks ties."
     other = place.nll if by == "accuracy" else -place.right
     return int(np.lexsort((other.mean(1), place.deciding.mean(1)))[0])
 
@@ -79,7 +79,7 @@ def _place_of(place, reference):
 
 
 def differing(configs):
-    "What each run was asked for otherwise than most; what its recipe implies is not told again."
+    "Options in which each run differs from most runs, except those that its recipe implies."
     keys = sorted(set().union(*configs) - NO_MATTER)
     told = [{key: value(config.get(key)) for key in keys} for config in configs]
     most = {key: Counter(one[key] for one in told).most_common(1)[0][0] for key in keys}

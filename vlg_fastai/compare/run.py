@@ -1,4 +1,4 @@
-"""Config and finished runs in, a table of them on the screen and on a page out."""
+"""Compare finished runs: print a table of them, and write it as a page."""
 
 import dataclasses
 import os
@@ -14,43 +14,43 @@ from vlg_fastai.pages import page
 from vlg_fastai.pages.charts import FIRST, INK, SECOND, SOFT, axis, chart
 from vlg_fastai.runs.find import twins_among
 
-COLUMNS = {  # name -> the width of a terminal from which it has room
-    "run": 0, "accuracy": 0, "95 %": 110, "verdict": 0, "to the best": 0, " 95 %": 160, "p": 160,
+COLUMNS = {  # name -> least terminal width at which it is shown
+    "run": 0, "accuracy": 0, "95 %": 110, "verdict": 0, "vs the best": 0, " 95 %": 160, "p": 160,
     "NLL": 0, "time": 90, "photos/s": 120, "kept": 180, "options": 100,
 }  # fmt: skip
 ALONE = "not comparable"
-DRAWN = 40  # runs of a chart
+DRAWN = 40  # runs shown in a chart
 COLOURS = {"best": INK, "reference": INK, "worse": SECOND, "better": FIRST}
 
 
 def compare(cfg, chosen, reference):
-    "Say how the runs `chosen` compare, with `reference` or the best; write index.html, its path."
+    "Print how the runs `chosen` compare with `reference` or the best; write index.html, its path."
     cfg = dataclasses.replace(cfg, by=cfg.by or followed(chosen))
     found = judged.together(judged.judge_all(chosen, cfg.by))
     if not found:
-        raise UserError(f"--runs {cfg.runs}: no finished run in it held out any photos")
+        raise UserError(f"--runs {cfg.runs}: no finished run there held out any photos")
     parts = [part(cfg, place, reference) for place in found if len(place.runs) > 1]
     parts += lonely(cfg, [place for place in found if len(place.runs) == 1])
     for one in parts:
         say_part(cfg.by, one)
         if reference and one["lines"] and one["other"] == "the best":
-            say(f"--against {reference.path.name}: it is not among these, so the best is")
+            say(f"--against {reference.path.name}: not among these runs; compared with the best")
     path = page.write(cfg.runs / "index.html", "runs.html", **on_page(cfg, parts))
     say(f"written: {path}")
     return path
 
 
 def followed(chosen):
-    "The score that the runs `chosen` were chosen by, where it is one; else accuracy."
+    "The metric by which the runs `chosen` selected their models, if they share one; else accuracy."
     asked = set()
     for run in chosen:
-        with suppress(UserError):  # said where it is judged
+        with suppress(UserError):  # reported where the run is judged
             asked.add(run.config["metric"])
     return asked.pop() if len(asked) == 1 and not asked & set(LOW) else "accuracy"
 
 
 def part(cfg, place, reference):
-    "What is known of runs that held out the same photos, sorted as asked."
+    "Title, sorted rows and notes of the table of runs that held out the same photos."
     inside = reference and any(run.path == reference.path for run in place.runs)
     made = rows(place, cfg.by, reference if inside else None)
     photos = place.right.shape[1]
@@ -66,7 +66,7 @@ def part(cfg, place, reference):
 
 
 def alike(runs):
-    "A line for each run that holds the same model as another: a difference of none says nothing."
+    "A line for each run that holds the same model as another: equal scores then mean nothing."
     return [
         f"{runs[i].path.name} holds the same model as {runs[k].path.name}"
         for i, k in twins_among(runs).items()
@@ -74,16 +74,16 @@ def alike(runs):
 
 
 def lonely(cfg, places):
-    "The same of runs that share their held-out photos with no other, if there are any."
+    "The same for runs that share their held-out photos with no other run; [] if there are none."
     if not places:
         return []
-    places = sorted(places, key=lambda place: place.runs[0].number)  # by score would compare them
+    places = sorted(places, key=lambda place: place.runs[0].number)  # by score: a comparison
     told = differing([place.runs[0].config for place in places])
     made = [
         dataclasses.replace(rows(place, cfg.by)[0], verdict=ALONE, options=options)
         for place, options in zip(places, told, strict=True)
     ]
-    title = "runs that hold out other photos than any other: never compare their scores"
+    title = "runs whose held-out photos no other run shares: never compare their scores"
     return [{"title": title, "rows": made, "lines": [], "other": "the best"}]
 
 
@@ -92,17 +92,17 @@ def ordered(cfg, made):
 
 
 def choosing(by, made, expected):
-    "expected: the mean score, a loss with a minus, of the run that other photos choose."
+    "A line on the best run's luck; expected: mean score (minus loss) of the run others select."
     best = min(row.figure for row in made) if by in LOW else max(row.figure for row in made)
     told = -expected if by in LOW else 1 + expected
     return (
-        f"the best of {len(made)} runs has {by} {best:.3f}; chosen on some photos and scored on"
-        f" others, the best has {told:.3f}: that is what to expect of it"
+        f"the best of {len(made)} runs has {by} {best:.3f}; selected on some photos and scored on"
+        f" others, the best has {told:.3f}: expect the latter"
     )
 
 
 def columns(by):
-    "`COLUMNS`, with that of the figure `by` where they lack it."
+    "`COLUMNS`, plus one for the figure `by` where they lack it."
     return COLUMNS if by in ("accuracy", "nll") else {"run": 0, by: 0, **COLUMNS}
 
 
@@ -126,7 +126,7 @@ def cells(by, row):
         "accuracy": f"{row.accuracy:.4f}",
         "95 %": f"{low:.3f} to {high:.3f}",
         "verdict": row.verdict,
-        "to the best": f"{row.difference:+.4f}" if compared else "",
+        "vs the best": f"{row.difference:+.4f}" if compared else "",
         " 95 %": f"{less:+.3f} to {more:+.3f}" if compared else "",
         "p": f"{max(row.p, 0.001):.3f}" if compared else "",
         "NLL": f"{row.nll:.4f}",
@@ -138,15 +138,15 @@ def cells(by, row):
 
 
 def on_page(cfg, parts):
-    "The values of the page's template."
+    "The values that the page template shows."
     shown = [{**one, "rows": [linked(cfg, row) for row in one["rows"]]} for one in parts]
-    drawn = [one for one in parts if one["lines"]]  # of runs that can be compared
+    drawn = [one for one in parts if one["lines"]]  # runs that can be compared
     charts = {f"part{i}": forest(one["rows"], cfg.by) for i, one in enumerate(drawn)}
     return {"by": cfg.by, "parts": shown, "columns": columns(cfg.by), "charts": charts}
 
 
 def linked(cfg, row):
-    "The cells of a row, the page of its run if there is one, and the seconds to sort by."
+    "The cells of a row, a link to the page of its run if it exists, and the seconds to sort by."
     report = row.run.path / "reports" / "index.html"
     link = os.path.relpath(report, cfg.runs) if report.exists() else ""
     return {"cells": cells(cfg.by, row), "link": Path(link).as_posix() if link else "",
@@ -154,7 +154,7 @@ def linked(cfg, row):
 
 
 def forest(made, by):
-    "A chart of the runs' figures, accuracies with their intervals, in the order of the table."
+    "A chart of the runs' figures in table order, accuracies with their intervals."
     made = made[:DRAWN]
     values = [row.figure for row in made]
     bars = {}

@@ -1,4 +1,4 @@
-"""Names of augmentations in, fastai transforms out; and the crop that train and predict share."""
+"""Map augmentation names to fastai transforms; define the crop that train and predict share."""
 
 import math
 import random
@@ -10,18 +10,18 @@ from torchvision.transforms.v2 import TrivialAugmentWide
 
 from vlg_fastai.data.degrade import TRAINING
 
-BARS = (124, 116, 104)  # beside a padded photo: the mean of ImageNet
-RATIO = math.log(4 / 3)  # random crops are at most this much wider or higher than square, in logs
+BARS = (124, 116, 104)  # beside a padded photo: the ImageNet mean
+RATIO = math.log(4 / 3)  # log of the most extreme aspect ratio of a random crop, either way
 
 
 class Fit(RandTransform):
-    """Cut a square out of the photo and bring it to `size` pixels; or bring all of it there,
-    squeezed (`squish`) or with grey bars beside it (`pad`), of which training may take a part.
+    """Cut a square out of the photo and resize it to `size` pixels; or resize the whole photo,
+    squeezed (`squish`) or with grey bars (`pad`), of which training may take a part.
 
-    Validation and prediction take the centre, the share `crop_pct` of the short side, as the
+    Validation and prediction take the centre, a share `crop_pct` of the short side, as the
     backbone was evaluated; training takes the same share anywhere, or with `min_scale` a crop of
-    random area and shape (RandomResizedCrop, Szegedy 2015). The cut comes first and is resized
-    alone, so a sliver of 10,000 x 3 pixels costs no more than any other photo.
+    random area and shape (RandomResizedCrop, Szegedy 2015). The photo is cropped before it is
+    resized, so a sliver of 10,000 x 3 pixels costs no more than any other photo.
     """
 
     split_idx, order = None, 1
@@ -48,13 +48,13 @@ class Fit(RandTransform):
         if self.how == "squish":
             return PILImage(x.resize((size, size), self.resample, box=box, reducing_gap=3.0))
         side, short = box[2] - box[0], min(x.size)
-        if not self.shape and abs(side - size) < 0.5 and short >= size:  # at its scale already
+        if not self.shape and abs(side - size) < 0.5 and short >= size:  # already at scale
             left, top = (min(round(at), room - size) for at, room in zip(box, x.size, strict=False))
             return PILImage(x.crop((left, top, left + size, top + size)))
         return PILImage(x.resize((size, size), self.resample, box=box, reducing_gap=3.0))
 
     def box(self, width, height):
-        "(left, top, right, bottom) of the cut, in pixels of a photo of that size."
+        "Crop box (left, top, right, bottom), in pixels of a photo of that size."
         short = min(width, height)
         if self.how != "crop":
             w, h = (max(side * min(part, 1), 1) for side, part in
@@ -68,12 +68,12 @@ class Fit(RandTransform):
 
 
 def finest(min_scale):
-    "How much finer than a whole view its smallest and narrowest random crop is shown."
+    "Magnification of the smallest, narrowest random crop relative to the whole view."
     return 1 / math.sqrt(min_scale * math.exp(-RATIO))
 
 
 def resampling(interpolation):
-    "Pillow's filter of that name, as timm writes it; bicubic for those Pillow lacks."
+    "Pillow's filter for a timm interpolation name; bicubic where Pillow has none."
     return getattr(Image.Resampling, interpolation.upper(), Image.Resampling.BICUBIC)
 
 
@@ -82,12 +82,12 @@ def none():
 
 
 def basic():
-    "Flips and rotations to 30 degrees: the original recipe."
+    "Flips and rotations up to 30 degrees: the original recipe."
     return aug_transforms(max_rotate=30, max_zoom=1.0, max_lighting=0.0, max_warp=0.0)
 
 
 def strong():
-    "Flips, small rotations, light and contrast, an erased patch; the crop varies as well."
+    "Flips, small rotations, brightness and contrast, an erased patch; the crop varies as well."
     # no warp: torch.linalg.solve, which it needs, is missing on MPS
     return [
         *aug_transforms(max_rotate=15, max_zoom=1.0, max_lighting=0.3, max_warp=0.0),
@@ -96,7 +96,7 @@ def strong():
 
 
 def flips():
-    "Mirror images alone: what else changes, changes photo by photo."
+    "Flips only; everything else is changed per photo."
     return aug_transforms(max_rotate=0, max_zoom=1.0, max_lighting=0.0, max_warp=0.0)
 
 
@@ -117,7 +117,7 @@ class Degrade(RandTransform):
 
 
 class Trivial(RandTransform):
-    "One change of many at random strength, after the crop (TrivialAugment, Mueller, 2021)."
+    "One random change at random strength, after the crop (TrivialAugment, Mueller, 2021)."
 
     split_idx, order = 0, 2
 
@@ -129,10 +129,10 @@ class Trivial(RandTransform):
         return PILImage(self.change(x))
 
 
-AUGMENTATIONS = {  # name -> transforms of whole batches
+AUGMENTATIONS = {  # name -> batch transforms
     "none": none, "basic": basic, "strong": strong, "degraded": flips, "trivial": flips,
 }  # fmt: skip
-BY_PHOTO = {"degraded": Degrade, "trivial": Trivial}  # name -> transform of each photo
-MIN_SCALE = {  # name -> smallest share of the square that a crop may take
+BY_PHOTO = {"degraded": Degrade, "trivial": Trivial}  # name -> per-photo transform
+MIN_SCALE = {  # name -> smallest share of the square a crop may take
     "strong": 0.35, "degraded": 0.5, "trivial": 0.5,
 }  # fmt: skip

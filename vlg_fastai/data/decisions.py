@@ -1,7 +1,7 @@
-"""What a person decided about photos and labels: in and out of decisions.csv, and onto a table.
+"""Read, write and apply decisions.csv: a person's decisions about photos and labels.
 
-A decision belongs to a photo's content in a class folder, so it outlives renames, and a copy in
-another folder has one of its own. Photos themselves are never touched.
+A decision belongs to a photo's content within a class folder, so it survives renames, and a copy in
+another folder has its own. The photos themselves are never touched.
 """
 
 import csv
@@ -15,16 +15,16 @@ from vlg_fastai.runs.files import replacing
 
 NAME = "decisions.csv"
 COLUMNS = ("content", "label", "action", "new_label", "file")
-# once: of equal files in one folder all but the first are dropped; undo: nothing was decided
+# once: drop all but the first of equal files in one folder; undo: cancel the earlier decision
 ACTIONS = ("keep", "relabel", "drop", "once", "undo")
 DROPPED = "dropped by decision"
 
 
 def append_undecided(path, rows):
-    """Those of `rows` about photos of which nobody has decided by now, added to the file at `path`.
+    """Append to `path` those of `rows` whose photos have no decision yet, and return them.
 
-    It is read again just before: a person may have decided while a command was at work, and of two
-    lines about a photo the last one holds.
+    The file is read again first: a person may have decided while a command was running, and the
+    last line about a photo wins.
     """
     made = read(path).made
     rows = [row for row in rows if (row["content"], row["label"]) not in made]
@@ -34,7 +34,7 @@ def append_undecided(path, rows):
 
 @dataclass(frozen=True)
 class Decision:
-    "One of `ACTIONS`; `new_label` where it is relabel."
+    "One of `ACTIONS`; `new_label` is set for relabel."
 
     action: str
     new_label: str = ""
@@ -42,7 +42,7 @@ class Decision:
 
 @dataclass(frozen=True)
 class Decisions:
-    "{(content, class folder): Decision} and the file they are kept in."
+    "{(content, class folder): Decision} and the file that holds them."
 
     path: Path
     made: dict
@@ -51,10 +51,10 @@ class Decisions:
         return len(self.made)
 
     def replayed(self, table):
-        """`table` (columns content, label, problem) as decided: labels changed, photos dropped.
+        """Apply the decisions to `table` (columns content, label, problem): relabel, drop photos.
 
-        The column `folder` keeps the label that the class folder gives. A label that no photo of
-        the table has cannot be given; it is said, and the photo stays as it is.
+        The column `folder` keeps the class folder's label. A new label that no photo of the table
+        has cannot be applied: it is reported, and the photo keeps its label.
         """
         table = table.assign(folder=table["label"])
         known, odd, seen = set(table["label"]), [], set()
@@ -73,22 +73,22 @@ class Decisions:
             else:
                 odd.append(decision.new_label)
         if odd:
-            say(f"{self.path}: {len(odd)} labels are no class here, e.g. {odd[0]!r}: left as it is")
+            say(f"{self.path}: {len(odd)} labels match no class here, e.g. {odd[0]!r}: not applied")
         return table
 
     def say(self, table):
-        "Say how many decisions were found for the replayed `table`, and where they are kept."
+        "Report how many decisions apply to the replayed `table`, and which file holds them."
         if not len(self):
             say(f"decisions: none yet in {self.path}")
             return
         keys = set(zip(table["content"], table["folder"], strict=True))
         found = [decision.action for key, decision in self.made.items() if key in keys]
-        told = ", ".join(f"{found.count(a)} {a}" for a in ACTIONS if a in found) or "none applies"
+        told = ", ".join(f"{found.count(a)} {a}" for a in ACTIONS if a in found) or "none apply"
         say(f"decisions: {told} ({len(self)} in {self.path})")
 
 
 def find(asked, data):
-    "The file of decisions: the one `asked` for, else in the data folder, else in this one."
+    "Path of decisions.csv: `asked` if given, else in the data folder, else in the current one."
     if asked is not None:
         return asked
     beside = data / NAME
@@ -96,7 +96,7 @@ def find(asked, data):
 
 
 def read(path):
-    "The `Decisions` in `path`, the last one about a photo; none where there is no such file."
+    "Read the `Decisions` in `path`; the last one about a photo wins, a missing file has none."
     if not path.exists():
         return Decisions(path, {})
     made = {}
@@ -109,10 +109,10 @@ def read(path):
 
 
 def _rows(path):
-    "(rows, columns) of the file at `path`; UserError where it is no table of decisions."
+    "(rows, columns) of the file at `path`; UserError if it is not a table of decisions."
     content = path.read_bytes()
     if b"\0" in content:
-        raise UserError(f"--decisions {path}: holds NUL bytes: damaged, or not saved as UTF-8")
+        raise UserError(f"--decisions {path}: contains NUL bytes: damaged, or not saved as UTF-8")
     text = content.decode("utf-8-sig", "surrogateescape")
     try:
         reader = csv.DictReader(text.splitlines(keepends=True))
@@ -120,9 +120,9 @@ def _rows(path):
     except csv.Error as error:
         raise UserError(f"--decisions {path}: cannot be read as CSV ({error})") from None
     if len(columns) == 1 and ";" in columns[0]:
-        raise UserError(f"--decisions {path}: is separated by semicolons; save it with commas")
+        raise UserError(f"--decisions {path}: uses semicolons as separators; save it with commas")
     if text.strip() and not rows and not set(COLUMNS[:3]) <= set(columns):
-        raise UserError(f"--decisions {path}: has no columns {', '.join(COLUMNS[:3])}")
+        raise UserError(f"--decisions {path}: needs the columns {', '.join(COLUMNS[:3])}")
     return rows, columns
 
 
@@ -132,7 +132,9 @@ def _checked(path, number, row):
         raise UserError(f"--decisions {path}: line {number} has no {lacking[0]}")
     if row["action"] not in ACTIONS:
         known = ", ".join(ACTIONS)
-        raise UserError(f"--decisions {path}: line {number}: {row['action']!r} is none of {known}")
+        raise UserError(
+            f"--decisions {path}: line {number}: {row['action']!r} is not one of {known}"
+        )
     new = row.get("new_label") or ""
     if row["action"] == "relabel" and not new:
         raise UserError(f"--decisions {path}: line {number}: relabel needs a new_label")
@@ -140,7 +142,7 @@ def _checked(path, number, row):
 
 
 def append(path, rows):
-    "Add `rows` (dicts of `COLUMNS`) to the file at `path`; what is there stays, other columns too."
+    "Append `rows` (dicts of `COLUMNS`) to `path`; existing rows and any extra columns stay."
     there, columns = _rows(path) if path.exists() else ([], [])
     columns = list(dict.fromkeys([*columns, *COLUMNS]))
     with (

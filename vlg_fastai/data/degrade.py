@@ -1,7 +1,7 @@
-"""Photo in, a worse one out: families of degradation that share no member.
+"""Degrade photos, with three families of degradations that share no member.
 
-What training uses, what chooses among models and what shows how they do are three families: a
-choice by what a model was trained on would favour it.
+Training, model selection and benchmarks each have their own family: selecting by the degradations
+that a model was trained on would favour it.
 """
 
 import io
@@ -12,7 +12,7 @@ from zlib import crc32
 import numpy as np
 from PIL import Image, ImageEnhance, ImageFilter
 
-STEPS = 8  # copies that a blur along a path is the mean of
+STEPS = 8  # copies averaged for a blur along a path
 
 
 def _blurred(image, strength, rng):
@@ -48,27 +48,27 @@ def _compressed(image, strength, rng):
 
 
 def _moved(image, strength, rng):
-    "A camera that was moved: the mean of copies along a straight line."
+    "Camera motion: the mean of copies along a straight line."
     reach, angle = strength * max(image.size) / 12, rng.uniform(0, math.pi)
     across, down = reach * math.cos(angle), reach * math.sin(angle)
     return _mean(_shifted(image, across * at, down * at) for at in np.linspace(-0.5, 0.5, STEPS))
 
 
 def _hazy(image, strength, rng):
-    "A veil of grey light, thicker towards the top."
+    "Grey haze, thicker towards the top."
     height = image.size[1]
     veil = 0.8 * strength * np.linspace(1, 0.5, height)[:, None, None]
     return _photo(np.asarray(image) * (1 - veil) + 200 * veil)
 
 
 def _tinted(image, strength, rng):
-    "A wrong white balance."
+    "Wrong white balance."
     gains = [math.exp(strength * rng.uniform(-0.7, 0.7)) for _ in range(3)]
     return _photo(np.asarray(image) * gains)
 
 
 def _specked(image, strength, rng):
-    "Dead pixels: black and white ones."
+    "Dead pixels, black and white."
     values = np.random.default_rng(rng.getrandbits(32)).random(image.size[::-1])
     pixels = np.array(image)
     pixels[values < 0.06 * strength], pixels[values > 1 - 0.06 * strength] = 0, 255
@@ -76,7 +76,7 @@ def _specked(image, strength, rng):
 
 
 def _zoomed(image, strength, rng):
-    "A zoom while the shutter was open."
+    "A zoom during the exposure."
     return _mean(_enlarged(image, 1 + 0.2 * strength * at) for at in np.linspace(0, 1, STEPS))
 
 
@@ -89,13 +89,13 @@ def _shaded(image, strength, rng):
 
 
 def _grainy(image, strength, rng):
-    "Grain in colour, the coarser the brighter."
+    "Colour grain, stronger in brighter areas."
     values = np.random.default_rng(rng.getrandbits(32)).normal(0, 1, (*image.size[::-1], 3))
     return _photo(np.asarray(image) * (1 + 0.5 * strength * values))
 
 
 def _flat(image, strength, rng):
-    "Few colours, and few shades of them."
+    "Weak colours, and few shades of them."
     grey = np.asarray(ImageEnhance.Color(image).enhance(1 - strength), float)
     step = 1 + 63 * strength
     return _photo(np.round(grey / step) * step)
@@ -124,14 +124,14 @@ def _enlarged(image, factor):
     return image.resize(image.size, Image.Resampling.BILINEAR, box=box)
 
 
-TRAINING = (_blurred, _dark, _bright, _pale, _noisy, _small, _compressed)  # of --aug degraded
-JUDGING = (_moved, _hazy, _tinted, _specked)  # of --choose robust
-SHOWING = (_zoomed, _shaded, _grainy, _flat)  # of benchmarks alone
+TRAINING = (_blurred, _dark, _bright, _pale, _noisy, _small, _compressed)  # for --aug degraded
+JUDGING = (_moved, _hazy, _tinted, _specked)  # for --choose robust
+SHOWING = (_zoomed, _shaded, _grainy, _flat)  # for benchmarks only
 
 
 class DegradedPixels:
-    """`pixels` (`Pixels`), each photo changed by one of `family`: which, and how strongly, is drawn
-    from its content, so that every model is shown the same copy."""
+    """`pixels` (`Pixels`), each photo degraded by one of `family`; its content seeds which one and
+    how strongly, so that every model sees the same copy."""
 
     def __init__(self, pixels, family):
         self.pixels, self.family = pixels, family

@@ -1,4 +1,4 @@
-"""Folder in, layout out: where training, validation and test photos lie. Looks at names only."""
+"""Find the training, validation and test photos of a data folder, from names alone."""
 
 import os
 import re
@@ -23,7 +23,7 @@ from vlg_fastai.data.walking import (
 )  # fmt: skip
 
 DEFAULT, DEMO_FOLDER = Path("data"), Path("data/demo")
-# words of which one makes a folder's name that of a side, beside another of the same make:
+# words that mark a folder as one side of a split, next to another folder named the same way:
 # training_set and test_set, seg_train and seg_test, train-images and test1-images
 WORDS = {TRAIN: {*TRAIN, "trainset"}, VALID: {*VALID, "dev", "valset"}, TEST: {*TEST, "testset"}}
 
@@ -32,7 +32,7 @@ WORDS = {TRAIN: {*TRAIN, "trainset"}, VALID: {*VALID, "dev", "valset"}, TEST: {*
 class Layout:
     """An image folder; `train` and `valid` hold class folders, `test` holds photos or is None.
 
-    apart: folders that commands write to, which are no classes wherever they lie.
+    apart: folders that commands write to; they are never classes, wherever they are.
     """
 
     root: Path
@@ -40,11 +40,11 @@ class Layout:
     valid: Path | None = None
     test: Path | None = None
     apart: frozenset[Path] = field(default=frozenset())
-    labels: Path | None = None  # the table of labels of the photos in `train`, if there is one
+    labels: Path | None = None  # the table of labels for the photos in `train`, if any
 
     @property
     def classes(self):
-        "The class folders of the training side; `DIR/<class>` has valid and test beside them."
+        "The class folders of the training side; with `DIR/<class>`, valid and test are siblings."
         if self.labels is not None:
             return []
         names = (*VALID, *TEST) if self.train == self.root else ()
@@ -58,8 +58,8 @@ class Layout:
 
 
 def choose(data, cfg=None):
-    """`--data`, or the folder that the table or photos of `cfg` lie in, or `data` where it holds
-    photos of the user's own, or the drawn challenge."""
+    """Return `--data`, else the folder that holds the table or photos of `cfg`, else `data` if it
+    holds the user's own photos, else the generated challenge."""
     named = [getattr(cfg, name, None) for name in ("labels", "photos")]
     if data is not None:
         return data
@@ -71,49 +71,49 @@ def choose(data, cfg=None):
 
 
 def defaults_for(cfg):
-    "Options that suit the folder `cfg` means: the drawn challenge wants a small, quick model."
+    "Options that suit the data folder of `cfg`: the generated challenge gets a small, fast model."
     data = choose(cfg.data, cfg)
     if data == DEMO_FOLDER or (data / DEMO_MARK).exists():
         return DEMO
     with muted():
-        layout(data, cfg=cfg)  # a wrong path is said now, before anything heavy is loaded
+        layout(data, cfg=cfg)  # reports a wrong path before anything heavy is loaded
     return {}
 
 
 def layout(data, apart=frozenset(), cfg=None):
-    """Find train, valid and test in `data`, through doubled folders; UserError where there is none.
+    """Find train, valid and test in `data`, through doubled folders; UserError if there are none.
 
-    cfg: options that may name a table of labels; one that lies there is found without.
+    cfg: options that may name a table of labels; one inside the folder is found without them.
     """
     if not data.is_dir():
-        what = "is no folder" if data.exists() else "no such folder"
-        raise UserError(f"--data {data}: {what}; give the one that holds train/<class>/*")
+        what = "not a folder" if data.exists() else "no such folder"
+        raise UserError(f"--data {data}: {what}; give the folder that holds train/<class>/*")
     root = data if getattr(cfg, "photos", None) else descend(data)
     found = labelled(root, apart, cfg)
     if found is None and getattr(cfg, "group_col", None):
-        raise UserError(f"--group-col {cfg.group_col}: is a column of a table of labels, and there"
-                        f" is none in {root}; see --labels")  # fmt: skip
+        raise UserError(f"--group-col {cfg.group_col}: needs a table of labels, and there is none"
+                        f" in {root}; see --labels")  # fmt: skip
     return found or of_classes(root, apart, data)
 
 
 def labelled(root, apart, cfg=None):
-    "The layout of a folder whose labels stand in a table, None where they are names of folders."
+    "The layout of a folder whose labels are in a table; None if they are folder names."
     flat = [path for path in (root, *folders(root)) if holds_photos(path)]
     found = tables.asked(cfg, root, flat)
     found = found or (tables.beside(root, flat) if child(root, TRAIN) in (None, *flat) else None)
     if found is None:
         return None
-    home = root / found[1].resolve().relative_to(root.resolve())  # as `root` is written
+    home = root / found[1].resolve().relative_to(root.resolve())  # spelled as `root` is
     return Layout(root, home, None, tables.test_of(root, flat), apart, found[0])
 
 
 def of_classes(root, apart, data):
-    "The layout of a folder whose labels are the names of folders."
+    "The layout of a folder whose labels are folder names."
     train = child(root, TRAIN)
     if train is None and (pair := _pair(root)):
         if not class_folders(pair[TRAIN]):
             raise UserError(
-                f"--data {data}: {pair[TRAIN].name} beside {pair[TEST].name} looks like the"
+                f"--data {data}: {pair[TRAIN].name} next to {pair[TEST].name} looks like the"
                 f" training side, but holds no class folders; expected {data}/train/<class>/*.jpg,"
                 " or --labels for a table"
             )
@@ -129,13 +129,13 @@ def of_classes(root, apart, data):
 
 
 def written_by(cfg):
-    "The folders that the command of `cfg` writes to: no photos are looked for in them."
+    "The folders that the command of `cfg` writes to, which are not searched for photos."
     asked = (getattr(cfg, name, None) for name in ("runs", "out", "cache"))
     return frozenset(path.resolve() for path in asked if isinstance(path, Path))
 
 
 def check_apart(layout, cfg):
-    "UserError where the command of `cfg` would write among the photos of a class or of the test."
+    "UserError if the command of `cfg` would write among the photos of a class or of the test."
     sides = filter(None, (layout.train, layout.valid, layout.test))
     among = [path.resolve() for path in (*layout.classes, *filter(None, (layout.test,)))]
     same = {side.resolve() for side in sides}
@@ -145,11 +145,11 @@ def check_apart(layout, cfg):
             continue
         real = path.resolve()
         if real in same or any(folder in (real, *real.parents) for folder in among):
-            raise UserError(f"--{name} {path}: lies among the photos, and would be taken for some")
+            raise UserError(f"--{name} {path}: is inside a folder of photos; name one outside it")
 
 
 def _pair(root):
-    "{TRAIN: folder, TEST: folder, ...} of `root` whose names differ in the words for sides alone."
+    "{TRAIN: folder, TEST: folder, ...} of `root` whose names differ only in the words for sides."
     found = {}
     for path in folders(root):
         words = re.findall(r"[a-z]+", path.name.lower())
@@ -164,7 +164,7 @@ def _pair(root):
 
 
 def _side(root, names):
-    "`_child`, or the only folder beside the training side with a word for that side in its name."
+    "`child`, or the only folder beside the training side with a word for that side in its name."
     found = child(root, names)
     if found is not None or child(root, TRAIN) is None:
         return found
@@ -173,24 +173,24 @@ def _side(root, names):
 
 
 def of_run(cfg, run):
-    "The folder that the files of `run` are named from: in `--data`, or the one it was trained on."
+    "The folder that file names of `run` are relative to: `--data`, or the one it was trained on."
     data = cfg.data or Path(run.config["data"])
     return descend(data) if data.is_dir() else data
 
 
 def test_of(cfg, run):
-    "`--test`, or the test folder beside the photos that `run` was trained on."
+    "`--test`, or the test folder beside the photos that `run` was trained on; UserError if none."
     found = found_test(cfg, run)
     if found is None:
         raise UserError(
-            f"--test: no folder `test` in {of_run(cfg, run)}, the data of {run.path.name}; name the"
+            f"--test: no folder `test` in {of_run(cfg, run)}, the data of {run.path.name}; give the"
             " folder of photos to predict, or another --run"
         )
     return found
 
 
 def found_test(cfg, run):
-    "The same, or None where there is no such folder."
+    "The same, or None if there is no such folder."
     if cfg.test is not None:
         return cfg.test
     data = of_run(cfg, run)

@@ -1,8 +1,8 @@
-"""What a table calls photos in, which files it means out: with or without suffix or folder."""
+"""Match the ids of a table to photo files, with or without suffix or folder."""
 
 from pathlib import PurePosixPath
 
-# what an id may be, tried in this order
+# forms an id may take, tried in this order
 RULES = {
     "path": lambda file, folder: file,
     "path with the folder's name": lambda file, folder: f"{folder}/{file}",
@@ -13,9 +13,9 @@ RULES = {
 
 
 def best_rule(ids, files, folder):
-    """(name of the rule by which most `ids` mean one of `files`, what it calls each of these).
+    """(name of the rule that matches most `ids` to `files`, its id for each file).
 
-    files: paths relative to the folder that is called `folder`; of equal rules the first.
+    files: paths relative to the folder called `folder`; ties go to the first rule.
     """
     keys = {name: [rule(file, folder) for file in files] for name, rule in RULES.items()}
     best = max(keys, key=lambda name: len(set(ids) & set(keys[name])))

@@ -1,4 +1,4 @@
-"""File in, upright RGB image out: the one reader that everything uses."""
+"""Read a file as an upright RGB image: the one reader that everything uses."""
 
 import ctypes
 import hashlib
@@ -10,21 +10,21 @@ from contextlib import contextmanager, suppress
 import numpy as np
 from PIL import Image, ImageOps
 
-BACKGROUND = (255, 255, 255)  # under transparent pixels; most cut-out photos were made for white
+BACKGROUND = (255, 255, 255)  # behind transparent pixels; most cut-out photos were made for white
 RANGES = [2**bits - 1 for bits in (8, 10, 12, 14, 16)]
-DEEP = ("I", "F", "I;16", "I;16B", "I;16L", "I;16N")  # Pillow's modes of more than eight bits
-# Pillow opens by content, whatever a file is called, and some of its 43 decoders start programs
-# (an EPS runs Ghostscript): these alone are tried
+DEEP = ("I", "F", "I;16", "I;16B", "I;16L", "I;16N")  # Pillow's modes with more than eight bits
+# Pillow opens files by content, not by name, and some of its 43 decoders start programs (an EPS
+# runs Ghostscript): only these are tried
 FORMATS = ("JPEG", "PNG", "GIF", "BMP", "WEBP", "TIFF", "AVIF", "PPM", "JPEG2000")
 
-LARGEST_FILE = 2**28  # bytes: a film that is called .jpg is not read into memory to learn that
-HUGE = 20_000_000  # pixels from which a photo is made smaller before anything copies it
-MOST_PIXELS = 50_000_000  # decoded at a time by all threads together: 4 bytes each, and copies
-STRIP = 256  # rows of a deep photo that are brought to eight bits at a time
+LARGEST_FILE = 2**28  # bytes: keeps a video named .jpg from being read into memory
+HUGE = 20_000_000  # pixels from which a photo is reduced before anything copies it
+MOST_PIXELS = 50_000_000  # decoded at a time by all threads together: 4 bytes each, plus copies
+STRIP = 256  # rows of a deep photo converted to eight bits at a time
 
 
 class Room:
-    "Pixels that may be decoded at a time; one photo that is larger is decoded alone."
+    "Limit on the pixels decoded at a time; a photo larger than that is decoded alone."
 
     def __init__(self, most):
         self.most, self.used, self.changed = most, 0, threading.Condition()
@@ -46,15 +46,15 @@ ROOM = Room(MOST_PIXELS)
 
 
 class BrokenImageError(Exception):
-    "A file that cannot be read as a picture; the message says why, in a few words."
+    "A file that cannot be read as an image; the message says why in a few words."
 
 
 def read_image(source, side=None, known_as=None):
-    """Read `source` (path or bytes) as an upright RGB image: first frame, alpha over white.
+    """Read `source` (path or bytes) as an upright RGB image: first frame, composited on white.
 
-    `side` (pixels): JPEGs may be decoded smaller, but no side below this, which is faster.
-    `known_as`: the content hash that the file was scanned with; other bytes are another photo.
-    Pillow's limit against decompression bombs is kept. Raises BrokenImageError.
+    `side` (pixels): JPEGs may be decoded smaller, which is faster, but no side below this.
+    `known_as`: the content hash from the scan; other bytes are another photo.
+    Pillow's limit against decompression bombs applies. Raises BrokenImageError.
     """
     content = source if isinstance(source, bytes) else content_of(source)
     if not content:
@@ -63,23 +63,23 @@ def read_image(source, side=None, known_as=None):
         raise BrokenImageError("changed after it was scanned")
     try:
         return _upright_rgb(content, side)
-    except Exception as error:  # each decoder has exceptions of its own; all mean a broken file
+    except Exception as error:  # each decoder raises its own exceptions; all mean a broken file
         raise BrokenImageError(_reason(error, content)) from None
 
 
 def content_of(path):
-    "The bytes of a file that may be a photo; BrokenImageError for what is too large or unreadable."
+    "The bytes of a file that may be a photo; BrokenImageError if it is too large or unreadable."
     try:
         size = path.stat().st_size
         if size > LARGEST_FILE:
-            raise BrokenImageError(f"{size / 1e9:.1f} GB are too much for a photo")
+            raise BrokenImageError(f"{size / 1e9:.1f} GB is too large for a photo")
         return path.read_bytes()
     except OSError as error:
         raise BrokenImageError(error.strerror or type(error).__name__) from None
 
 
 def opened(content):
-    "The bytes `content` as a Pillow image that is not decoded yet."
+    "Open the bytes `content` as a Pillow image, not decoded yet."
     return Image.open(io.BytesIO(content), formats=FORMATS)
 
 
@@ -90,7 +90,7 @@ def _upright_rgb(content, side):
     pixels = image.width * image.height
     with ROOM.taken(pixels):
         image.load()
-        image = _handy(image, side)  # the large one goes before another takes its room
+        image = _handy(image, side)  # free the large one before another takes its room
         if pixels >= HUGE:
             give_back()
         return _rgb(_turn(image))
@@ -103,9 +103,9 @@ def give_back():
 
 
 def _handy(image, side):
-    """A huge image brought near to `side`, if any: turning it and putting it on white copy it.
+    """Reduce a huge image towards `side`, if given: rotating and compositing would copy all of it.
 
-    One of 179 million pixels, the most that Pillow decodes, takes 0.7 GB in each copy.
+    One of 179 million pixels, the most that Pillow decodes, takes 0.7 GB per copy.
     """
     factor = min(image.size) // (2 * side) if side else 1
     if image.width * image.height < HUGE or factor < 2:
@@ -138,9 +138,9 @@ def _rgb(image):
 
 
 def _eight_bits(image, factor=1):
-    """Scale a deep image by the smallest range that holds its numbers: many use 12 bits of 16.
+    """Scale a deep image by the smallest range that holds its values: many use 12 bits of 16.
 
-    factor: what both sides are divided by, on the way: there is no whole copy of eight bits.
+    factor: divisor of both sides, applied per strip to avoid a full-size copy of eight bits.
     """
     rows = factor * max(STRIP // factor, 1)
     top = max(strip.max(initial=0) for _, strip in _strips(image, rows))
@@ -156,7 +156,7 @@ def _eight_bits(image, factor=1):
 
 
 def _strips(image, rows):
-    "(first row, pixels as float64) of a deep image, `rows` at a time: all take 8 bytes each."
+    "Yield (first row, pixels as float64) of a deep image, `rows` at a time to save memory."
     for top in range(0, image.height, rows):
         strip = image.crop((0, top, image.width, min(top + rows, image.height)))
         yield top, np.nan_to_num(np.asarray(strip).astype(np.float64))
@@ -172,7 +172,7 @@ def _reason(error, content):
 
 
 def problem(path, known_as=None):
-    "What keeps the photo at `path` from being read, or None; decoded no larger than that takes."
+    "Why the photo at `path` cannot be read, or None; decodes it as small as possible."
     try:
         with quiet_decoders():
             read_image(path, 1, known_as)
@@ -187,13 +187,13 @@ def readable(path):
 
 
 def content_hash(content):
-    "What a file is known by in every table: 128 bits of BLAKE2b over its bytes, as hex."
+    "Id of a file in every table: 128 bits of BLAKE2b over its bytes, as hex."
     return hashlib.blake2b(content, digest_size=16).hexdigest()
 
 
 @contextmanager
 def quiet_decoders():
-    "Keep decoders' remarks about odd files from the user; not for use in several threads at once."
+    "Silence decoders' warnings about odd files; not for use in several threads at once."
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         yield

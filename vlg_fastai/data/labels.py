@@ -1,6 +1,6 @@
-"""A table of labels beside a folder of photos in, a row a photo out: Kaggle's usual form.
+"""Read a table of labels for a folder of photos, one row per photo: Kaggle's usual form.
 
-What cannot be used costs a line on the screen and its row, never another one.
+A row that cannot be used is reported and left out, without affecting the others.
 """
 
 import csv
@@ -17,7 +17,7 @@ from vlg_fastai.data.walking import photos
 
 ENCODINGS = "utf-8-sig", "utf-16", "cp1252"
 SEPARATORS = ",;\t|"
-SAMPLE = 64_000  # characters that tell how the cells are separated
+SAMPLE = 64_000  # characters read to detect the separator
 LABELS = {"label", "labels", "class", "classes", "classname", "category", "categoryid", "target",
           "breed", "species", "diagnosis", "y"}  # fmt: skip
 SIDES = {"split", "set", "subset", "side", "partition"}
@@ -25,13 +25,13 @@ FOLD = "fold"
 WORDS = {"train": "train", "training": "train", "valid": "valid", "val": "valid",
          "validation": "valid", "dev": "valid"}  # fmt: skip
 SEVERAL = re.compile(r"[|;, ]+")  # between labels of one cell
-MATCHING = 0.5  # share of a column's cells that must mean photos for it to hold ids
-NAMED = 3  # rows that a line names
+MATCHING = 0.5  # share of a column's cells that must match photos for it to hold ids
+NAMED = 3  # rows named in a message
 
 
 @dataclass(frozen=True)
 class Columns:
-    "Which column of the table is what; None for what it lacks."
+    "The column of the table for each role; None where it has none."
 
     id: str
     label: str
@@ -46,7 +46,7 @@ class Columns:
 
 
 def read(path, option="--labels"):
-    "The table at `path` as text; UserError, with the `option` that names it, where it is none."
+    "Read the table at `path` as text; UserError, naming `option`, if it is not one."
     try:
         content = path.read_bytes()
     except OSError as error:
@@ -54,13 +54,13 @@ def read(path, option="--labels"):
     text = _decoded(path, content, option)
     separator = _separator(text)
     form = {"dtype": str, "keep_default_na": False, "sep": separator, "header": None}
-    try:  # a header that is read as such may be shorter than its rows
+    try:  # the header is read as a row, since it may be shorter than the rows
         cells = pd.read_csv(io.StringIO(text), **form)
     except (ValueError, pd.errors.ParserError) as error:
         raise UserError(f"{option} {path}: cannot be read as CSV ({error})") from None
     table = cells.iloc[1:].reset_index(drop=True).set_axis(cells.iloc[0].tolist(), axis=1)
     if table.shape[1] < (2 if option == "--labels" else 1) or table.empty:
-        raise UserError(f"{option} {path}: has no rows of at least an id and a label")
+        raise UserError(f"{option} {path}: has no rows with at least an id and a label")
     table.columns = [str(name).strip() for name in table.columns]
     if table.columns.duplicated().any():
         twice = table.columns[table.columns.duplicated()][0]
@@ -77,11 +77,11 @@ def _decoded(path, content, option):
         except UnicodeDecodeError:
             continue
         if "\0" in text:
-            raise UserError(f"{option} {path}: holds NUL bytes: it is no table of text")
+            raise UserError(f"{option} {path}: contains NUL bytes; not a text table")
         if encoding != ENCODINGS[0]:
             say(f"{path}: read as {encoding}")
         return text
-    raise UserError(f"{option} {path}: its text is neither UTF-8 nor {ENCODINGS[-1]}; save it anew")
+    raise UserError(f"{option} {path}: neither UTF-8 nor {ENCODINGS[-1]}; save it as UTF-8")
 
 
 def _separator(text):
@@ -92,12 +92,12 @@ def _separator(text):
 
 
 def columns_of(cfg, table, files, folder):
-    "The `Columns` of `table`: those that options name, else by header and content, which is said."
+    "The `Columns` of `table`: from options, else from header and content, which is reported."
     for name in ("id_col", "label_col", "group_col"):
         asked = getattr(cfg, name)
         if asked is not None and asked not in table:
             option = name.replace("_", "-")
-            raise UserError(f"--{option} {asked}: no such column; there are {', '.join(table)}")
+            raise UserError(f"--{option} {asked}: no such column; the table has {', '.join(table)}")
     ids = cfg.id_col or _ids(cfg, table, files, folder)
     by_word = {re.sub(r"[^a-z]", "", name.lower()): name for name in reversed(list(table))}
     side = next((by_word[word] for word in by_word if word in SIDES), None)
@@ -113,7 +113,7 @@ def columns_of(cfg, table, files, folder):
 
 
 def settled(cfg, layout):
-    "`cfg` with the table that `layout` found, and what its columns are: a repeat need not guess."
+    "`cfg` with the table that `layout` found and its columns, so that a repeat need not guess."
     cfg = replace(cfg, labels=layout.labels.resolve(), photos=layout.train.resolve())
     files = [path.relative_to(layout.train).as_posix() for path in photos(layout.train).found]
     found = columns_of(cfg, read(cfg.labels), files, layout.train.name)
@@ -121,19 +121,19 @@ def settled(cfg, layout):
 
 
 def _ids(cfg, table, files, folder):
-    "The column most of whose cells mean photos."
+    "The column with the largest share of cells that match photos; UserError below `MATCHING`."
     best, matching = likeliest(table, files, folder)
     if matching < MATCHING:
         raise UserError(
-            f"--labels {cfg.labels}: no column holds ids of the photos in {folder}: at best"
-            f" {best!r}, {matching:.0%} of it, e.g. {table[best].iloc[0]!r}; is it another"
-            " folder? see --photos and --id-col"
+            f"--labels {cfg.labels}: no column holds ids of the photos in {folder}: the best match"
+            f" is {best!r} with {matching:.0%}, e.g. {table[best].iloc[0]!r}; check --photos and"
+            " --id-col"
         )
     return best
 
 
 def likeliest(table, files, folder):
-    "(column of `table` that holds ids of `files`, share of its cells that mean one of them)."
+    "(column of `table` most likely to hold ids of `files`, share of its cells that match one)."
     shares = {name: _share(table[name], files, folder) for name in table}
     best = max(shares, key=shares.get)
     return best, shares[best]
@@ -145,7 +145,7 @@ def _share(cells, files, folder):
 
 
 def _label(cfg, table, names):
-    "The column called as labels are, or the only one whose cells repeat."
+    "The column named like a label column, or the only one whose cells repeat."
     called = [name for name in names if re.sub(r"[^a-z]", "", name.lower()) in LABELS]
     repeating = [name for name in names if 2 <= table[name].nunique() <= len(table) / 2]
     found = called or repeating
@@ -153,17 +153,18 @@ def _label(cfg, table, names):
         return found[0]
     if len(names) == 1:
         return names[0]
-    what = f"several could be: {', '.join(found)}" if found else f"there are {', '.join(names)}"
+    what = f"candidates: {', '.join(found)}" if found else f"columns: {', '.join(names)}"
     raise UserError(
-        f"--labels {cfg.labels}: which column holds the labels? {what}; --label-col says"
+        f"--labels {cfg.labels}: cannot tell which column holds the labels ({what}); give"
+        " --label-col"
     )
 
 
 def rows(cfg, files, folder):
-    """A table (file, label, bound, given_fold, side), a row a photo, of the labels of `cfg`.
+    """Read the labels of `cfg` as a table (file, label, bound, given_fold, side), a row per photo.
 
-    files: paths of the photos relative to the folder that is called `folder`, sorted; rows of files
-    that are missing are kept under the id, to be listed as broken.
+    files: paths of the photos relative to the folder called `folder`, sorted; rows of missing files
+    are kept under their id, to be listed as broken.
     """
     table = read(cfg.labels)
     columns = columns_of(cfg, table, files, folder)
@@ -172,8 +173,8 @@ def rows(cfg, files, folder):
     twice = known.index[known.index.duplicated()].intersection(meant)
     if len(twice):
         raise UserError(
-            f"--labels {cfg.labels}: the id {twice[0]!r} means several photos in {folder}; give"
-            " paths below it"
+            f"--labels {cfg.labels}: the id {twice[0]!r} matches several photos in {folder}; use"
+            " paths relative to it as ids"
         )
     found = pd.DataFrame({"file": meant.map(known).fillna(meant), "label": table[columns.label]})
     found["bound"] = table[columns.group] if columns.group else ""
@@ -190,15 +191,15 @@ def _folds(cfg, cells):
     if numbers.isna().any() or (numbers % 1 != 0).any():
         odd = cells[numbers.isna() | (numbers % 1 != 0)].iloc[0]
         raise UserError(
-            f"--labels {cfg.labels}: fold {odd!r} is no number; mend or rename the column"
+            f"--labels {cfg.labels}: fold {odd!r} is not a whole number; fix or rename the column"
         )
     codes, _ = pd.factorize(numbers.astype(int), sort=True)
     return codes
 
 
 def usable(path, table):
-    "`table` without rows that say nothing, or not one thing, each kind in a line."
-    table = _left_out(path, table, table["side"].isna(), "are of the test, or of no side")
+    "`table` without unlabelled or ambiguous rows; each kind is reported in one line."
+    table = _left_out(path, table, table["side"].isna(), "belong to the test or to no side")
     table = _left_out(path, table, table["label"] == "", "have no label")
     alone = set(table["label"])
     several = table["label"].map(lambda cell: _several(cell, alone))
@@ -209,7 +210,7 @@ def usable(path, table):
 
 
 def _several(cell, alone):
-    "Whether `cell` is a list of labels, each of which some other photo has alone."
+    "Whether `cell` is a list of labels, each of which is the only label of some other photo."
     parts = [part for part in SEVERAL.split(cell) if part]
     return len(parts) > 1 and set(parts) <= alone - {cell}
 
@@ -222,7 +223,7 @@ def _left_out(path, table, odd, what):
 
 
 def say_unlisted(files, listed, folder):
-    "Say how many photos the table does not name."
+    "Report how many photos have no row in the table."
     more = sorted(set(files) - set(listed))
     if more:
         say(f"{len(more)} photos in {folder} have no row, e.g. {more[0]}: left out")

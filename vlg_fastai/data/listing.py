@@ -1,7 +1,6 @@
-"""Folders in, one listing out: every photo is a row (root, file, label, source), whoever brings it.
+"""List photos as rows (root, file, label, source), the same for every kind of source.
 
-Class folders, tables of labels and plain folders are the producers; what comes after them asks for
-no more than the rows.
+Class folders, tables of labels and plain folders produce the rows; later steps need nothing else.
 """
 
 from dataclasses import replace
@@ -13,27 +12,27 @@ from vlg_fastai.console import say
 from vlg_fastai.data import labels
 from vlg_fastai.data.walking import SUFFIXES, class_folders, photos
 
-# file is relative to root and stays; side: train, valid or test
+# file is relative to root and never changes; side: train, valid or test
 COLUMNS = ["root", "file", "label", "source", "side"]
 CLASSES, TABLE, PLAIN = "class folders", "table", "folder"
 
 
 def place(root, file):
-    "Where a photo lies."
+    "Path of a photo."
     return Path(root) / file
 
 
 def located(table, root=None):
-    "`table` with the column path: below its own column root, or below `root` where that is given."
+    "`table` with the column path: below `root` if given, else below its own column root."
     roots = table["root"] if root is None else [root] * len(table)
     return table.assign(path=[place(*pair) for pair in zip(roots, table["file"], strict=True)])
 
 
 def of_classes(layout, most=None, cfg=None):
-    """The labelled photos of `layout`; says what lies there besides.
+    """List the labelled photos of `layout`; report what else is there.
 
-    most: only so many classes, and only so many photos of each, the first by name; cfg: options
-    that say what the columns of a table of labels are.
+    most: limit on the classes, and on the photos of each, first by name; cfg: options that name the
+    columns of a table of labels.
     """
     if layout.labels is not None:
         return located(_few(_of_table(layout, cfg), most))
@@ -42,13 +41,13 @@ def of_classes(layout, most=None, cfg=None):
     if layout.valid:
         held_out = _of_folders(layout, class_folders(layout.valid)[:most], "valid", most)
         if not held_out:
-            say(f"{layout.valid}: no class folders with photos; the split is drawn instead")
+            say(f"{layout.valid}: no class folders with photos; using a random split instead")
         rows += held_out
     return located(pd.DataFrame(rows, columns=COLUMNS))
 
 
 def _of_table(layout, cfg):
-    "The rows of a table of labels, files named from the data folder."
+    "The rows of a table of labels, files relative to the data folder."
     home = layout.train
     files = [path.relative_to(home).as_posix() for path in _found(home)]
     found = labels.rows(replace(cfg, labels=layout.labels), files, home.name)
@@ -73,7 +72,7 @@ def of_folder(folder):
 
 
 def of_run(run, root):
-    "The photos that `run` was made from, as it stored them, where they lie below `root` now."
+    "The photos that `run` was made from, as it stored them, located below `root`."
     return located(run.split, root)
 
 
@@ -82,23 +81,23 @@ def _of_folders(layout, folders, side, most):
     for folder in folders:
         found = _found(folder)[:most]
         if not found:
-            say(f"{folder}: no photos, the class is left out")
+            say(f"{folder}: no photos; the class is left out")
         files = [path.relative_to(layout.root).as_posix() for path in found]
         rows += [(layout.root, file, folder.name, CLASSES, side) for file in files]
     return rows
 
 
 def _found(folder):
-    "The photos below `folder`; says what else is there."
+    "The photos below `folder`; reports what else is there."
     found = photos(folder)
     if found.others:
-        say(f"{folder}: {found.others} files are not pictures by their suffix and are left out")
+        say(f"{folder}: {found.others} files without an image suffix are left out")
     for path, reason in sorted(found.skipped.items()):
-        say(f"{path}: left out with all that is in it: {reason}")
+        say(f"{path}: left out with everything in it: {reason}")
     return found.found
 
 
 def _say_loose(folder):
     loose = sum(p.suffix.lower() in SUFFIXES and p.is_file() for p in folder.iterdir())
     if loose:
-        say(f"{folder}: {loose} photos lie in no class folder and are left out")
+        say(f"{folder}: {loose} photos outside class folders are left out")

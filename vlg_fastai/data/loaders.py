@@ -1,4 +1,4 @@
-"""Table of photos in, fastai DataLoaders out."""
+"""Build fastai DataLoaders from a table of photos."""
 
 import signal
 from pathlib import Path
@@ -20,12 +20,12 @@ from vlg_fastai.data.split import oversampled
 
 ASKING = ("SIGINT", "SIGTERM", "SIGHUP")  # signals that ask to stop; Windows lacks the last
 GRACE = 10  # seconds
-BALANCES = {"equal": -1.0, "sqrt": -0.5}  # power of the number of photos that weighs each
+BALANCES = {"equal": -1.0, "sqrt": -0.5}  # power of a class's size that weights its photos
 BLANK = PILImage(Image.new("RGB", (8, 8)))
 
 
 class ReadPhoto(Transform):
-    "Path in, upright RGB PILImage out; a photo that went or changed since the scan is left out."
+    "Read a path as an upright RGB PILImage; skip a photo removed or changed since the scan."
 
     def __init__(self, pixels):
         super().__init__()
@@ -38,7 +38,7 @@ class ReadPhoto(Transform):
         return photo
 
     def read(self, path):
-        "The photo, or None, said once."
+        "The photo, or None if it cannot be read, which is reported once."
         try:
             return PILImage(self.pixels(path))
         except BrokenImageError as error:
@@ -49,7 +49,7 @@ class ReadPhoto(Transform):
 
 
 class ReadPlace(Transform):
-    "Place among `paths` in, (photo, place) out; of what cannot be read a blank photo and -1."
+    "Map a place in `paths` to (photo, place), or to (blank photo, -1) if it cannot be read."
 
     def __init__(self, pixels, paths):
         super().__init__()
@@ -61,7 +61,7 @@ class ReadPlace(Transform):
 
 
 class InOrder(Plain):
-    "Batches of (photos, places); blank photos are left out of them."
+    "Batches of (photos, places) without the blank photos."
 
     def __iter__(self):
         for x, places in super().__iter__():
@@ -82,13 +82,13 @@ def _options(bs, machine):
 def build(table, classes, view, pixels, machine, cfg):
     """DataLoaders over `table` (columns path, label, split); only the training side is balanced.
 
-    A batch is (photos, labels), or (photos, labels, rows of `table`) where not labels are taught.
+    A batch is (photos, labels), or (photos, labels, rows of `table`) if targets are not labels.
     """
-    table = table.assign(row=np.arange(len(table)))  # told before copies and order change it
+    table = table.assign(row=np.arange(len(table)))  # set before oversampling and sorting
     table = oversampled(table) if cfg.oversample else table
     table = table.sort_values("split", kind="stable", ignore_index=True)
     by_photo = [BY_PHOTO[cfg.aug]] if cfg.aug in BY_PHOTO else []
-    told = cfg.targets != "given"  # which photo it is, for what is taught instead of its label
+    told = cfg.targets != "given"  # add each photo's row, to look up its target
     options = _options(_at_most((table["split"] == "train").sum(), cfg.bs), machine)
     block = DataBlock(
         blocks=(
@@ -112,12 +112,12 @@ def build(table, classes, view, pixels, machine, cfg):
 
 def _at_most(photos, bs):
     if photos < bs:
-        say(f"--bs {bs} is more than the {photos} training photos: lowered to {photos}")
+        say(f"--bs {bs} exceeds the {photos} training photos: lowered to {photos}")
     return int(min(photos, bs))
 
 
 def class_weights(table, balance="equal"):
-    "One weight a row, so that every class is drawn as often as `balance` (`BALANCES`) has it."
+    "One weight per row, so that each class is sampled as often as `balance` (`BALANCES`) says."
     counts = table.loc[table["split"] == "train", "label"].value_counts()
     return (table["label"].map(counts) ** BALANCES[balance]).to_numpy(np.float64)
 
@@ -125,7 +125,7 @@ def class_weights(table, balance="equal"):
 def plain(paths, view, bs, machine, pixels=None):
     """Batches of `paths` in their order, unlabelled and without augmentation.
 
-    A batch is (photos, places (n,) of theirs among `paths`): what cannot be read is in none.
+    A batch is (photos, their places (n,) in `paths`); photos that cannot be read are in none.
     """
     read = ReadPlace(pixels or view.pixels(), list(paths))
     places = range(len(read.paths))
@@ -140,8 +140,8 @@ def plain(paths, view, bs, machine, pixels=None):
 
 
 def leave_signals_alone():
-    """Reading processes survive what asks to stop, which a terminal or a scheduler sends to all of
-    a group, until the training process has finished its batch: `GRACE` seconds, then they go."""
+    """Keep reader processes alive on signals to stop, which a terminal or scheduler sends to the
+    whole group, until the training process finishes its batch; they exit after `GRACE` seconds."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     for name in ASKING[1:]:
         if hasattr(signal, name) and hasattr(signal, "alarm"):

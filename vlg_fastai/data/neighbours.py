@@ -1,18 +1,18 @@
-"""Features or hashes in, pairs that lie close together out; many are never all compared."""
+"""Find close pairs of features or hashes; large sets go through an index, not all pairs."""
 
 import numpy as np
 from scipy.sparse.linalg import svds
 from usearch.index import Index
 
 FEW = 8_000  # photos up to which all pairs are compared: a second or two
-AXES = 128  # that the index looks at: enough to find a pair, whose cosine is then computed in full
-NEIGHBOURS = 16  # of each photo that are looked at; a larger heap of copies is chained
-SLACK = 0.05  # how much lower the cosine of a pair may be in the axes that the index looks at
+AXES = 128  # dimensions of the index: enough to find a pair; its cosine is then computed in full
+NEIGHBOURS = 16  # of each photo that are checked; a larger cluster of copies is linked in chains
+SLACK = 0.05  # how much lower the cosine of a pair may be in the axes of the index
 BLOCK = 1_000
 
 
 def pairs(x, least):
-    """(a, b, cosine) of pairs a < b of features `x` (n, d) whose cosine is `least` or more."""
+    """(a, b, cosine) of pairs a < b of features `x` (n, d) whose cosine is at least `least`."""
     rows = unit(x)
     a, b = _all_pairs(rows, least) if len(x) <= FEW else _near_pairs(rows, least)
     cosine = np.concatenate(
@@ -25,7 +25,7 @@ def pairs(x, least):
 
 
 def unit(x):
-    "Features (n, d) of length one, float32."
+    "Features (n, d) scaled to length one, float32."
     x = np.asarray(x, np.float32)
     return x / np.maximum(np.linalg.norm(x, axis=1, keepdims=True), 1e-9)
 
@@ -39,15 +39,15 @@ def _all_pairs(rows, least):
 
 
 def _near_pairs(rows, least):
-    "Of each photo's nearest by an index of small worlds (HNSW, Malkov & Yashunin, 2018)."
+    "Pairs among each photo's nearest neighbours in an HNSW index (Malkov & Yashunin, 2018)."
     small = unit(rows @ _axes(rows))
     index = Index(ndim=small.shape[1], metric="cos", dtype="f16")
-    index.add(np.arange(len(small)), small, threads=1)  # more would build another one each time
+    index.add(np.arange(len(small)), small, threads=1)  # more would differ from run to run
     return _within(index.search(small, NEIGHBOURS), 1 - least + SLACK)
 
 
 def near_hashes(hashes, most):
-    "(a, b), a < b, of `hashes` (n,) uint64 that differ in `most` bits at the most."
+    "(a, b), a < b, of `hashes` (n,) uint64 that differ in at most `most` bits."
     if len(hashes) <= FEW:
         found = [np.zeros((0, 2), int)]
         for start in range(0, len(hashes), BLOCK):
@@ -60,7 +60,7 @@ def near_hashes(hashes, most):
 
 
 def _within(found, furthest):
-    "Pairs (a, b), a < b, each once, of what an index found."
+    "Unique pairs (a, b), a < b, from the matches of an index."
     rows = np.repeat(np.arange(len(found.keys)), found.keys.shape[1])
     keys = found.keys.ravel().astype(int)
     near = (found.distances.ravel() <= furthest) & (keys != rows)
@@ -68,6 +68,6 @@ def _within(found, furthest):
 
 
 def _axes(rows):
-    "(d, AXES) directions in which a sample of the features spreads most."
+    "(d, AXES) directions in which a sample of the features varies most."
     sample = rows[np.random.default_rng(0).permutation(len(rows))[:4_000]]
     return svds(sample, k=min(AXES, min(sample.shape) - 1), random_state=0)[2].T

@@ -1,7 +1,7 @@
-"""fastai's loader, whose every photo is drawn by a number of its own: an epoch can go on anywhere.
+"""fastai's loader with a random seed of its own per photo, so that an epoch can resume anywhere.
 
-The number comes from that of the epoch and from the photo's place in its order. So what a photo
-looks like depends neither on how many processes read, nor on where an epoch broke off.
+The seed comes from the number of the epoch and the photo's place in its order. So what a photo
+looks like depends neither on how many processes read, nor on where an epoch was interrupted.
 """
 
 import random
@@ -16,30 +16,30 @@ from fastai.data.load import fa_collate
 from vlg_fastai.machine.randomness import python_state
 
 MOST = 2**32
-STEP = 1_000_003  # between the numbers of one epoch and of the next: more than most have photos
+STEP = 1_000_003  # between the seeds of one epoch and the next: more than most folders have photos
 
 
 class Numbers(torch.Generator):
-    "A generator that reading processes get anew: they need none, and its state cannot be shared."
+    "A generator recreated in reader processes: they need none, and its state cannot be shared."
 
     def __reduce__(self):
         return Numbers, ()
 
 
 class Plain(TfmdDL):
-    "A TfmdDL whose errors are those that happened; fastai's word on shapes fails on our batches."
+    "A TfmdDL that raises the original error; fastai's report on shapes fails on our batches."
 
     def create_batch(self, samples):
         return fa_collate(samples)
 
 
 class Placed(Plain):
-    "A TfmdDL that knows its place: `kept` tells it, `go_on` takes it up."
+    "A TfmdDL that can resume: `kept` returns its position, `go_on` restores it."
 
     number, order, skipped, resumed = 0, (), 0, False
 
     def randomize(self):
-        if not self.resumed:  # else the numbers of this epoch are drawn already
+        if not self.resumed:  # else the numbers of this epoch are already drawn
             super().randomize()
 
     def get_idxs(self):
@@ -47,7 +47,7 @@ class Placed(Plain):
             self.order, self.skipped = [int(i) for i in super().get_idxs()], 0
             self.number = self.rng.randrange(MOST)
         self.resumed = False
-        # else torch draws one for each iterator from the generator that dropout uses as well
+        # without it torch draws a seed for each iterator from the generator that dropout uses too
         self.fake_l.generator = Numbers()
         self.fake_l.generator.manual_seed(self.number)
         return list(enumerate(self.order))[self.skipped * self.bs :]
@@ -62,12 +62,12 @@ class Placed(Plain):
             return super().do_item(item)
 
     def kept(self, batches):
-        "What `go_on` needs, `batches` into the epoch; none of them: before the next one begins."
+        "State for `go_on`, `batches` into the epoch; 0 means before the next epoch begins."
         told = {"rng": list(self.rng.getstate()), "batches": batches}
         return {**told, "number": self.number, "order": list(self.order)} if batches else told
 
     def go_on(self, told):
-        "Read what is left of the epoch that `kept` told of, and draw the epochs behind it alike."
+        "Read the rest of the epoch that `kept` described, and order later epochs the same way."
         self.rng.setstate(python_state(told["rng"]))
         if told["batches"]:
             self.number, self.order = told["number"], [i for i in told["order"] if i < self.n]
@@ -75,12 +75,12 @@ class Placed(Plain):
 
 
 class WeightedPlaced(Placed, weighted.WeightedDL):
-    "The same with photos drawn by weight."
+    "The same with photos sampled by weight."
 
 
 @contextmanager
 def drawn_by(number):
-    "Whatever is drawn inside comes from `number`; outside the generators are as they were."
+    "Seed all generators with `number` for the block; restore their state afterwards."
     kept = random.getstate(), np.random.get_state(), torch.get_rng_state()
     random.seed(number)
     np.random.seed(number)

@@ -1,4 +1,4 @@
-"""Photo file in, upright RGB pixels out, decoded once and no larger than a view needs."""
+"""Decode photo files to upright RGB pixels, once and no larger than a view needs."""
 
 from concurrent.futures import ThreadPoolExecutor
 from itertools import takewhile
@@ -11,15 +11,15 @@ from vlg_fastai.data.images import BrokenImageError, problem, quiet_decoders, re
 from vlg_fastai.data.store import GIGABYTE
 from vlg_fastai.machine.device import cpus
 
-LARGEST = 4 * 2**20  # bytes; a longer sliver is read from its file each time
-AHEAD = 64  # photos decoded before their turn: enough for all cores, little memory
+LARGEST = 4 * 2**20  # bytes; a larger photo (a long sliver) is read from its file each time
+AHEAD = 64  # photos decoded ahead of their turn: enough for all cores, little memory
 
 
 class Pixels:
-    """Photos of a table as PIL images whose short side is `side` pixels, or their own if shorter.
+    """Photos of a table as PIL images whose short side is `side` pixels, or less if the photo is.
 
-    Called with a path of the table it answers from the shelf; what is not on it is read, and a file
-    that is not what was scanned any more is no answer: BrokenImageError.
+    Called with a path of the table, it looks on the shelf first, then reads the file; a file that
+    changed since the scan raises BrokenImageError.
     """
 
     def __init__(self, side, resample, keys=None, shelf=None):
@@ -30,7 +30,7 @@ class Pixels:
     def of(cls, photos, side, resample, store, now=True):
         """Pixels of the table `photos` (columns path, content).
 
-        now: decode those that are not on the shelf; else they are read where they are asked for.
+        now: decode those missing from the shelf now; else each is read when it is needed.
         """
         if photos is None:
             return cls(side, resample)
@@ -50,18 +50,18 @@ class Pixels:
             return self.read(path)
 
     def problem(self, path):
-        "What keeps the photo at `path` from being shown, or None."
+        "Why the photo at `path` cannot be shown, or None."
         return None if self._kept(path) else problem(path, self.keys.get(path))
 
     def there(self, path):
-        "Whether it is on the shelf, or there is a file: cheaper than `problem`, and says less."
+        "Whether it is on the shelf or its file exists: cheaper than `problem`, and less thorough."
         return self._kept(path) or path.is_file()
 
     def _kept(self, path):
         return self.shelf is not None and self.keys.get(path) in self.shelf
 
     def read(self, path):
-        "Decode the file: large JPEGs no larger than needed, then the short side brought to `side`."
+        "Decode the file, large JPEGs no larger than needed, and resize its short side to `side`."
         image = read_image(path, self.side, self.keys.get(path))
         short = min(image.size)
         if short <= self.side:
@@ -74,11 +74,11 @@ class Pixels:
         missing = self.shelf.missing(photos["content"], checked=False)
         if not missing:
             return
-        needed = len(missing) * self.side**2 * 3 * 4 / 3  # most photos are 4 to 3
+        needed = len(missing) * self.side**2 * 3 * 4 / 3  # most photos are 4:3
         if needed > store.room():
             say(
-                f"the pixels of {len(missing)} photos would take {needed / GIGABYTE:.1f} GB: more"
-                " than --cache-gb or the disk allows, so photos are decoded each time"
+                f"the pixels of {len(missing)} photos would take {needed / GIGABYTE:.1f} GB, more"
+                " than --cache-gb or the disk allows; photos are decoded each time"
             )
             return
         with quiet_decoders(), ThreadPoolExecutor(cpus()) as pool:
@@ -88,7 +88,7 @@ class Pixels:
             self.shelf.fill(takewhile(lambda _: not self.shelf.refused, fitting))
 
     def _array(self, path):
-        "The pixels of the file, or None: who asks for it will be told why it cannot be read."
+        "The pixels of the file, or None; the reason is reported when the photo is requested."
         try:
             return np.asarray(self.read(path))
         except BrokenImageError:
@@ -96,7 +96,7 @@ class Pixels:
 
 
 def ahead(pool, function, items):
-    "Like `pool.map`, but at most `AHEAD` results wait: 100,000 photos do not fit in memory."
+    "`pool.map` with at most `AHEAD` results waiting: 100,000 photos do not fit in memory."
     waiting = []
     for item in items:
         waiting.append(pool.submit(function, item))

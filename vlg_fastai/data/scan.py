@@ -1,4 +1,4 @@
-"""Image folder in, table out: one row per file with its label, content hash, size and problem."""
+"""Scan an image folder into a table, a row per file: label, content hash, size, problem."""
 
 from concurrent.futures import ThreadPoolExecutor
 
@@ -21,7 +21,7 @@ from vlg_fastai.data.twins import GREY, fingerprint
 from vlg_fastai.machine.device import cpus
 
 LOOK = 64  # pixels of the short side a fingerprint needs; large JPEGs are decoded no larger
-FORMULA = r"[=+\-@\t\r]"  # how a cell begins that a spreadsheet computes instead of shows
+FORMULA = r"[=+\-@\t\r]"  # start of a cell that a spreadsheet would evaluate
 NAMED = 10  # broken files named on the screen; the run folder lists them all
 
 
@@ -43,8 +43,8 @@ def _say_formulas(table):
     odd = table[table.astype(str).apply(lambda cells: cells.str.match(FORMULA)).any(axis=1)]
     if len(odd):
         say(
-            f"{len(odd)} names begin as a formula does, e.g. {odd['file'].iloc[0]}: a spreadsheet"
-            " may run what the CSVs of this run hold"
+            f"{len(odd)} names begin like a formula, e.g. {odd['file'].iloc[0]}: a spreadsheet may"
+            " evaluate them in the CSVs of this run"
         )
 
 
@@ -58,7 +58,7 @@ def _scan(table):
 
 
 def _look(path):
-    "One file: content hash, width, height, dHash, grey copy and what is wrong with it."
+    "Content hash, width, height, dHash, grey copy and problem of one file."
     try:
         content = content_of(path)
     except BrokenImageError as error:
@@ -73,7 +73,7 @@ def _look(path):
 
 
 def check(table):
-    "UserError where what can be read leaves nothing to tell apart."
+    "UserError if fewer than two classes have a readable photo."
     labels = table.loc[table["problem"].isna() & (table["side"] == "train"), "label"].unique()
     if len(labels) < 2:
         what = f"only the class {labels[0]!r} has" if len(labels) else "no class has"
@@ -81,28 +81,28 @@ def check(table):
 
 
 def without(table, lost):
-    "`table` with the rows of `lost`, which went or changed since the scan, marked as unreadable."
+    "`table` with the rows of `lost`, removed or changed since the scan, marked as unreadable."
     if lost.empty:
         return table
     pairs = zip(lost["path"], lost["content"], strict=True)
     reasons = [problem(*pair) or "gives no finite features" for pair in pairs]
     table = table.copy()
     table.loc[lost.index, "problem"] = reasons
-    say(f"{len(lost)} photos are left out after all, e.g. {lost['file'].iloc[0]}: {reasons[0]}")
+    say(f"{len(lost)} photos left out after the scan, e.g. {lost['file'].iloc[0]}: {reasons[0]}")
     check(table)
     return table
 
 
 def say_counts(table):
-    "Say how many photos of which sizes there are, how uneven the classes, and what is broken."
+    "Report the number and sizes of photos, how uneven the classes are, and broken files."
     good = table[table["problem"].isna()]
     counts = good["label"].value_counts()
     say(
-        f"{len(good)} photos in {len(counts)} classes, {counts.min()} to {counts.max()} a class"
+        f"{len(good)} photos in {len(counts)} classes, {counts.min()} to {counts.max()} per class"
         f" ({counts.max() / counts.min():.1f} to 1); {_sizes(good)}"
     )
     for label in sorted(set(table["label"]) - set(counts.index)):
-        say(f"{label}: none of its photos can be read, the class is left out")
+        say(f"{label}: none of its photos can be read; the class is left out")
     say_broken(table)
 
 

@@ -1,10 +1,10 @@
-"""Key and array in, the same array back in a later run: segments on disk, each array checked.
+"""Keep arrays under keys across runs, in checksummed segments on disk.
 
-Arrays lie in segments: a file of numbers and an index beside it, each written under a hidden name,
-flushed to the disk and renamed, the index last. Nothing written is ever changed, so two processes
-need no lock and a kill at any moment costs what was not yet in a segment. Numbers are mapped into
-memory: a shelf of 20 GB takes none. The index holds a checksum of each array; a segment in which
-one does not hold is removed.
+A segment is a file of numbers and an index beside it, each written under a hidden name, flushed to
+disk and renamed, the index last. Nothing is changed once written, so two processes need no lock and
+a kill at any moment loses only what was not yet in a segment. Numbers are memory-mapped: a shelf of
+20 GB takes no memory. The index holds a checksum of each array; a segment with a wrong one is
+removed.
 """
 
 import math
@@ -22,14 +22,14 @@ import numpy as np
 from vlg_fastai.console import say
 from vlg_fastai.runs.files import flush
 
-MOST_BYTES, MOST_SECONDS = 64 * 2**20, 60.0  # of work that wait in memory for their segment
-INDEXES = "[!.]*.index.npy"  # a hidden one is not finished
-STALE = 24 * 3600  # seconds after which a hidden or unindexed file has lost its writer
+MOST_BYTES, MOST_SECONDS = 64 * 2**20, 60.0  # of work held in memory for a segment
+INDEXES = "[!.]*.index.npy"  # hidden ones are unfinished
+STALE = 24 * 3600  # seconds after which a hidden or unindexed file counts as abandoned
 KEY = 32  # characters of a key
 INDEX = np.dtype(  # unused axes are 0
     [("key", f"S{KEY}"), ("start", "u8"), ("shape", "u4", (3,)), ("checksum", "u4")]
 )
-FORMAT = 2  # of segments; those of an earlier one had no checksums, and are never opened
+FORMAT = 2  # of segments; the earlier format had no checksums and is never opened
 
 
 class Shelf:
@@ -37,21 +37,21 @@ class Shelf:
 
     def __init__(self, folder, store):
         self.folder, self.store, self.places = folder, store, {}
-        self.refused = False  # True once the disk said no
-        self.damaged = set()  # segments that were removed
+        self.refused = False  # True once a write has failed
+        self.damaged = set()  # damaged segments, already removed
         if folder is not None and folder.is_dir():
             self._open()
 
     @property
     def used(self):
-        "Segments that this process asked for, on whatever shelf: none makes room for another."
+        "Segments that this process uses, on any shelf; they are never removed to make room."
         return self.store.used
 
     def __contains__(self, key):
         return key in self.places
 
     def __getitem__(self, key):
-        "The array kept under `key`, read-only and memory-mapped; KeyError where it is not sound."
+        "The array under `key`, read-only and memory-mapped; KeyError if missing or damaged."
         place = self.places[key]
         if not place.sound(key):
             self._remove_damaged(place.file)
@@ -66,37 +66,37 @@ class Shelf:
             return None
 
     def __reduce__(self):
-        "Another process opens the folder itself; the numbers do not travel."
+        "Pickle the folder, not the numbers: another process opens it itself."
         return type(self), (self.folder, self.store)
 
     def missing(self, keys, checked=True):
-        """Those of `keys` that are not here, each once, in their order; the others count as used.
+        """Return the `keys` not on the shelf, each once, in order; mark the others as used.
 
-        checked: whether to compare their checksums now, or not before each is asked for.
+        checked: whether to compare checksums now rather than when each array is read.
         """
         keys = dict.fromkeys(keys)
         named = {self.places[key].file for key in keys if key in self} - {None}
         for data in named - self.used:
             self.used.add(data)
-            with suppress(OSError):  # a cache of somebody else's: read, never written
+            with suppress(OSError):  # somebody else's cache: read, never written
                 os.utime(data)
         for key in keys if checked else ():
-            self.get(key)  # one damaged array costs all of its segment
+            self.get(key)  # one damaged array removes its whole segment
         return [key for key in keys if key not in self]
 
     def rows(self, keys, part=slice(None)):
-        "The arrays of `keys`, or the `part` of each, as one, stacked."
+        "The arrays of `keys`, or the `part` of each, stacked into one."
         return np.stack([self[key][part] for key in keys])
 
     def fill(self, pairs):
-        """Keep every (key, array) of the iterator `pairs`, a segment now and then.
+        """Store every (key, array) of the iterator `pairs`, a segment at a time.
 
-        A segment is written beside: whoever makes the arrays does not wait for the disk.
+        Segments are written in a thread, so that making the arrays does not wait for the disk.
         """
         with ThreadPoolExecutor(1) as beside:
             written = beside.submit(self._write, {})
             for waiting in segments(pairs):
-                written.result()  # one waits at the most: memory stays flat
+                written.result()  # at most one waits: memory stays flat
                 written = beside.submit(self._write, waiting)
             written.result()
         if self.folder is not None:
@@ -115,7 +115,7 @@ class Shelf:
         self._place(index, self._kept(index, numbers))
 
     def _kept(self, index, numbers):
-        "Write a segment; its numbers as memory-mapped, or as they are where the disk refuses."
+        "Write a segment; return its numbers memory-mapped, or as they are if the write fails."
         if self.folder is None:
             return numbers
         name = self.folder / f"{uuid.uuid4().hex}.index.npy"
@@ -130,7 +130,7 @@ class Shelf:
             return np.load(data_of(name), mmap_mode="r")
         except OSError as error:
             if not self.refused:
-                say(f"{self.folder}: cannot be written ({error.strerror}); going on without")
+                say(f"{self.folder}: cannot be written ({error.strerror}); continuing without it")
             self.refused = True
             for left in self.folder.glob(f".{name.name.split('.')[0]}*"):
                 remove(left)
@@ -140,7 +140,7 @@ class Shelf:
         for name in sorted(self.folder.glob(INDEXES)):
             try:
                 self._place(np.load(name), np.load(data_of(name), mmap_mode="r"))
-            except FileNotFoundError:  # another process made room
+            except FileNotFoundError:  # another process removed it to make room
                 continue
             except (OSError, ValueError, EOFError, KeyError, IndexError):
                 self._remove_damaged(data_of(name))
@@ -152,17 +152,17 @@ class Shelf:
             shape = tuple(int(n) for n in row["shape"] if n)
             key = row["key"].decode("ascii")
             if len(key) != KEY:
-                raise ValueError(f"{key!r} is no key")
+                raise ValueError(f"{key!r} is not a key")
             self.places[key] = Slot(
                 numbers, int(row["start"]), shape, int(row["checksum"]), file and Path(file)
             )
 
     def _remove_damaged(self, data):
-        "Forget the segment of `data` and remove it: what was in it is computed again."
+        "Forget the segment of `data` and remove it; its arrays are computed again."
         if data in self.damaged:
             return
         self.damaged.add(data)
-        say(f"{data}: damaged; what was in it is computed again")
+        say(f"{data}: damaged; its contents are computed again")
         self.places = {key: place for key, place in self.places.items() if place.file != data}
         remove(data)
 
@@ -178,7 +178,7 @@ class Shelf:
 
 
 def segments(pairs):
-    "Yield {key: array} of so many of `pairs` as make a segment, by size or by time."
+    "Yield {key: array} for each segment's worth of `pairs`, by size or by time."
     waiting, since, size = {}, time.monotonic(), 0
     for key, array in pairs:
         waiting[key] = array
@@ -191,7 +191,7 @@ def segments(pairs):
 
 @dataclass(frozen=True)
 class Slot:
-    "Where an array lies: from `start` on in `numbers`, which are those of `file` if there is one."
+    "Location of an array: from `start` in `numbers`, which are those of `file` if there is one."
 
     numbers: np.ndarray
     start: int
@@ -204,7 +204,7 @@ class Slot:
         return self.numbers[self.start : self.start + math.prod(self.shape)].reshape(self.shape)
 
     def sound(self, key):
-        "Whether the array is the one that was kept under `key`; what never left memory is."
+        "Whether the array is the one stored under `key`; one that never left memory always is."
         if self.file is None:
             return True
         if self.start + math.prod(self.shape) > len(self.numbers):
@@ -213,7 +213,7 @@ class Slot:
 
 
 def checksum(key, array):
-    "CRC-32 of an array's bytes, begun with its key and shape: an index may be damaged as well."
+    "CRC-32 of an array's key, shape and bytes: an index may be damaged as well."
     told = zlib.crc32(f"{key} {array.shape}".encode())
     return zlib.crc32(np.ascontiguousarray(array).view(np.uint8), told)
 
@@ -224,21 +224,21 @@ def data_of(index):
 
 
 def size_of(path):
-    "Bytes of a file; 0 once another process removed it."
+    "Bytes of a file; 0 if another process has removed it."
     with suppress(OSError):
         return path.stat().st_size
     return 0
 
 
 def used_at(path):
-    "When a file was used last; now, where another process has just renamed or removed it."
+    "When a file was last used; now, if another process has just renamed or removed it."
     with suppress(OSError):
         return path.stat().st_mtime
     return time.time()
 
 
 def remove(data):
-    "Remove a segment, its numbers first; where another process holds them open, all of it stays."
+    "Remove a segment, its numbers first; if another process holds them open, all of it stays."
     with suppress(OSError):
         data.unlink(missing_ok=True)
         data.with_name(data.name.replace(".npy", ".index.npy")).unlink(missing_ok=True)

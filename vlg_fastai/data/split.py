@@ -1,4 +1,4 @@
-"""Table of photos in, train or valid out: whole groups of near-duplicates, every class on both."""
+"""Split photos into train and valid: near-duplicates stay together, every class is on both."""
 
 import numpy as np
 import pandas as pd
@@ -11,27 +11,27 @@ from vlg_fastai.data.decisions import DROPPED
 from vlg_fastai.runs.files import write_csv
 
 # the columns of split.csv; folder: the label that the class folder gives
-PLACE = ["group", "split", "fold"]  # columns that a split adds; the last one, of folds alone
-BOUND, GIVEN = "bound", "given_fold"  # columns that a table of labels may bring
-ALWAYS = -1  # the fold of photos that every fold learns from
-TOLD = ["label", "content"]  # what must be as it was for a run to go on
+PLACE = ["group", "split", "fold"]  # columns that a split adds; the last one with folds only
+BOUND, GIVEN = "bound", "given_fold"  # columns that a table of labels may add
+ALWAYS = -1  # the fold of photos that every fold trains on
+TOLD = ["label", "content"]  # what must be unchanged for a run to resume
 KEPT = ["file", "label", "folder", "content", "group", "split", "problem", "source"]
 
 
 def assign(table, valid_pct, seed, x=None):
     """Add the columns `group` (int) and `split` (train, valid or unused) to the scan `table`.
 
-    x: (readable photos, d) features of a frozen backbone, by which copies are found as well.
+    x: (readable photos, d) features of a frozen backbone, which find further copies.
 
     A photo and its near-duplicates always land on the same side, otherwise the validation score
-    counts what was learnt by heart. A folder that brings its own valid side keeps it.
+    rewards memorising. A folder that brings its own valid side keeps it.
     """
     numbers = alike(table)
     good = grouped(table[table["problem"].isna()], numbers, x)
     if (good["side"] == "valid").any():
         good = _given(good)
     elif has_folds(good):
-        say(f"the table has {good[GIVEN].nunique()} folds: the first one is held out")
+        say(f"the table has {good[GIVEN].nunique()} folds; holding out the first")
         good = _given(
             good.assign(side=np.where(good[GIVEN] == good[GIVEN].min(), "valid", "train"))
         )
@@ -47,7 +47,7 @@ def has_folds(table):
 
 
 def joined(table, placed):
-    "`table` with what `placed` says of the photos in use; all others are unused."
+    "`table` with the columns of `placed` for the photos in use; all others are unused."
     found = table.join(placed[[name for name in PLACE if name in placed]])
     whole = {"group": -1, "split": "unused", "fold": ALWAYS}
     found = found.fillna({name: value for name, value in whole.items() if name in found})
@@ -55,10 +55,10 @@ def joined(table, placed):
 
 
 def as_before(table, before, cfg):
-    """`table` with `group` and `split` of `before`, the split of the run that goes on.
+    """`table` with `group` and `split` of `before`, the split of the run that resumes.
 
-    UserError where photos or labels changed since; with --resume-anyway what is not as it was is
-    left out: what was held out must never be trained on.
+    UserError if photos or labels changed since; with --resume-anyway the changed ones are left out:
+    what was held out must never be trained on.
     """
     known, good = before.set_index("file"), table[table["problem"].isna()].set_index("file")
     was = known[known["split"] != "unused"]
@@ -70,11 +70,11 @@ def as_before(table, before, cfg):
     told = [f"{len(files)} {what}, e.g. {files[0]}" for what, files in odd.items() if len(files)]
     if told and not cfg.resume_anyway:
         raise UserError(
-            f"--resume {cfg.resume}: photos or labels are not what they were ({'; '.join(told)});"
-            " --resume-anyway goes on without these"
+            f"--resume {cfg.resume}: photos or labels changed since the run ({'; '.join(told)});"
+            " --resume-anyway continues without these"
         )
     if told:
-        say(f"not as they were, and left out: {'; '.join(told)}")
+        say(f"changed since the run, and left out: {'; '.join(told)}")
     places = was.loc[both[same]].reindex(table["file"]).set_axis(table.index)
     return joined(table, places.astype({name: float for name in places if name == "fold"}))
 
@@ -82,10 +82,10 @@ def as_before(table, before, cfg):
 def alike(table):
     """Groups by hash of all photos, dropped ones included.
 
-    They are what is drawn from, so that runs of other backbones, and of before and after decisions,
-    hold out nearly the same photos and can be compared.
+    The split samples these, so that runs with other backbones, or before and after decisions, hold
+    out nearly the same photos and can be compared.
     """
-    blank = bytes(twins.GREY**2)  # the grey copy of what cannot be read, dropped or not
+    blank = bytes(twins.GREY**2)  # the grey copy of an unreadable photo, dropped or not
     dropped = (table["problem"] == DROPPED) & ~table["grey"].isin([b"", blank])
     readable = table[table["problem"].isna() | dropped]
     return pd.Series(twins.groups_of(readable), index=readable.index)
@@ -100,36 +100,36 @@ def grouped(good, alike, x):
 
 
 def _given(table):
-    "The split that the folder came with; its twins are the user's to know about."
+    "The split that the folder came with; reports near-duplicates across its sides."
     unknown = ~table["label"].isin(table.loc[table["side"] == "train", "label"])
     if unknown.any():
         names = ", ".join(sorted(table.loc[unknown, "label"].unique()))
-        say(f"valid holds classes that train does not, left out: {names}")
+        say(f"classes in valid but not in train are left out: {names}")
     table = table[~unknown].assign(split=table["side"])
     shared = set(table.loc[table["split"] == "train", "group"])
     across = table[(table["split"] == "valid") & table["group"].isin(shared)]
     if len(across):
         say(
             f"{len(across)} of {(table['split'] == 'valid').sum()} validation photos have a"
-            f" near-duplicate in train, e.g. {across['file'].iloc[0]}: the score will flatter"
+            f" near-duplicate in train, e.g. {across['file'].iloc[0]}: the score will be optimistic"
         )
     return table
 
 
 def _drawn(alike, valid_pct, seed):
-    "The numbers of the groups by hash, `alike`, that the draw holds out."
+    "The numbers of the groups by hash, `alike`, that a random split holds out."
     numbers = alike.unique()
     _, drawn = RandomSplitter(valid_pct, seed=seed)(numbers)
     return set(numbers[list(drawn)])
 
 
 def _held_out(table, drawn):
-    "The numbers of the groups to hold out: those whose first photo was drawn, mended by class."
-    first = table.groupby("group")["alike"].first()  # not the most: pairs would lean to one side
+    "The groups to hold out: those whose first photo was sampled, then corrected class by class."
+    first = table.groupby("group")["alike"].first()  # a majority would push pairs to one side
     held_out = set(first.index[first.isin(drawn)])
     classes = {label: by_size(rows["group"]) for label, rows in table.groupby("label")}
     for groups in classes.values():
-        if held_out.issuperset(groups):  # nothing to learn from: the largest goes back
+        if held_out.issuperset(groups):  # nothing to train on: the largest goes back
             held_out.discard(groups[0])
     for groups in classes.values():
         spare = _spare(groups, held_out, classes)
@@ -139,12 +139,12 @@ def _held_out(table, drawn):
 
 
 def by_size(numbers):
-    "Group numbers, the largest group first, equal ones as they come."
+    "Group numbers, the largest group first, ties in order of appearance."
     return numbers.value_counts(sort=False).sort_values(ascending=False, kind="stable").index
 
 
 def _spare(groups, held_out, classes):
-    "The smallest group that can be held out and leaves each of its classes one to learn from."
+    "The smallest group that can be held out and leaves each of its classes one to train on."
     for group in groups[::-1]:
         owners = [own for own in classes.values() if group in own]
         if all(len(set(own) - held_out) > 1 for own in owners):
@@ -153,7 +153,7 @@ def _spare(groups, held_out, classes):
 
 
 def oversampled(table):
-    "`table` with training rows of rare classes repeated up to the number of the largest class."
+    "`table` with training rows of rare classes repeated up to the size of the largest class."
     train = table[table["split"] == "train"]
     most = train["label"].value_counts().max()
     extra = [_repeats(rows, most - len(rows)) for _, rows in train.groupby("label")]
@@ -165,7 +165,7 @@ def _repeats(rows, missing):
 
 
 def say_split(table):
-    "Say per class how many photos there are, how many stand for themselves, and where they went."
+    "Report photos and groups per class, and which side of the split they are on."
     table = table[table["split"] != "unused"]
     repeated = len(table) - table["group"].nunique()
     say(
@@ -185,7 +185,7 @@ def say_split(table):
     show("photos by class", ["class", "photos", "groups", "train", "valid"], rows)
     for label, photos, groups, _, valid in rows:
         if not valid:
-            say(f"{label}: {photos} photos in {groups} group: training only, its score stays blank")
+            say(f"{label}: {photos} photos in {groups} group: training only; its score stays blank")
 
 
 def of_run(run):
@@ -194,6 +194,6 @@ def of_run(run):
 
 
 def save(table, path):
-    "Write split.csv: every file of the scan; what could not be used is there with its problem."
+    "Write split.csv: every file of the scan, unusable ones with their problem."
     table = table.assign(folder=table.get("folder", table["label"]))
     write_csv(path, table[[*KEPT, *(["fold"] if "fold" in table else [])]])

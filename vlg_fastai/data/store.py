@@ -1,4 +1,4 @@
-"""Key and array in, the same array back in a later run: what is expensive is computed once.
+"""Store expensive arrays under keys, so that later runs need not compute them again.
 
 A shelf holds arrays of one kind: the features of one backbone, the pixels of one size.
 """
@@ -19,18 +19,18 @@ GIGABYTE = 10**9
 
 @dataclass(frozen=True)
 class Store:
-    "The folder of all shelves; without one nothing outlives the process."
+    "The folder of all shelves; without one, nothing outlives the process."
 
     folder: Path | None = None
-    limit: float = 10 * GIGABYTE  # bytes; what was used longest ago goes first
-    used: set = field(default_factory=set, compare=False)  # segments that this process asked for
+    limit: float = 10 * GIGABYTE  # bytes; the least recently used goes first
+    used: set = field(default_factory=set, compare=False)  # segments that this process uses
 
     @classmethod
     def asked_for(cls, cfg):
         "The store that `--cache`, `--cache-gb` and `--clear-cache` ask for."
         if cfg.cache == "off":
             return cls()
-        # absolute, as memory-mapped files are named: what is in use is told by comparing paths
+        # absolute, like the names of memory-mapped files: comparing paths tells what is in use
         folder = Path(os.path.abspath(cfg.cache or user_cache_path("vlg_fastai")))
         store = cls(folder, cfg.cache_gb * GIGABYTE)
         if cfg.clear_cache:
@@ -38,7 +38,7 @@ class Store:
         return store
 
     def shelf(self, kind, *facts):
-        "The shelf of what `kind` and `facts` (anything with a repr that tells all) describe."
+        "The shelf for `kind` and `facts` (anything with a complete repr)."
         if self.folder is None:
             return Shelf(None, self)
         told = hashlib.blake2b(repr((FORMAT, *facts)).encode(), digest_size=8).hexdigest()
@@ -52,7 +52,7 @@ class Store:
         say(f"{self.folder}: emptied, {size / GIGABYTE:.2f} GB")
 
     def trim(self):
-        "Remove the segments used longest ago until the rest fits; those in use stay."
+        "Remove the least recently used segments until the rest fits; those in use stay."
         found = sorted((used_at(data), data) for data in self._segments())
         size = sum(size_of(data) for _, data in found)
         for _, data in found:
@@ -61,7 +61,7 @@ class Store:
                 remove(data)
 
     def room(self):
-        "Bytes that may be added: below the limit, and no more than half the free disk."
+        "Bytes that may be added: up to the limit, and no more than half the free disk space."
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
             free = shutil.disk_usage(self.folder).free / 2

@@ -1,4 +1,4 @@
-"""A data folder in, its table of labels and the photos that are meant out. Looks at names only."""
+"""Find the table of labels in a data folder, and the photos it is about, from names alone."""
 
 import re
 
@@ -11,7 +11,7 @@ PHOTOS = {"images", "photos", "imgs", "pictures", "jpg", "jpeg", "png"}
 
 
 def asked(cfg, root, folders):
-    """(table, folder of its photos) that the options of `cfg` name below `root`, or None without.
+    """(table, folder of its photos) that the options of `cfg` name below `root`, or None.
 
     folders: those that hold photos themselves.
     """
@@ -19,18 +19,22 @@ def asked(cfg, root, folders):
     if labels is None and photos is None:
         return None
     if labels is None:
-        raise UserError(f"--photos {photos}: needs --labels, the table that says what they show")
+        raise UserError(f"--photos {photos}: needs --labels, the table of their labels")
     if photos is None:
         photos = _photos(folders)
     if photos is None:
-        raise UserError(f"--labels {labels}: which folder in {root} holds its photos? see --photos")
+        raise UserError(
+            f"--labels {labels}: cannot tell which folder in {root} holds its photos; give --photos"
+        )
     if not photos.resolve().is_relative_to(root.resolve()):
-        raise UserError(f"--photos {photos}: does not lie in --data {root}; give a folder of both")
+        raise UserError(
+            f"--photos {photos}: is not inside --data {root}; give a --data folder that holds both"
+        )
     return labels, photos
 
 
 def beside(root, folders):
-    "The same of a data folder that holds one table of labels and photos in no class folders."
+    "The same for a data folder that holds one table of labels and no class folders."
     found = [path for path in sorted(root.glob("*.csv")) if words(path.stem) & TRAINING]
     photos = _photos(folders)
     if len(found) != 1 or photos is None:
@@ -40,7 +44,7 @@ def beside(root, folders):
 
 
 def _photos(folders):
-    "The folder among `folders` that the training photos lie in, or None where none stands out."
+    "The folder among `folders` that holds the training photos, or None if none stands out."
     folders = [path for path in folders if not words(path.name) & TESTING]
     for known in (TRAINING, PHOTOS):
         named = [path for path in folders if words(path.name) & known]
@@ -50,13 +54,13 @@ def _photos(folders):
 
 
 def test_of(root, folders):
-    "The folder of test photos among `folders`, or None where none stands out."
+    "The folder of test photos among `folders`, or None if none stands out."
     named = [path for path in folders if words(path.name) & TESTING]
     return named[0] if len(named) == 1 else None
 
 
 def of_test(root):
-    "The one table in `root` that is of test photos, or None."
+    "The only table of test photos in `root`, or None."
     found = [path for path in sorted(root.glob("*.csv")) if words(path.stem) & TESTING]
     return found[0] if len(found) == 1 else None
 

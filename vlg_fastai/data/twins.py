@@ -1,4 +1,4 @@
-"""Perceptual hashes in, groups of near-duplicate photos out."""
+"""Group near-duplicate photos by perceptual hashes."""
 
 import numpy as np
 from PIL import Image
@@ -10,11 +10,11 @@ from vlg_fastai.data import neighbours
 
 BITS = 8  # dHash distance up to which two photos may be twins
 # correlation of small grey copies from which they are. Of seven edits of 300 photos (re-encoded,
-# resized, brighter, darker, paler, cropped by 3 %) .90 to 1.0 are found; with 4 bits .65 to 1.0
+# resized, brighter, darker, paler, cropped by 3 %), 0.90 to 1.0 are found; with 4 bits 0.65 to 1.0
 ALIKE = 0.95
 GREY = 16  # side of that small copy
-FEATURES_ALIKE = 0.95  # cosine of features of photos that stay together: no group beyond 4 of 1,503
-MOST_ALIKE = 25  # photos that one group may always hold
+FEATURES_ALIKE = 0.95  # cosine of features of photos that stay together; no group above 4 of 1,503
+MOST_ALIKE = 25  # photos in a group that is never too large
 AT_ONCE = 40_000  # grey copies compared at a time: 80 MB
 
 
@@ -22,7 +22,7 @@ def fingerprint(image):
     """dHash of `image` as uint64, and its small grey copy as (256,) uint8.
 
     dHash (Krawetz 2013): each bit says whether a pixel of a 9 x 8 grey copy is darker than its
-    right neighbour, so it outlives re-encoding, resizing and a change of brightness.
+    right neighbour, so it survives re-encoding, resizing and a change of brightness.
     """
     grey = image.convert("L")
     small = np.asarray(grey.resize((9, 8), Image.Resampling.BOX), dtype=np.int16)
@@ -43,10 +43,10 @@ def groups_of(table, x=None):
 
 
 def groups(content, dhash, grey, x=None):
-    """Number of the near-duplicate group of each photo, (n,) int, counted by first appearance.
+    """Number of the near-duplicate group of each photo, (n,) int, in order of first appearance.
 
     content: (n,) content hashes; dhash: (n,) uint64; grey: (n, 256) uint8; x: (n, d) features of a
-    frozen backbone, or None. Twins of twins are one group, whatever class folder they lie in.
+    frozen backbone, or None. Twins of twins are one group, whatever class folder they are in.
     """
     first, same = _files(content)
     numbers = _by_first_appearance(_linked(len(first), *pairs(dhash[first], grey[first]))[same])
@@ -54,7 +54,7 @@ def groups(content, dhash, grey, x=None):
 
 
 def joined(numbers, content, x):
-    "`numbers` (n,) of groups, those made one that hold photos alike by their features `x` (n, d)."
+    "Merge the groups `numbers` (n,) whose photos are alike by their features `x` (n, d)."
     first = _files(content)[0]
     a, b, _ = feature_pairs(x[first])
     linked = _linked(numbers.max(initial=-1) + 1, numbers[first][a], numbers[first][b])
@@ -62,21 +62,21 @@ def joined(numbers, content, x):
 
 
 def _files(content):
-    "(place of the first copy of each file, number of each photo's file)."
+    "(index of the first copy of each file, number of each photo's file)."
     text = np.asarray(content, dtype=str)
     return np.unique(text, return_index=True, return_inverse=True)[1:]
 
 
 def feature_pairs(x, least=None):
-    """(a, b, cosine) of features `x` (n, d) of photos that are alike; none where nearly all are.
+    """(a, b, cosine) of photos alike by their features `x` (n, d); none if nearly all are.
 
-    One group that swallows a good part of all photos is no heap of copies: some backbones, and some
+    A group that takes in a large part of all photos is no set of copies: some backbones, and some
     folders, are like that.
     """
     a, b, cosine = neighbours.pairs(x, least or FEATURES_ALIKE)
     groups = _linked(len(x), a, b)
     if len(x) and np.bincount(groups).max() > max(MOST_ALIKE, len(x) / 20):
-        say("this backbone finds too many photos alike: near-duplicates are told by hash alone")
+        say("this backbone finds too many photos alike: near-duplicates are found by hash alone")
         return a[:0], b[:0], cosine[:0]
     return a, b, cosine
 
@@ -89,7 +89,7 @@ def _linked(count, a, b):
 def pairs(dhash, grey):
     """Indices (a, b), a < b, of the photos whose hash and grey copy both agree.
 
-    The hash alone also joins pictures that are merely plain, such as strokes on white: most of
+    The hash alone also matches pictures that are merely plain, such as strokes on white: most of
     their bits are zero. The correlation of the grey copies tells them apart.
     """
     a, b = neighbours.near_hashes(dhash, BITS)
@@ -107,13 +107,13 @@ def likeness(grey, a, b, mirror=False):
 
 
 def mirrored_pairs(dhash, grey):
-    "Indices (a, b), a < b, of photos of which one is the other's mirror image."
+    "Indices (a, b), a < b, of photos that are mirror images of each other."
     bits = np.unpackbits(dhash.view(np.uint8).reshape(-1, 8), axis=1).reshape(-1, 8, 8)
     flipped = np.packbits(1 - bits[:, :, ::-1], axis=2).reshape(-1, 8)
     count = len(dhash)
     both = np.concatenate([dhash, np.ascontiguousarray(flipped).view(np.uint64).ravel()])
     a, b = pairs(both, np.concatenate([grey, _mirrored(grey)]))
-    across = (a < count) & (b >= count) & (a < b - count)  # each pair comes twice, and with itself
+    across = (a < count) & (b >= count) & (a < b - count)  # else twice, and with itself
     return a[across], b[across] - count
 
 
@@ -122,7 +122,7 @@ def _mirrored(grey):
 
 
 def _standardised(grey):
-    "Rows of zero mean and unit length; a plain surface becomes zeros and is nobody's twin."
+    "Rows of zero mean and unit length; a plain surface becomes zeros and has no twin."
     centred = grey.astype(np.float32) - grey.mean(axis=1, keepdims=True, dtype=np.float32)
     return centred / np.maximum(np.linalg.norm(centred, axis=1, keepdims=True), 1e-6)
 
@@ -133,9 +133,9 @@ def _by_first_appearance(numbers):
 
 
 def bound(groups, kin):
-    """`groups` (n,) with those joined that share a patient, a camera, whatever `kin` (n,) names.
+    """Merge the `groups` (n,) that share a patient, a camera or whatever else `kin` (n,) names.
 
-    An empty name joins nothing.
+    An empty name merges nothing.
     """
     kin = np.where(kin == "", [f"\0{i}" for i in range(len(kin))], kin)
     _, one = np.unique(groups, return_inverse=True)

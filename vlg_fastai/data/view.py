@@ -1,4 +1,4 @@
-"""How a photo becomes the input of a model: the same in training, prediction and reports."""
+"""Turn photos into model input, the same way in training, prediction and reports."""
 
 import math
 from dataclasses import dataclass
@@ -20,21 +20,21 @@ class View:
     std: tuple[float, ...]
     interpolation: str
     crop_pct: float
-    how: str = "crop"  # one of `FITS`: what becomes of a photo that is no square
+    how: str = "crop"  # one of `FITS`: how a photo that is not square is fitted
 
     @classmethod
     def stored(cls, facts):
-        "The View that a run's facts hold: equal to the one they were written from, tuples and all."
+        "The View stored in a run's facts, equal to the one that was written, tuples included."
         plain = {key: tuple(v) if isinstance(v, list) else v for key, v in facts.items()}
-        return cls(**plain)  # else what the store keeps for the one is not found by the other
+        return cls(**plain)  # with lists, the store would not find what it keeps for the original
 
     def fit(self, min_scale=None):
         return Fit(self, min_scale)
 
     def pixels(self, photos=None, store=None, now=True, detail=1.0):
-        """How its photos are read: from their files, or decoded once for the table `photos`.
+        """Reader of the photos: from their files, or decoded once for the table `photos`.
 
-        detail: how many times finer than this view needs.
+        detail: resolution, as a multiple of what this view needs.
         """
         share = self.crop_pct if self.how == "crop" else 1.0
         side = math.ceil(self.size / share * detail)

@@ -1,4 +1,4 @@
-"""Folders in, what lies in them out: photos, classes, and what commands wrote there."""
+"""List what folders hold: photos, classes, and what commands wrote there."""
 
 import os
 import re
@@ -9,9 +9,9 @@ SUFFIXES = {
     ".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".gif", ".bmp", ".webp", ".tif", ".tiff", ".avif",
     ".ppm", ".pgm", ".pbm", ".jp2",
 }  # fmt: skip
-DEMO_MARK = "demo.json"  # what a drawn challenge holds
+DEMO_MARK = "demo.json"  # marks a generated challenge
 TRAIN, VALID, TEST = ("train", "training"), ("valid", "val", "validation"), ("test", "testing")
-# what gives away a folder that a command wrote: a file in it, or a folder of such a name with such
+# marks of a folder that a command wrote: a file in it, or a subfolder with such a name and such
 # files: an audit, sheets of unknown photos, runs, a cache
 OUR_FILES = ("issues.csv", "unknown.csv")
 OUR_FOLDERS = {r"\d{4,}-.+": "config.json", r"\w+-[0-9a-f]{16}": "*.index.npy"}
@@ -27,7 +27,7 @@ def class_folders(folder, apart=()):
 
 
 def ours(folder):
-    "Whether a command of ours wrote `folder`."
+    "Whether one of our commands wrote `folder`."
     if any((folder / name).is_file() for name in OUR_FILES):
         return True
     with os.scandir(folder) as entries:
@@ -40,7 +40,7 @@ def ours(folder):
 
 
 class Photos(NamedTuple):
-    "Photos below a folder, sorted by path; how many other files; folders that were not entered."
+    "Photos below a folder, sorted by path; number of other files; folders that were not entered."
 
     found: list[Path]
     others: int
@@ -48,7 +48,7 @@ class Photos(NamedTuple):
 
 
 def photos(folder):
-    "The `Photos` below `folder`; hidden files and folders do not count."
+    "The `Photos` below `folder`; hidden files and folders are ignored."
     files, skipped = [], {}
 
     def unreadable(error):
@@ -58,20 +58,20 @@ def photos(folder):
         here = Path(place)
         folders[:] = [name for name in folders if not is_hidden(name)]
         links = [here / name for name in folders if (here / name).is_symlink()]
-        skipped |= dict.fromkeys(links, "a link to a folder")  # it may lead round in a circle
+        skipped |= dict.fromkeys(links, "a link to a folder")  # it may form a loop
         files += [here / name for name in names if not is_hidden(name)]
     wanted = [path for path in files if path.suffix.lower() in SUFFIXES and not is_pipe(path)]
     return Photos(sorted(wanted), len(files) - len(wanted), skipped)
 
 
 def is_pipe(path):
-    "True for what exists but is no file: reading it could wait for ever. A dead link is broken."
+    "True if `path` exists but is not a file: reading it could block forever. Not for dead links."
     return path.exists() and not path.is_file()
 
 
 def descend(folder):
-    "Step into the only folder of a folder that holds nothing else, as unpacked archives do."
-    inside = class_folders(folder)  # the drawn challenge may lie beside the user's own
+    "Step into the only folder of a folder that holds nothing else, as in unpacked archives."
+    inside = class_folders(folder)  # the generated challenge may be beside the user's own data
     if len(inside) == 1 and not holds_photos(folder):
         inner = inside[0]
         if inner.name.lower() not in TRAIN and folders(inner) and not holds_photos(inner):
@@ -80,12 +80,12 @@ def descend(folder):
 
 
 def holds_photos(folder):
-    "Whether photos lie in the folder itself."
+    "Whether there are photos in the folder itself."
     return any(path.suffix.lower() in SUFFIXES for path in folder.iterdir())
 
 
 def child(folder, names):
-    "The child of `folder` called one of `names`, in any case; `train/train` is stepped through."
+    "The child of `folder` named one of `names`, in any case; steps through `train/train`."
     for path in folders(folder):
         if path.name.lower() in names:
             return undouble(path)

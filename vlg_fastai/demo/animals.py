@@ -1,4 +1,4 @@
-"""Attributes of a species in, pictures of its animals out: each in a pose and light of its own."""
+"""Draw pictures of animals from the attributes of their species, each in its own pose and light."""
 
 import math
 from dataclasses import dataclass
@@ -7,7 +7,7 @@ from PIL import Image, ImageChops, ImageDraw, ImageEnhance, ImageFilter, ImageOp
 
 SIDE = 160  # pixels of a finished picture
 BIG = 2 * SIDE  # drawn twice as large and reduced, which smooths the edges
-SHEET = 400  # pixels of the sheet an animal alone is drawn on: room for a long neck under horns
+SHEET = 400  # pixels of the sheet for one animal alone: room for a long neck and horns
 DARK, PALE = (38, 32, 30), (240, 232, 214)
 COLOURS = {
     "sand": (214, 178, 116), "brown": (134, 92, 60), "grey": (136, 140, 148),
@@ -17,7 +17,7 @@ SKIES = ((198, 220, 236), (240, 214, 180), (210, 216, 220), (176, 206, 228))
 INKS = ((20, 20, 30), (50, 34, 24), (24, 30, 80))
 PAPERS = ((250, 250, 248), (244, 234, 212), (232, 232, 236))
 GROUNDS = ((146, 178, 110), (214, 196, 146), (176, 160, 138), (236, 238, 240), (120, 150, 104))
-# body -> half length and half height of the trunk, how high the head is over its back
+# body -> half length and half height of the trunk, height of the head above the back
 BODIES = {"slim": (76, 36, 34), "stout": (82, 52, 26), "long": (98, 32, 22), "tall": (68, 38, 96)}
 
 
@@ -52,7 +52,7 @@ def drawing(species, rng):
 
 
 def _paste(species, scenery, rng):
-    "Draw an animal of `species` somewhere into `scenery`, large enough to be seen."
+    "Draw an animal of `species` somewhere in `scenery`, large enough to be seen."
     animal = figure(species, rng)
     if rng.random() < 0.5:
         animal = animal.transpose(Image.Transpose.FLIP_LEFT_RIGHT)
@@ -65,7 +65,7 @@ def _paste(species, scenery, rng):
 
 
 def background(rng):
-    "Sky over ground, hills and trees between them, soft as what is out of focus."
+    "Sky over ground, hills and trees between them, blurred as if out of focus."
     sky, ground = rng.choice(SKIES), rng.choice(GROUNDS)
     scenery = Image.new("RGB", (BIG, BIG), sky)
     pen = ImageDraw.Draw(scenery)
@@ -84,7 +84,7 @@ def background(rng):
 
 
 def light(image, rng):
-    "Brightness, contrast and the warm or cold colour of the hour."
+    "Vary brightness, contrast and the warm or cold colour of the light."
     image = ImageEnhance.Brightness(image).enhance(rng.uniform(0.78, 1.14))
     image = ImageEnhance.Contrast(image).enhance(rng.uniform(0.85, 1.15))
     warmth = rng.uniform(-0.07, 0.07)
@@ -157,7 +157,7 @@ def ears(pen, kind, head, dark):
 
 
 def horns(pen, kind, head):
-    "Each twice: dark and broad below, so that bone stands out from a pale sky, then the bone."
+    "Draw each twice: dark and wide below, so that bone stands out from a pale sky, then the bone."
     for colour, more in ((DARK, 5), ((226, 212, 182), 0)):
         _horns(pen, kind, head, colour, more)
 
@@ -191,7 +191,7 @@ def face(pen, head, coat, near):
 
 
 def marks(layer, box, species, rng):
-    "Stripes, spots or patches, cut to the ellipse of the trunk."
+    "Draw stripes, spots or patches, clipped to the ellipse of the trunk."
     if species.coat == "plain":
         return
     left, top, right, bottom = box

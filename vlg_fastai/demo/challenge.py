@@ -1,4 +1,4 @@
-"""Seed in, a drawn challenge out, with every difficulty of a real one and the truth beside it."""
+"""Generate a challenge from a seed, with every difficulty of a real one and the truth beside it."""
 
 import csv
 import json
@@ -14,7 +14,7 @@ from vlg_fastai.console import say, track
 from vlg_fastai.data.folder import DEMO_FOLDER, DEMO_MARK, check_apart, choose, layout, written_by
 from vlg_fastai.demo.animals import Species, drawing, picture
 
-FEWEST, MOST = 12, 30  # training pictures of a kind: as uneven as real collections are
+FEWEST, MOST = 12, 30  # training pictures per species: as uneven as real collections are
 TESTS, UNSEEN_SHARE, DEGRADED_SHARE = 160, 0.3, 0.33
 WRONG_SHARE, TWIN_SHARE = 0.05, 0.05  # of the training pictures
 INK = "ink"  # folder of a second test, of the same animals in another style
@@ -59,7 +59,7 @@ EVERY = {**SEEN, **UNSEEN}
 
 
 def layout_of(cfg):
-    "The layout of the folder that --data means; the drawn challenge is drawn where it is missing."
+    "The layout of the --data folder; generates the challenge if it is missing."
     data = choose(cfg.data, cfg)
     if data == DEMO_FOLDER and not data.exists():
         draw(data)
@@ -69,8 +69,8 @@ def layout_of(cfg):
 
 
 def draw(folder, seed=0):
-    "Draw the challenge into `folder`; half a drawing never lies there, whatever happens."
-    say(f"drawing a challenge of {len(SEEN)} animals into {folder}")
+    "Generate the challenge in `folder`; a partial one is never left there, whatever happens."
+    say(f"generating a challenge of {len(SEEN)} animals in {folder}")
     beside = folder.with_name(f".{folder.name}.{os.getpid()}")
     shutil.rmtree(beside, ignore_errors=True)
     rng = random.Random(seed)
@@ -80,7 +80,7 @@ def draw(folder, seed=0):
     _write_tables(beside, seed)
     try:
         beside.rename(folder)
-    except OSError:  # another first run was quicker: its drawing is the same
+    except OSError:  # another first run was faster: its challenge is the same
         shutil.rmtree(beside)
         if not folder.exists():
             raise
@@ -91,7 +91,7 @@ def _draw_training(folder, rng):
     jobs = [name for name in SEEN for _ in range(rng.randint(FEWEST, MOST))]
     numbers = dict.fromkeys(SEEN, 0)
     truth, drawn = [], []
-    for name in track(jobs, "drawing train", len(jobs)):
+    for name in track(jobs, "generating train", len(jobs)):
         wrong = rng.random() < WRONG_SHARE
         label = rng.choice([other for other in SEEN if other != name]) if wrong else name
         image = picture(SEEN[name], rng)
@@ -120,19 +120,19 @@ def _fact(path, issue, label, of):
 
 
 def _twin(image, rng):
-    "The same picture as somebody else put it on the net: resized, a little brighter or darker."
+    "The same picture as if posted again online: resized, a little brighter or darker."
     side = round(image.width * rng.uniform(0.75, 1.25))
     return ImageEnhance.Brightness(image.resize((side, side))).enhance(rng.uniform(0.92, 1.08))
 
 
 def _draw_testing(folder, rng, hand):
-    """Pictures of seen and unseen animals, a third of them degraded; their order tells nothing.
+    """Pictures of seen and unseen animals in random order, a third of them degraded.
 
-    hand: who draws them, as `picture` or another way.
+    hand: the function that draws them, such as `picture`.
     """
     (folder / "test").mkdir(parents=True)
     rows = []
-    for number in track(range(TESTS), "drawing test", TESTS):
+    for number in track(range(TESTS), "generating test", TESTS):
         unseen, degraded = rng.random() < UNSEEN_SHARE, rng.random() < DEGRADED_SHARE
         name = rng.choice(list(UNSEEN if unseen else SEEN))
         image = hand(EVERY[name], rng)
@@ -145,7 +145,7 @@ def _draw_testing(folder, rng, hand):
 
 
 def _degrade(image, rng):
-    "Blurred, dark, washed out, coarse, or badly compressed."
+    "Blur, darken, wash out, coarsen or over-compress `image`."
     kind = rng.randrange(5)
     if kind == 0:
         return image.filter(ImageFilter.GaussianBlur(rng.uniform(1.5, 3)))
@@ -161,7 +161,7 @@ def _degrade(image, rng):
 
 
 def _write_tables(folder, seed):
-    "What a challenge hands out beside the pictures, and the mark by which we know our own."
+    "Write what a challenge provides besides the pictures, and the mark that identifies our own."
     columns = [field.name for field in fields(Species)]
     rows = [[name, *asdict(species).values()] for name, species in EVERY.items()]
     _write(folder / "attributes.csv", ["class", *columns], rows)

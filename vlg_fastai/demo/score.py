@@ -1,6 +1,6 @@
-"""Submission and truth in, accuracy out: `python -m vlg_fastai.score submission.csv truth.csv`.
+"""Score a submission against the truth: `python -m vlg_fastai.score submission.csv truth.csv`.
 
-For challenges whose truth is at hand, as the drawn one's is; the product itself never reads it.
+For challenges whose truth is known, such as the generated one; no other command reads it.
 """
 
 import csv
@@ -15,10 +15,10 @@ ASKED = ("Id", "Category")
 
 
 def score(submission, truth):
-    """Accuracy on all test photos, and on those of seen classes, undegraded seen and unseen ones.
+    """{subset: accuracy} of all test photos, and of seen, undegraded, degraded and unseen ones.
 
-    truth: CSV with Id, Category, unseen and degraded (0 or 1). A dict; None where there are no such
-    photos. UserError where the Ids differ.
+    truth: CSV with Id, Category, unseen and degraded (0 or 1). A subset without photos has None.
+    UserError if the Ids differ.
     """
     rows, facts = _by_id(submission, ASKED), _by_id(truth, (*ASKED, "unseen", "degraded"))
     if rows.keys() != facts.keys():

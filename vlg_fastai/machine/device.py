@@ -1,4 +1,4 @@
-"""What the machine can do: allocator, a device that really works, native precision, workers."""
+"""Set up the machine: allocator, a device that really works, native precision, workers."""
 
 import ctypes
 import multiprocessing
@@ -16,14 +16,14 @@ from vlg_fastai.config import UserError
 from vlg_fastai.console import say
 
 M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3  # names and numbers of glibc's malloc.h
-KEEP = 2**30  # bytes; below it a freed block is kept for the next batch instead of given back
+KEEP = 2**30  # bytes; a smaller freed block is kept for the next batch instead of returned
 NATIVE_BF16 = {"avx512_bf16", "amx_bf16", "bf16"}  # names in /proc/cpuinfo on x86 and on ARM
 MOST_WORKERS = 8
 
 
 @dataclass(frozen=True)
 class Machine:
-    "What a command computes on: torch.device, precision and the number of reading processes."
+    "What a command computes on: torch.device, precision and the number of reader processes."
 
     device: torch.device
     precision: str
@@ -36,7 +36,7 @@ class Machine:
 
 
 def prepare(cfg):
-    "Set the allocator, settle what `cfg` leaves open and make the device fastai's own."
+    "Configure the allocator, settle what `cfg` leaves open and set fastai's default device."
     keep_memory()
     allow_files()
     device = pick(cfg.device)
@@ -44,14 +44,14 @@ def prepare(cfg):
         torch.cuda.set_device(device)
     default_device(device.type != "cpu")
     if sys.platform.startswith("linux"):
-        # Python 3.14 starts processes afresh, and each would open fastai's GPU tensors for itself
+        # Python 3.14 no longer forks, and each process would open fastai's GPU tensors for itself
         multiprocessing.set_start_method("fork", force=True)
     return Machine(device, precision(cfg.precision, device), workers(cfg.workers, device))
 
 
 @contextmanager
 def set_aside(models, machine):
-    "Have `models` wait in the main memory while another one trains on the device of `machine`."
+    "Keep `models` in main memory while another one trains on the device of `machine`."
     for model in models:
         model.to("cpu")
     try:
@@ -62,10 +62,10 @@ def set_aside(models, machine):
 
 
 def keep_memory():
-    """Tell glibc to keep freed tensors; True where it took it.
+    """Tell glibc to keep freed tensors; True if it accepts.
 
-    Training on CPU allocates and frees the same big blocks every batch. glibc hands each back to
-    the kernel and takes page faults to get it again: half the time at bs 32 and 224 px.
+    Training on CPU allocates and frees the same big blocks every batch. glibc returns each to the
+    kernel and takes page faults to get it back: half the time at bs 32 and 224 px.
     """
     if not sys.platform.startswith("linux") or platform.libc_ver()[0] != "glibc":
         return False
@@ -74,7 +74,7 @@ def keep_memory():
 
 
 def allow_files():
-    "As many open files as the system lets us have: a part of the cache is one, macOS grants 256."
+    "Raise the limit on open files to the maximum: each cache segment is one, macOS grants 256."
     if sys.platform == "win32":
         return
     import resource
@@ -85,9 +85,9 @@ def allow_files():
 
 
 def pick(option, given="--device"):
-    """The torch.device that `option` names; `auto` takes a GPU only where an operation on it works.
+    """The torch.device that `option` names; `auto` takes a GPU only if an operation on it works.
 
-    given: what the user calls that option.
+    given: name of the option in messages.
     """
     if option != "auto":
         return _asked(option, given)
@@ -99,7 +99,7 @@ def pick(option, given="--device"):
             problem = _problem(torch.device(kind))
             if not problem:
                 return torch.device(kind, 0)
-            say(f"{kind} is there but does not work ({problem}); using the CPU")
+            say(f"{kind} is available but does not work ({problem}); using the CPU")
     return torch.device("cpu")
 
 
@@ -150,10 +150,10 @@ def _cpu_flags(path=Path("/proc/cpuinfo")):
 
 
 def workers(option, device):
-    """How many processes read photos: as many as the cores feed without waiting for each other.
+    """Number of processes that read photos: as many as the cores run without contention.
 
     On a CPU the model needs the cores itself and reading takes a tenth of its time: with two cores
-    a reading process made training slower (24-37 photos/s beside 32-36, and less even).
+    a reader process made training slower (24-37 photos/s against 32-36, and less steady).
     """
     if option is not None:
         return option

@@ -1,4 +1,4 @@
-"""Machine in, what makes a model compute at its precision out."""
+"""Make a model compute at the precision of the machine."""
 
 from contextlib import nullcontext
 from functools import cache
@@ -19,7 +19,7 @@ def autocast(machine):
 
 
 def callbacks(machine):
-    "What a Learner needs to train at the precision of `machine`."
+    "Callbacks for a Learner to train at the precision of `machine`."
     if machine.precision == "fp32":
         return []
     if machine.device.type == "cpu":
@@ -28,10 +28,10 @@ def callbacks(machine):
 
 
 def release(machine):
-    """After a fit that broke off: give cached memory back, and leave the autocast it was in.
+    """Clean up after a fit that failed: free cached memory and leave the autocast it was in.
 
     Autocast keeps its casts of the weights until the outermost context is left; a count that stays
-    above nought would have every later step compute with the weights of the batch that failed.
+    above zero would make every later step compute with the weights of the batch that failed.
     """
     torch.autocast_increment_nesting()
     while torch.autocast_decrement_nesting() > 0:
@@ -43,7 +43,7 @@ def release(machine):
 
 
 class Bf16OnCpu(Callback):
-    "Autocast for CPUs with native bf16; fastai's MixedPrecision knows CUDA only."
+    "Autocast for CPUs with native bf16; fastai's MixedPrecision supports CUDA only."
 
     order = 10
 
@@ -59,10 +59,11 @@ class Bf16OnCpu(Callback):
 
 
 def spare_depthwise(model, machine):
-    """Let depthwise convolutions that bf16 on a CPU makes slower train in fp32.
+    """Train in fp32 those depthwise convolutions that bf16 slows down on a CPU.
 
-    Backward, lite0 at bs 32, 224 px: 5 x 5 with stride 2 128 ms in bf16, 17 ms in fp32; 3 x 3 with
-    stride 2 90 and 15 ms; 3 x 3 with stride 1 alike. All others are twice as fast in bf16.
+    Backward, lite0 at bs 32, 224 px: 5 x 5 with stride 2 takes 128 ms in bf16, 17 ms in fp32; 3 x 3
+    with stride 2 takes 90 and 15 ms; 3 x 3 with stride 1 is equal. All others are twice as fast in
+    bf16.
     """
     if machine.device.type == "cpu" and machine.precision == "bf16":
         for module in model.modules():
@@ -77,7 +78,7 @@ def _slow(conv):
 
 @cache
 def _in_fp32(kind):
-    "The subclass of the convolution `kind` whose training leaves autocast; copies keep it."
+    "The subclass of the convolution `kind` that leaves autocast in training; copies keep it."
 
     def forward(self, x):
         if not torch.is_grad_enabled():

@@ -1,4 +1,4 @@
-"""What every random generator of this process will draw next, as JSON holds it, and back."""
+"""Save and restore the state of every random generator of this process, as JSON holds it."""
 
 import random
 
@@ -7,7 +7,7 @@ import torch
 
 
 def state():
-    "Where the generators of Python, NumPy and torch stand, on the CPU and on every GPU."
+    "State of the generators of Python, NumPy and torch, on the CPU and on every GPU."
     version, words, gauss = random.getstate()
     kind, keys, *rest = np.random.get_state()
     found = {
@@ -23,7 +23,7 @@ def state():
 
 
 def restore(found):
-    "Have every generator go on from `found`; a GPU that is not here keeps what it has."
+    "Restore every generator from `found`; a GPU without a saved state keeps its own."
     random.setstate(python_state(found["python"]))
     kind, keys, *rest = found["numpy"]
     np.random.set_state((kind, np.array(keys, np.uint32), *rest))
@@ -36,7 +36,7 @@ def restore(found):
 
 
 def python_state(told):
-    "What `random.Random.setstate` takes, of what JSON made of it."
+    "Convert a state read from JSON to what `random.Random.setstate` takes."
     version, words, gauss = told
     return version, tuple(words), gauss
 

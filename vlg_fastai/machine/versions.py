@@ -1,4 +1,4 @@
-"""What a run was made with: versions, commit, platform, device."""
+"""Record what a run was made with: versions, commit, platform, device."""
 
 import importlib.metadata
 import platform
@@ -38,7 +38,7 @@ def versions():
 
 
 def revision():
-    "The commit of this code, or None where it is no checkout or git is absent."
+    "The commit of this code, or None outside a checkout or without git."
     try:
         done = subprocess.run(
             ["git", "-C", str(Path(__file__).parent), "rev-parse", "HEAD"],

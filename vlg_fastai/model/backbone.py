@@ -1,4 +1,4 @@
-"""timm name and weights in, backbone out: a net whose own pooling and norm are kept."""
+"""Build a backbone from a timm name and weights, keeping the net's own pooling and norm."""
 
 import sys
 import warnings
@@ -12,13 +12,13 @@ from torch import nn
 from vlg_fastai.config import UserError
 from vlg_fastai.data.view import View
 
-OURS = "0.net."  # what a backbone's tensors are called in a run's model.safetensors
+OURS = "0.net."  # prefix of a backbone's tensors in a run's model.safetensors
 PREFIXES = (OURS, "module.", "model.", "backbone.")
-BOOKKEEPING = "num_batches_tracked"  # counts batches; some formats leave it out
+BOOKKEEPING = "num_batches_tracked"  # counts batches; some formats omit it
 
 
 class Backbone(nn.Module):
-    """Photos (n, 3, size, size) in, features (n, `width`) out: a timm net without its classifier.
+    """A timm net without its classifier: photos (n, 3, size, size) in, features (n, `width`) out.
 
     fastai's TimmBody stops at `forward_features` and so drops ConvNeXt's trained norm and
     MobileNet's last convolution, and cannot take Swin's channels-last maps.
@@ -30,21 +30,21 @@ class Backbone(nn.Module):
 
     @property
     def width(self):
-        return self.net.head_hidden_size  # MobileNetV3 has 576 `num_features`, but gives 1024
+        return self.net.head_hidden_size  # MobileNetV3 has 576 `num_features`, but outputs 1024
 
     def forward(self, x):
         return self.net.forward_head(self.net.forward_features(x), pre_logits=True).flatten(1)
 
 
 def view(arch, size, crop_pct="own", how="crop"):
-    "How photos are shown to `arch`: its own mean, std, interpolation and crop, at `size` pixels."
+    "How `arch` is shown photos: with its own mean, std, interpolation and crop, at `size` pixels."
     cfg = pretrained_cfg(arch)
     share = cfg.crop_pct if crop_pct == "own" else crop_pct
     return View(size, tuple(cfg.mean), tuple(cfg.std), cfg.interpolation, float(share), how)
 
 
 def pretrained_cfg(arch):
-    "timm's own description of `arch`; UserError where its tag is unknown."
+    "timm's own description of `arch`; UserError if its tag is unknown."
     try:
         return get_pretrained_cfg(arch)
     except RuntimeError as error:
@@ -64,7 +64,7 @@ def create(source, size):
 
 
 def trained(source, size):
-    "The net with trained weights, and the classifier it was trained with where there is one."
+    "The net with pretrained weights, and the classifier it was trained with, if any."
     with explained(source, size):
         net = timm.create_model(
             source.arch,
@@ -78,7 +78,7 @@ def trained(source, size):
 
 @contextmanager
 def explained(source, size):
-    "Turn what timm and torch say of a net that they cannot fetch or build into the user's words."
+    "Turn errors of timm and torch about a net they cannot fetch or build into a UserError."
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
@@ -86,22 +86,22 @@ def explained(source, size):
     except Exception as error:
         if "drop_path_rate" in str(error):
             raise UserError(f"--drop-path: {source.arch} has no blocks to skip") from None
-        fetched = source.kind in ("hub", "cache")  # each client of the hub has errors of its own
+        fetched = source.kind in ("hub", "cache")  # each hub client has its own errors
         if not fetched and not isinstance(error, AssertionError | ValueError | RuntimeError):
             raise
         reason = " ".join(str(error).split()) or type(error).__name__
         if fetched:
             reason += "; or its weights could not be fetched: see --weights and --no-pretrained"
-        raise UserError(f"--arch {source.arch} --size {size}: no such net ({reason})") from None
+        raise UserError(f"--arch {source.arch} --size {size}: cannot be built ({reason})") from None
 
 
 def fill(net, source):
-    "Put the weights of a file into `net`; the bundled file by order, any other by name."
+    "Load the weights of a file into `net`; the bundled file by order, any other by name."
     state = _read(source)
     fitted = _by_order(state, net) if source.kind == "bundled" else _by_name(state, net)
     absent = [key for key in net.state_dict() if key not in fitted and BOOKKEEPING not in key]
     if absent and all(key.startswith(classifiers(net)) for key in absent):
-        net.reset_classifier(0)  # weights of an earlier run: theirs was cut off
+        net.reset_classifier(0)  # weights of an earlier run, saved without it
     elif absent:
         raise UserError(
             f"--weights {source.file}: not weights of {source.arch}; {len(absent)} of"
@@ -109,12 +109,12 @@ def fill(net, source):
         )
     odd = [k for k, v in fitted.items() if v.is_floating_point() and not v.isfinite().all()]
     if odd:
-        raise UserError(f"--weights {source.file}: holds no finite numbers in {odd[0]}")
+        raise UserError(f"--weights {source.file}: non-finite numbers in {odd[0]}")
     net.load_state_dict(fitted, strict=False)
 
 
 def classifiers(net):
-    "What the names of the tensors of the net's own classifier begin with, as a tuple."
+    "Prefixes of the tensor names of the net's own classifier, as a tuple."
     names = net.pretrained_cfg.get("classifier") or ()
     return tuple(f"{name}." for name in ([names] if isinstance(names, str) else names))
 
@@ -122,13 +122,13 @@ def classifiers(net):
 def _read(source):
     try:
         return load_state_dict(str(source.file), weights_only=True)
-    except Exception as error:  # a damaged file, or one that would run code: torch has many words
+    except Exception as error:  # damaged, or would run code: torch is wordy
         reason = str(error).strip().split("\n")[0]
         raise UserError(f"--weights {source.file}: cannot be read as weights ({reason})") from None
 
 
 def _by_order(state, net):
-    "The bundled file names its tensors otherwise, but holds the same ones in the same order."
+    "The bundled file names its tensors differently, but has the same ones in the same order."
     return dict(zip(net.state_dict(), state.values(), strict=False))
 
 
@@ -142,7 +142,7 @@ def _by_name(state, net):
 
 
 def _adapted(adapt, state, net):
-    "timm's own translation of other projects' names; weights of another net it cannot translate."
+    "timm's own translation of other projects' names; unchanged if it cannot translate them."
     try:
         return adapt(state, net)
     except (KeyError, IndexError, AttributeError, ValueError, RuntimeError):

@@ -5,9 +5,9 @@ from torch import nn
 
 
 class Blend(nn.Module):
-    """Photos in, the log of the weighted mean of what `members` find likely out: logits again.
+    """Map photos to the log of the weighted mean of the `members`' probabilities: logits again.
 
-    shares: a weight a member, summing to 1; temperatures: what each is calibrated by before.
+    shares: one weight per member, summing to 1; temperatures: what each is calibrated by first.
     """
 
     def __init__(self, members, shares, temperatures):
@@ -26,5 +26,5 @@ class Blend(nn.Module):
 
 
 def explained(model):
-    "The [Backbone, head] that a picture of what `model` looks at is drawn of: a blend's last."
+    "The [Backbone, head] to draw Grad-CAM of: `model` itself, or the last member of a blend."
     return model.members[-1] if isinstance(model, Blend) else model

@@ -1,4 +1,4 @@
-"""A trained model and what rebuilds it, in and out of a run folder: safetensors and JSON only."""
+"""Save and load a trained model and what rebuilds it: safetensors and JSON only."""
 
 import errno
 from dataclasses import asdict, dataclass, field
@@ -23,7 +23,7 @@ CHANNELS = 3
 
 @dataclass(frozen=True)
 class ModelSpec:
-    "What predict needs to know of a model: how to build it, feed it and read it."
+    "What predict needs to know about a model: how to build it, feed it and read its output."
 
     arch: str
     head: str
@@ -38,7 +38,7 @@ class ModelSpec:
 
     @classmethod
     def of_run(cls, run):
-        "The ModelSpec in the facts of `run`; UserError where what it says cannot be."
+        "The ModelSpec in the facts of `run`; UserError if its values are impossible."
         try:
             known = {key: getattr(run.facts, key) for key in cls.__dataclass_fields__}
             spec = cls(**{**known, "view": View.stored(known["view"])})
@@ -46,16 +46,16 @@ class ModelSpec:
         except (KeyError, TypeError, ValueError) as error:
             odd = [f"{type(error).__name__} {error}"]
         if odd:
-            raise UserError(f"--run {run.path}: {FACTS} is damaged ({', '.join(odd)}); train again")
+            raise UserError(f"--run {run.path}: {FACTS} is damaged ({', '.join(odd)}); retrain")
         return spec
 
     @property
     def heads(self):
-        "Of each net that the model holds, in their order."
+        "The head of each net in the model, in order."
         return [one["head"] for one in self.members] or [self.head]
 
     def checks(self):
-        "{part: whether it can be}; a model that is fed or read wrongly answers all the same."
+        "{part: whether it is valid}; a model fed or read wrongly would predict all the same."
         view, shares = self.view, np.array(self.prior, float)
         return {
             "head": all(head in HEADS for head in self.heads),
@@ -80,7 +80,7 @@ def _numbers(values, count):
 
 @dataclass(frozen=True)
 class Weights:
-    "Tensors that are no model now, or train on meanwhile, to be written as a model."
+    "Tensors to save as a model when no model holds them, or when it is still training."
 
     state: dict
 
@@ -89,7 +89,7 @@ class Weights:
 
 
 def finite(model):
-    "Whether all weights and statistics of `model` are numbers."
+    "Whether all weights and statistics of `model` are finite."
     tensors = (t for t in model.state_dict().values() if t.is_floating_point())
     return all(bool(t.isfinite().all()) for t in tensors)
 
@@ -100,14 +100,14 @@ def size_of(model):
 
 
 def save(folder, model):
-    "Write the weights of `model` into `folder`; UserError where they are no numbers."
+    "Write the weights of `model` to `folder`; UserError if they are not finite."
     if not finite(model):
-        raise UserError(f"{folder}: its weights are no numbers, and are not saved")
+        raise UserError(f"{folder}: not saving non-finite weights")
     write_tensors(folder / WEIGHTS, model.state_dict())
 
 
 def tensor(array):
-    "The numpy `array` as a file of tensors takes it."
+    "The numpy `array` as a contiguous tensor, ready to be saved."
     return torch.as_tensor(np.ascontiguousarray(array))
 
 
@@ -117,12 +117,12 @@ def write_tensors(path, tensors):
     with replacing(path) as beside:
         try:
             save_file(state, str(beside), metadata={"format": "pt"})
-        except SafetensorError as error:  # it has no errno, and most are of a full disk
+        except SafetensorError as error:  # it has no errno; most mean a full disk
             raise OSError(errno.ENOSPC, str(error)) from None
 
 
 def built(spec):
-    "The model that `spec` describes, with weights that know nothing yet."
+    "The model that `spec` describes, with untrained weights."
     source, size = Source(spec.arch, "nothing"), spec.view.size
     nets = [
         assemble(backbone.create(source, size), head, len(spec.classes), source, size)
@@ -140,7 +140,7 @@ def load(run, machine):
         model = built(spec)
         model.load_state_dict(load_file(run.path / WEIGHTS))
         if not finite(model):
-            raise RuntimeError("it holds weights that are no numbers")
+            raise RuntimeError("it has non-finite weights")
     except (OSError, SafetensorError, KeyError, TypeError, RuntimeError) as error:
         reason = " ".join(str(error).split())[:200]
         raise UserError(f"--run {run.path}: its model cannot be rebuilt ({reason})") from None

@@ -1,4 +1,4 @@
-"""Photos in, what a frozen backbone makes of them out: features and its own logits, kept."""
+"""Compute and cache what a frozen backbone makes of photos: features and its own logits."""
 
 import hashlib
 from copy import deepcopy
@@ -16,14 +16,14 @@ from vlg_fastai.machine.device import Machine
 from vlg_fastai.machine.precision import autocast
 from vlg_fastai.model import backbone
 
-BATCH = 64  # photos a forward pass at 224 px
+BATCH = 64  # photos per forward pass at 224 px
 LARGEST = float(np.finfo(np.float16).max)
 
 
 @dataclass(frozen=True)
 class FeatureExtractor:
-    """A backbone with the weights it was trained with, its own classifier, and what it made of
-    photos so far: one row a photo, float16, under the hash of the file's content."""
+    """A backbone with its pretrained weights and own classifier, and its cached output on photos:
+    one float16 row per photo, under the hash of the file's content."""
 
     net: torch.nn.Module
     view: View
@@ -49,7 +49,7 @@ class FeatureExtractor:
 
     @cached_property
     def mark(self):
-        "What its weights are known by."
+        "Hash that identifies its weights."
         told = hashlib.blake2b(digest_size=8)
         for name, tensor in self.net.state_dict().items():
             told.update(name.encode())
@@ -58,14 +58,14 @@ class FeatureExtractor:
 
     @cached_property
     def shelves(self):
-        "The rows of photos as they are, and of their mirror images."
+        "Cached rows of the photos as they are, and of their mirror images."
         facts = self.mark, self.view, self.machine.precision
         return [self.store.shelf("features", *facts, flip) for flip in (False, True)]
 
     def look(self, photos, pixels=None, mirrored=False):
-        """Make the rows of the table `photos` (path, content) that are not on the shelf yet.
+        """Compute the rows of the table `photos` (path, content) that are not on the shelf yet.
 
-        Returns (n,) True where there is a row now: a photo that cannot be read any more has none.
+        Returns (n,) True where a row exists now: a photo that can no longer be read has none.
         """
         seen = np.ones(len(photos), bool)
         for shelf, flip in zip(self.shelves, range(1 + bool(mirrored)), strict=False):
@@ -77,7 +77,7 @@ class FeatureExtractor:
         return seen
 
     def lost(self, photos):
-        "How many of the table `photos` (path, content) are neither on the shelf nor in place."
+        "How many of the table `photos` (path, content) are neither on the shelf nor on disk."
         absent = set(self.shelves[0].missing(photos["content"]))
         pairs = zip(photos["path"], photos["content"], strict=True)
         return sum(content in absent and not path.is_file() for path, content in pairs)
@@ -85,7 +85,7 @@ class FeatureExtractor:
     def features(self, photos, pixels=None, flip=False):
         """(n, width) float16: pooled, normed pre-logits of the table `photos`, or of mirror images.
 
-        KeyError where `look` had said that a photo has none.
+        KeyError for a photo that `look` reported to have none.
         """
         if photos.empty:
             return np.zeros((0, self.width), np.float16)
@@ -93,9 +93,9 @@ class FeatureExtractor:
         return self.shelves[flip].rows(photos["content"], slice(self.width))
 
     def of_copies(self, photos, pixels):
-        """(n, width) float16 of the table `photos` as `pixels` shows them, kept on no shelf.
+        """(n, width) float16 of the table `photos` as `pixels` shows them; not cached.
 
-        A photo that cannot be read any more has the features that it has as it is.
+        A photo that can no longer be read gets the features of its unmodified version.
         """
         rows = self.features(photos)
         places = photos["path"].reset_index(drop=True)
@@ -104,19 +104,19 @@ class FeatureExtractor:
         return rows
 
     def own_logits(self, photos, pixels=None):
-        "(n, classes of the backbone's own classifier) float32; no column where it has none."
+        "(n, classes of the backbone's own classifier) float32; no columns if it has none."
         self.look(photos, pixels)
         return self.shelves[0].rows(photos["content"], slice(self.width, None)).astype(np.float32)
 
     def _computed(self, paths, pixels, flip):
-        "(content, row) of each of `paths` (a Series by content) that can be read."
+        "Yield (content, row) for each of `paths` (a Series by content) that can be read."
         bs = max(1, min(BATCH, round(BATCH * (224 / self.view.size) ** 2)))
         dl = loaders.plain(paths, self.view, bs, self.machine, pixels)
         what = "features of mirrored photos" if flip else "features"
         for x, places in track(dl, what, len(dl)):
             with torch.inference_mode(), autocast(self.machine):
                 rows = self._rows(x.flip(-1) if flip else x)
-            # outside: whoever takes them is not in these contexts
+            # outside: the consumer must not run in these contexts
             for content, row in zip(paths.index[places.cpu().numpy()], rows, strict=True):
                 if np.isfinite(row).all():
                     yield content, row
@@ -124,7 +124,7 @@ class FeatureExtractor:
     def _rows(self, x):
         x = x.as_subclass(torch.Tensor).contiguous(memory_format=self.machine.memory_format)
         rows = self._forward(x)
-        if not torch.isfinite(rows).all():  # fp16 ends at 65,504, and some nets go beyond inside
+        if not torch.isfinite(rows).all():  # fp16 ends at 65,504; some nets exceed it inside
             with torch.autocast(x.device.type, enabled=False):
                 rows = self._forward(x)
         return rows.clamp(-LARGEST, LARGEST).cpu().numpy().astype(np.float16)

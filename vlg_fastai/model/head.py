@@ -1,4 +1,4 @@
-"""Features in, logits out: the heads that `--head` names, and the whole model with one."""
+"""Build the heads that `--head` names, features in and logits out, and whole models with them."""
 
 import torch
 from torch import nn
@@ -9,7 +9,7 @@ HIDDEN = 512
 
 
 class Head(nn.Sequential):
-    "Layers that compute in fp32 at any precision: bf16 would round a logit of 12 to steps of .06."
+    "Layers that compute in fp32 at any precision: bf16 rounds a logit of 12 to steps of 0.06."
 
     def forward(self, x):
         with torch.autocast(x.device.type, enabled=False):
@@ -17,7 +17,7 @@ class Head(nn.Sequential):
 
 
 class DroppedLinear(nn.Linear):
-    "A linear layer that drops the share `p` of what it sees in training; its weights are as named."
+    "A linear layer that drops a share `p` of its inputs in training; weight names are unchanged."
 
     def __init__(self, width, classes, p):
         super().__init__(width, classes)
@@ -48,9 +48,9 @@ HEADS = {"mlp": mlp, "linear": linear}
 
 
 def assemble(net, head, classes, source, size, dropout=None):
-    """The whole model: backbone, then head. fastai's splitter takes them as two groups.
+    """The whole model: backbone, then head. fastai's splitter treats them as two groups.
 
-    UserError where the backbone has no use for photos of `size` pixels, before any is read.
+    UserError if the backbone cannot take photos of `size` pixels, before any is read.
     """
     body = Backbone(net)
     with explained(source, size), torch.no_grad():

@@ -1,4 +1,4 @@
-"""Model and batches in, logits and probabilities out; validation and prediction share this path."""
+"""Compute logits and probabilities of batches; validation and prediction share this path."""
 
 import numpy as np
 import torch
@@ -9,16 +9,16 @@ from torch import nn
 from vlg_fastai.console import track
 from vlg_fastai.machine.precision import autocast
 
-COOLEST, HOTTEST = 0.05, 20.0  # range of temperatures that is searched
-LEAST = 1e-12  # probability that no answer undercuts
-ENOUGH = 5_000  # photos that tell one temperature; all of 15,000 x 1,000 logits took 4.6 s
+COOLEST, HOTTEST = 0.05, 20.0  # range of temperatures searched
+LEAST = 1e-12  # lower bound on a probability
+ENOUGH = 5_000  # photos that suffice for one temperature; all of 15,000 x 1,000 logits took 4.6 s
 
 
 def logits(model, dl, machine, flip=False, what="predicting"):
-    """float32 array (photos, classes), in the order of `dl`; `flip` adds the mirrored photos'.
+    """float32 array (photos, classes), in the order of `dl`; `flip` adds those of mirrored photos.
 
     With `flip` the result is (2, photos, classes): as they are, and mirrored. A photo that cannot
-    be read, or of which the model makes no finite numbers, has a row of NaN.
+    be read, or for which the model outputs non-finite numbers, has a row of NaN.
     """
     model.eval()
     rows = np.full((1 + flip, len(dl.dataset), width(model)), np.nan, np.float32)
@@ -29,7 +29,7 @@ def logits(model, dl, machine, flip=False, what="predicting"):
 
 
 def width(model):
-    "Number of the classes that `model` tells apart: outputs of its last layer."
+    "Number of classes of `model`: outputs of its last layer."
     return [layer for layer in model.modules() if isinstance(layer, nn.Linear)][-1].out_features
 
 
@@ -42,7 +42,7 @@ def _both(model, x, flip, memory_format):
 def _finite(model, x):
     "Logits of photos `x` as float32; rows that are not finite in fp32 either are NaN throughout."
     z = model(x).float()
-    if not torch.isfinite(z).all():  # fp16 ends at 65,504, and some nets go beyond inside
+    if not torch.isfinite(z).all():  # fp16 ends at 65,504; some nets exceed it inside
         with torch.autocast(x.device.type, enabled=False):
             z = model(x).float()
     return torch.where(torch.isfinite(z).all(1, keepdim=True), z, torch.nan).cpu().numpy()
@@ -60,12 +60,12 @@ def probabilities(z, temperature):
 
 
 def logs(probs):
-    "Logits (..., classes) that stand for the probabilities `probs`: their logarithms."
+    "Logits (..., classes) equivalent to the probabilities `probs`: their logarithms."
     return np.log(np.maximum(probs, LEAST))
 
 
 def retempered(probs, temperature):
-    "Probabilities (n, classes) of an answer whose own temperature was one, under another."
+    "Probabilities (n, classes) computed at temperature 1, converted to another temperature."
     return probabilities(logs(probs), temperature)
 
 
@@ -78,8 +78,8 @@ def nll(z, y, temperature=1.0):
 def fit_temperature(z, y):
     """The temperature that makes logits `z` likeliest on labels `y` (Guo et al., 2017).
 
-    1.0 where there is nothing to fit on. Label smoothing of 0.2 leaves a short fine-tuning far
-    too shy: its temperature is near 0.5.
+    1.0 if there is nothing to fit on. Label smoothing of 0.2 leaves a short fine-tuning heavily
+    under-confident: its temperature is near 0.5.
     """
     if len(y) == 0:
         return 1.0

@@ -1,14 +1,14 @@
-"""Answers that are right or wrong in, how sure an accuracy is out: copies of a photo count once."""
+"""Confidence intervals of accuracies from right and wrong predictions; copies count once."""
 
 import numpy as np
 
-NOISE = 1.0  # standard errors by which something costlier has to be better
+NOISE = 1.0  # standard errors by which a costlier model has to be better
 
 
 def interval(right, groups=None):
-    """The 95 % interval (low, high) of the accuracy of answers `right` (n,), None without any.
+    """The 95% interval (low, high) of the accuracy of predictions `right` (n,); None if empty.
 
-    groups: (n,) near-duplicate groups of the photos; absent: each counts for itself.
+    groups: (n,) near-duplicate groups of the photos; if absent, each photo is its own group.
     """
     if not len(right):
         return None
@@ -17,9 +17,10 @@ def interval(right, groups=None):
 
 
 def wilson(right, groups):
-    """95 % intervals (runs, 2) of accuracies, from `right` (runs, n) of 0 and 1 (Wilson, 1927).
+    """95% intervals (runs, 2) of accuracies, from `right` (runs, n) of 0 and 1 (Wilson, 1927).
 
-    With as many photos as would be as noisy if none were a near-duplicate (Dean & Pagano, 2015).
+    Uses the number of photos that would be equally noisy without near-duplicates (Dean & Pagano,
+    2015).
     """
     share, n, z = right.mean(1), effective(right, groups), 1.959963984540054
     middle = (share + z**2 / (2 * n)) / (1 + z**2 / n)
@@ -28,7 +29,7 @@ def wilson(right, groups):
 
 
 def effective(right, groups):
-    "(runs,) how many independent photos tell as much of an accuracy as the n of `right` (runs, n)."
+    "(runs,) number of independent photos that are as informative as the n of `right` (runs, n)."
     share = right.mean(1, keepdims=True)
     apart, sizes = grouped(right - share, groups)
     n = right.shape[1]
@@ -39,14 +40,14 @@ def effective(right, groups):
 
 
 def clearly(gain, groups):
-    "Whether the mean of `gain` (n,) is above 0 by more than `NOISE`, near-duplicates counted once."
+    "Whether the mean of `gain` (n,) exceeds 0 by more than `NOISE`; near-duplicates count once."
     _, at = np.unique(groups, return_inverse=True)
     error = np.sqrt((np.bincount(at, gain - gain.mean()) ** 2).sum()) / len(gain)
     return bool(gain.mean() > NOISE * error)
 
 
 def grouped(scores, groups):
-    "(sums (runs, groups), sizes (groups,)) of `scores` (runs, n) over near-duplicates."
+    "(sums (runs, groups), sizes (groups,)) of `scores` (runs, n) over near-duplicate groups."
     _, at = np.unique(groups, return_inverse=True)
     sizes = np.bincount(at).astype(np.float32)
     sums = np.stack([np.bincount(at, row) for row in scores])

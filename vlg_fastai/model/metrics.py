@@ -1,11 +1,11 @@
-"""The figure that decides in, what each photo costs by it out: the mean tells who is better.
+"""Losses per photo for each value of --metric: the mean shows which model is better.
 
-A loss by photo, near-duplicates counted once, is what says how sure a difference is.
+With a loss per photo, near-duplicates counted once, the certainty of a difference can be computed.
 """
 
 import numpy as np
 
-FIRST = 5  # answers that map@5 looks at
+FIRST = 5  # predictions that map@5 considers
 
 
 def nll(probs, y):
@@ -14,20 +14,20 @@ def nll(probs, y):
 
 
 def wrong(probs, y):
-    "1 where the likeliest class is another."
+    "1 where the likeliest class is not the label."
     return (probs.argmax(1) != y).astype(float)
 
 
 def late(probs, y):
-    "1 less the precision at the place of the label among the `FIRST` likeliest; 1 beyond them."
+    "1 minus the precision at the rank of the label among the `FIRST` likeliest; 1 beyond them."
     own = probs[np.arange(len(y)), y][:, None]
     place = 1 + (probs > own).sum(1)
     return np.where(place <= FIRST, 1 - 1 / place, 1.0)
 
 
 def unbalanced(probs, y):
-    """What each photo costs in macro-F1: n times the loss of all less n - 1 times that of others
-    (pseudo-values of the jackknife, Tukey), shifted so that their mean is the loss itself."""
+    """Cost of each photo in macro-F1: n times the loss of all minus n - 1 times that of the others
+    (jackknife pseudo-values, Tukey), shifted so that their mean is the loss itself."""
     guess, n, classes = probs.argmax(1), len(y), probs.shape[1]
     if n < 2:
         return wrong(probs, y)
@@ -48,9 +48,9 @@ def unbalanced(probs, y):
     return 1 - f1[there].mean() + found - found.mean()
 
 
-# what --metric takes -> the loss; log_loss is what contests call the NLL of what is submitted
+# values of --metric -> the loss; log_loss is what contests call the NLL of a submission
 LOSSES = {"nll": nll, "log_loss": nll, "accuracy": wrong, "macro_f1": unbalanced, "map@5": late}
-LOW = ("nll", "log_loss")  # those of which less is better
+LOW = ("nll", "log_loss")  # lower is better
 
 
 def figure(metric, probs, y):

@@ -1,4 +1,4 @@
-"""Features and labels in, a linear probe and its out-of-fold logits out: a model in seconds."""
+"""Fit a linear probe on features and labels, with out-of-fold logits: a model in seconds."""
 
 import hashlib
 import warnings
@@ -20,22 +20,22 @@ from vlg_fastai.model.head import linear
 from vlg_fastai.model.inference import fit_temperature, nll
 from vlg_fastai.model.intervals import interval
 
-STRENGTHS = (0.003, 0.01, 0.03, 0.1)  # C of the logistic regression that are tried
+STRENGTHS = (0.003, 0.01, 0.03, 0.1)  # values of C tried for the logistic regression
 FOLDS = 5
-MOST = 40_000  # photos a fit sees, an even draw of each class: memory stays flat beyond
+MOST = 40_000  # photos per fit, the same share of each class: memory stays flat beyond
 NORM = 30.0  # mean length that features are scaled to; the scale folds into the weights
 TOLERANCE, ROUNDS = 1e-3, 400  # of the solver: 1e-2 is unsafe, 1e-4 takes twice as long
 
 
 @dataclass(frozen=True)
 class OutOfFold:
-    "Logits (n, classes) by probes that saw neither a photo nor its near-duplicates, and their C."
+    "Logits (n, classes) of probes that saw neither the photo nor its near-duplicates; their C."
 
     logits: np.ndarray
     strength: float
 
     def figures(self, y, groups=None):
-        "Strength, photos, accuracy with its 95 % interval, NLL after a fitted temperature."
+        "Strength, photos, accuracy with its 95% interval, NLL after a fitted temperature."
         right = self.logits.argmax(1) == y
         return {
             "strength": self.strength,
@@ -47,7 +47,7 @@ class OutOfFold:
 
 
 def in_words(found):
-    "The figures of an `OutOfFold` as a line."
+    "The figures of an `OutOfFold` as one line."
     low, high = found["accuracy_interval"]
     return (
         f"probe: out-of-fold accuracy {found['accuracy']:.4f} ({low:.3f} to {high:.3f}) on"
@@ -64,11 +64,11 @@ def scale(x):
 def out_of_fold(x, y, groups, classes, store, seed=0):
     """The `OutOfFold` of features `x` (n, d), labels `y` (n,) and near-duplicate `groups` (n,).
 
-    The strength is that of the least NLL after a fitted temperature, over grouped folds: the raw
-    NLL prefers too little shrinkage. Kept in `store`: it takes longer than the features, once kept.
+    The strength is the one with the lowest NLL after a fitted temperature, over grouped folds: the
+    raw NLL prefers too little shrinkage. Cached in `store`: it takes longer than cached features.
     """
     key = _digest(x.astype(np.float16), y, groups, np.array([classes, seed, FOLDS, *STRENGTHS]))
-    shelf = store.shelf("probe", key, TOLERANCE, ROUNDS, NORM, MOST)  # of its own: one file to open
+    shelf = store.shelf("probe", key, TOLERANCE, ROUNDS, NORM, MOST)  # its own: one file to open
     if key not in shelf:
         logits, best = _searched(x, y, folds(y, groups, seed), classes)
         shelf.fill([(key, np.vstack([logits, np.full((1, classes), best, np.float32)]))])
@@ -77,10 +77,10 @@ def out_of_fold(x, y, groups, classes, store, seed=0):
 
 
 def elsewhere(asked, rows, strength, shown, seed=0):
-    """Logits (m, classes) of `asked` (m, d), features of other views of the photos `rows` (m,), by
-    probes on the folds of `out_of_fold` that saw neither the photo nor its near-duplicates.
+    """Logits (m, classes) for `asked` (m, d), features of other views of the photos `rows` (m,),
+    from probes on the folds of `out_of_fold` that saw neither the photo nor its near-duplicates.
 
-    shown: (features, labels, groups, classes) that those were fitted on.
+    shown: (features, labels, groups, classes) that the probes are fitted on.
     """
     x, y, groups, classes = shown
     made = np.zeros((len(rows), classes), np.float32)
@@ -101,18 +101,18 @@ def _digest(*arrays):
 
 
 def folds(y, groups, seed):
-    "[(training rows, held-out rows)], whole groups on one side, classes spread evenly."
+    "[(training rows, held-out rows)], each group whole on one side, classes spread evenly."
     count = min(FOLDS, len(np.unique(groups)), np.bincount(y).max())
     if count < 2:
         return []
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # a class of fewer photos than folds is no reason to stop
+        warnings.simplefilter("ignore")  # a class with fewer photos than folds is acceptable
         cut = StratifiedGroupKFold(count, shuffle=True, random_state=seed)
         return list(cut.split(y, y, groups))
 
 
 def drawn(y, seed=0, most=None):
-    "Rows of labels `y` (n,) for a fit: all, or `most` (`MOST`), of each class the same share."
+    "Rows of labels `y` (n,) for a fit: all, or `most` (`MOST`), the same share of each class."
     most = most or MOST
     if len(y) <= most:
         return np.arange(len(y))
@@ -133,7 +133,7 @@ def _searched(x, y, cut, classes):
     def search(fold):
         train, held = fold
         if len(np.unique(y[train])) < 2:
-            return  # one class alone is no choice: the logits stay even
+            return  # one class alone leaves no choice: the logits stay equal
         train = train[drawn(y[train])]
         shown, asked = _scaled(x[train], factor), _scaled(x[held], factor)
         for i, fitted in enumerate(_path(shown, y[train])):
@@ -146,7 +146,7 @@ def _searched(x, y, cut, classes):
 
 
 def _path(x, y):
-    "Fits of growing strength, each starting from the one before, which halves the time."
+    "Yield fits of growing strength, each starting from the previous one, which halves the time."
     model = LogisticRegression(tol=TOLERANCE, max_iter=ROUNDS, warm_start=True)
     for strength in STRENGTHS:
         yield model.set_params(C=strength).fit(x, y)
@@ -154,10 +154,10 @@ def _path(x, y):
 
 @contextmanager
 def solver():
-    """What fits run in: one core each, and no word on a fit that would need more rounds.
+    """Run fits on one core each, without warnings about a fit that needs more iterations.
 
-    Two cores on one small matrix wait for each other: 50 times as long where another program wants
-    a core as well (4.8 s instead of .1 for 1,200 x 1,280).
+    Two cores on one small matrix wait for each other: 50 times as long if another program wants
+    a core as well (4.8 s instead of 0.1 for 1,200 x 1,280).
     """
     with threadpool_limits(1), warnings.catch_warnings():
         warnings.simplefilter("ignore", ConvergenceWarning)
@@ -165,7 +165,7 @@ def solver():
 
 
 def _logits(fitted, x, classes):
-    "Logits over all classes; one that the fit never saw is as unlikely as the least likely."
+    "Logits over all classes; a class the fit never saw is as unlikely as the least likely one."
     z = fitted.decision_function(x)
     z = np.stack([np.zeros_like(z), z], 1) if z.ndim == 1 else z
     full = np.repeat(z.min(1, keepdims=True), classes, axis=1)
@@ -174,7 +174,7 @@ def _logits(fitted, x, classes):
 
 
 def teller(x, y, strength, classes, factor, tolerance=TOLERANCE):
-    "Fit on features `x` (n, d); a function from features to logits (m, classes)."
+    "Fit on features `x` (n, d); return a function from features to logits (m, classes)."
     rows = drawn(y)
     model = LogisticRegression(C=strength, tol=tolerance, max_iter=ROUNDS)
     model.fit(_scaled(x[rows], factor), y[rows])

@@ -1,4 +1,4 @@
-"""Probabilities and labels in, the figures of a run out."""
+"""Compute the figures of a run from probabilities and labels."""
 
 import numpy as np
 from sklearn.metrics import f1_score, recall_score
@@ -9,8 +9,8 @@ BINS = 15  # equal-width bins of the calibration error
 def summary(before, after, y, classes):
     """Accuracy, macro-F1, NLL and ECE before and after calibration, and recall per class.
 
-    before, after: (n, classes) probabilities; y: (n,) labels. All None where n is 0; a class
-    without validation photos has the recall None and stays out of macro-F1.
+    before, after: (n, classes) probabilities; y: (n,) labels. All None if n is 0; a class
+    without validation photos has a recall of None and does not count in macro-F1.
     """
     if not len(y):
         blank = dict.fromkeys(["accuracy", "macro_f1", "nll_before", "nll", "ece_before", "ece"])
@@ -28,12 +28,12 @@ def summary(before, after, y, classes):
 
 
 def guessing(classes):
-    "NLL of one who finds every one of so many classes equally likely."
+    "NLL of a uniform guess over `classes` classes."
     return float(np.log(classes))
 
 
 def guesses(facts):
-    "Whether the model of a run knows less than one who knows nothing."
+    "Whether the model of a run is worse than a uniform guess."
     return facts.nll is not None and facts.nll > guessing(len(facts.classes))
 
 

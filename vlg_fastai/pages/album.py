@@ -1,4 +1,4 @@
-"""Photos in, small pictures that live inside a page out: each once, as many as a page can hold."""
+"""Make the small pictures embedded in a page: each photo once, up to what a page can hold."""
 
 import base64
 import io
@@ -12,11 +12,11 @@ from vlg_fastai.machine.device import cpus
 
 SIDE = 144  # pixels of a picture's long side: about 4 kB
 QUALITY = 72  # of WebP
-MOST = 2_500  # pictures: some 14 MB of a page
+MOST = 2_500  # pictures: about 14 MB of a page
 
 
 class Album:
-    "Gives each photo that is asked for a number, until it is full, and then makes their pictures."
+    "Numbers the photos that a page requests, until it is full, and then makes their pictures."
 
     def __init__(self, most=MOST):
         self.most, self.left_out, self.numbers, self.sources = most, set(), {}, []
@@ -31,12 +31,12 @@ class Album:
         return self.numbers[path]
 
     def put(self, image):
-        "The number of a picture that is made already: it always has a place."
+        "The number of an existing picture; it is accepted even when the album is full."
         self.sources.append(image)
         return len(self.sources) - 1
 
     def pictures(self):
-        "One data URI a number; an empty text for what cannot be read."
+        "One data URI per number; an empty string for an unreadable photo."
         with quiet_decoders(), ThreadPoolExecutor(cpus()) as pool:
             return list(track(pool.map(_uri, self.sources), "pictures", len(self.sources)))
 

@@ -1,4 +1,4 @@
-"""Figures of a run in, charts for the page out: Plotly's JSON, colours as names of the page's own.
+"""Build the charts of the pages as Plotly JSON, with colours named after the page's variables.
 
 A colour `var(--name)` is replaced by the page's CSS variable, so that charts follow its theme.
 """
@@ -7,14 +7,14 @@ import numpy as np
 from scipy.cluster.hierarchy import leaves_list, linkage
 from scipy.spatial.distance import squareform
 
-MOST_CLASSES = 100  # of a matrix; of more those with the most mistakes are drawn
+MOST_CLASSES = 100  # in a matrix; of more, those with the most mistakes are shown
 BINS = 40
 INK, SOFT, LINE = "var(--ink)", "var(--soft)", "var(--line)"
 FIRST, SECOND, THIRD = "var(--first)", "var(--second)", "var(--third)"
 
 
 def chart(data, height, **layout):
-    "A Plotly figure as a dict; the page fills in fonts and grounds."
+    "A Plotly figure as a dict; the page adds fonts and backgrounds."
     return {"data": data, "layout": {"height": height, **layout}}
 
 
@@ -33,7 +33,7 @@ def line(x, y, name, colour, **rest):
 
 
 def curves(history, best_epoch):
-    "Losses and accuracy over epochs, one above the other; the kept epoch is marked."
+    "Losses and accuracy over epochs, one above the other; the best epoch is marked."
     epoch = history["epoch"]
     dash = {"color": SECOND, "width": 2, "dash": "dash"}
     data = [
@@ -61,14 +61,14 @@ def _mark(epoch):
 
 
 def literal(name):
-    "`name` as a chart shows it to the letter: Plotly takes `<b>` for bold."
+    "`name` escaped so that a chart shows it literally: Plotly would read `<b>` as bold."
     return name.replace("&", "&amp;").replace("<", "&lt;")
 
 
 def confusion(counts, classes):
-    """The matrix as two heat maps, right answers and mistakes, each with its own colours.
+    """The matrix as two heat maps, correct predictions and mistakes, each with its own colours.
 
-    counts: (n, n), rows are the truth. Of more than `MOST_CLASSES` those with the most mistakes.
+    counts: (n, n), rows are the truth. At most `MOST_CLASSES`, those with the most mistakes.
     """
     kept = drawn(counts)
     names = [literal(classes[i]) for i in kept]
@@ -79,7 +79,7 @@ def confusion(counts, classes):
         for shown, colour in ((right, "var(--right)"), (~right, "var(--wrong)"))
     ]
     side = {"type": "category", "showgrid": False, "tickmode": "linear", "dtick": 1}
-    across = axis("answer", **side, side="top", tickangle=-90)
+    across = axis("prediction", **side, side="top", tickangle=-90)
     down = axis("label", **side, autorange="reversed")
     high = max(320, 20 * len(names) + 160)
     return chart(data, high, xaxis=across, yaxis=down, plot_bgcolor="var(--card)")
@@ -98,24 +98,24 @@ def _heat(names, counts, of, shown, colour):
         "textfont": {"color": INK},
         "customdata": told, "hoverongaps": False, "showscale": False, "xgap": 1, "ygap": 1,
         "colorscale": [[0, colour.replace(")", "-pale)")], [1, colour]],
-        "hovertemplate": "%{customdata}<br>called %{x}<extra></extra>",
+        "hovertemplate": "%{customdata}<br>predicted as %{x}<extra></extra>",
     }  # fmt: skip
 
 
 def drawn(counts):
-    "Numbers of the classes that a matrix shows: of too many those with the most mistakes."
+    "Numbers of the classes that a matrix shows; of too many, those with the most mistakes."
     wrong = counts - np.diag(np.diag(counts))
     worst = np.argsort(-(wrong.sum(0) + wrong.sum(1)), kind="stable")
     return np.sort(worst[:MOST_CLASSES])
 
 
 def orders(counts, classes):
-    "{words: class names in that order}, for both sides of the matrix, written as there."
-    kept = drawn(counts)  # all of 1,000 classes would take minutes to put in order
+    "{words: class names in that order}, for both sides of the matrix, escaped as there."
+    kept = drawn(counts)  # ordering all of 1,000 classes would take minutes
     counts, classes = counts[np.ix_(kept, kept)], [classes[i] for i in kept]
     recall = np.diag(counts) / np.maximum(counts.sum(1), 1)
     found = {
-        "as folders": range(len(classes)),
+        "in folder order": range(len(classes)),
         "by similarity": similar(counts),
         "worst first": np.argsort(recall, kind="stable"),
     }
@@ -123,7 +123,7 @@ def orders(counts, classes):
 
 
 def similar(counts):
-    "Class numbers so that classes which are taken for each other lie side by side."
+    "Class numbers, ordered so that classes confused with each other lie side by side."
     if len(counts) < 3:
         return np.arange(len(counts))
     share = counts / np.maximum(counts.sum(1, keepdims=True), 1)
@@ -134,12 +134,12 @@ def similar(counts):
 
 
 def reliability(table):
-    "Accuracy over confidence with 95 % intervals, above the number of photos."
+    "Accuracy over confidence with 95 % intervals, above the number of photos per bin."
     above, below = table["high"] - table["accuracy"], table["accuracy"] - table["low"]
     told = [f"{n} photos" for n in table["photos"]]
     diagonal = {"line": {"color": SOFT, "width": 1, "dash": "dash"}, "mode": "lines"}
     data = [
-        line([0, 1], [0, 1], "as sure as right", SOFT, hoverinfo="skip", **diagonal),
+        line([0, 1], [0, 1], "perfectly calibrated", SOFT, hoverinfo="skip", **diagonal),
         line(
             table["confidence"], table["accuracy"], "accuracy", FIRST, text=told,
             error_y={"type": "data", "array": _plain(above), "arrayminus": _plain(below),
@@ -160,7 +160,7 @@ def reliability(table):
 
 
 def likeness(evidence):
-    "How like the known classes known photos, held-out classes and test photos are, as densities."
+    "Likeness to the known classes as densities: known photos, held-out classes, test photos."
     sides = {
         "known classes, out of fold": (evidence.known[:, 0], FIRST, "solid"),
         "classes held out in turn": (evidence.pseudo[:, 0], SECOND, "dash"),
@@ -183,7 +183,7 @@ def likeness(evidence):
 
 
 def _plain(values):
-    "Numbers as JSON can hold them; what is no number becomes null."
+    "Numbers as JSON can hold them; NaN and infinity become null."
     rows = np.asarray(values, dtype=float)
     if rows.ndim > 1:
         return [_plain(row) for row in rows]

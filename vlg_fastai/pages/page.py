@@ -1,4 +1,4 @@
-"""Template and values in, one HTML file out: styles, scripts and all that it shows are inside."""
+"""Render a template into one self-contained HTML file, with styles, scripts and pictures inside."""
 
 import json
 
@@ -9,7 +9,7 @@ from vlg_fastai.runs.files import replacing
 
 
 def write(path, template, /, **values):
-    "Write the page that `template` makes of `values` to `path`; returns `path`."
+    "Render `template` with `values` to `path`; returns `path`."
     text = _environment().get_template(template).render(values)
     with replacing(path) as beside:
         beside.write_text(text, encoding="utf-8", errors="backslashreplace")
@@ -21,7 +21,7 @@ def _environment():
         loader=PackageLoader("vlg_fastai.pages", "templates"), undefined=StrictUndefined,
         autoescape=select_autoescape(["html"]), trim_blocks=True, lstrip_blocks=True,
     )  # fmt: skip
-    # a file name may hold </script>; and text that is no valid UTF-8 stays ASCII
+    # a file name may hold </script>, and invalid UTF-8 must stay ASCII
     made.filters["json"] = lambda value: json.dumps(value).replace("<", "\\u003c")
     made.globals["chart_library"] = get_plotlyjs
     return made

@@ -1,4 +1,4 @@
-"""Pictures with a few words each in, one sheet out."""
+"""Draw captioned pictures as a grid in one image."""
 
 import math
 from dataclasses import dataclass
@@ -10,7 +10,7 @@ from vlg_fastai.console import drawable
 from vlg_fastai.data.images import BrokenImageError, quiet_decoders, read_image
 from vlg_fastai.runs.files import replacing
 
-SIDE = 224  # pixels of a picture on a sheet
+SIDE = 224  # pixels of a picture's side on a sheet
 MISSING = (200, 200, 200)
 RIGHT, WRONG = "#1a7f37", "#b3001b"
 WIDE = 30  # characters that fit above a picture
@@ -54,7 +54,7 @@ def beside(pictures):
 
 
 def thumbnail(path):
-    "The photo, whole, in a square of `SIDE` pixels; a grey square where it cannot be read."
+    "The whole photo padded to a square of `SIDE` pixels; a grey square if it is unreadable."
     try:
         with quiet_decoders():
             photo = read_image(path, SIDE)
@@ -64,7 +64,7 @@ def thumbnail(path):
 
 
 def short(text, width):
-    "`text` cut to `width` characters; of a path the end is kept, which tells more."
+    "`text` cut to `width` characters; of a path the end is kept, which is more telling."
     text = drawable(text)
     if len(text) <= width:
         return text

@@ -1,4 +1,4 @@
-"""Test photos that are taken differently as a whole: answers without what they have in common."""
+"""Adapt predictions to test photos with a style or domain shift: remove their shared offset."""
 
 import numpy as np
 
@@ -8,12 +8,12 @@ from vlg_fastai.unseen.forecast import FEWEST
 
 
 def adapt(cfg, answer, view):
-    """The answer with the labels of adapted photos, where --adapt asks for it or the forecast says
-    that it gains; `closed_set` stays the plain label.
+    """The answer with labels adapted to the photos, where --adapt asks for it or the forecast
+    predicts a gain; `closed_set` keeps the plain label.
 
-    What adapting changes in the log probabilities of the frozen backbone's probe is added to the
-    run's own: for a probe that is, but for its temperature, the adapted answer itself. For a
-    fine-tuned net, or several runs, it is a correction that made-up tests have not tried.
+    The change that adapting makes to the log probabilities of the frozen backbone's probe is added
+    to the run's own: for a probe that is, up to its temperature, the adapted prediction itself. For
+    a fine-tuned net, or several runs, it is a correction not covered by simulated tests.
     """
     expected = view.forecast
     if view.adapt == "off" or (expected is None and view.adapt == "auto"):
@@ -27,14 +27,14 @@ def adapt(cfg, answer, view):
     changed = answer.corrected(model.kinds, change)
     say(
         f"adapted to these photos: {(changed.adapted != changed.closed_set).sum()} of"
-        f" {len(features.asked)} labels change; {expected.plain.value:.2f} ->"
-        f" {expected.adapted.value:.2f} expected (--adapt off: leave them)"
+        f" {len(features.asked)} labels change; expected accuracy {expected.plain.value:.2f} ->"
+        f" {expected.adapted.value:.2f} (--adapt off keeps the plain labels)"
     )
     return changed
 
 
 def change_of(adapted, plain):
-    """The difference of log probabilities, none so low that a class which both rule out could win
+    """The difference of log probabilities, floored so that a class which both rule out cannot win
     by being ruled out less."""
     return logs(np.exp(adapted)) - logs(np.exp(plain))
 
@@ -43,10 +43,10 @@ def _why_not(view):
     photos, expected = len(view.run_features.asked), view.forecast
     if expected is None or photos < FEWEST:
         return (
-            f"not adapted: {photos} test photos, and it takes {FEWEST} to see what they have in"
-            " common"
+            f"not adapted: {photos} test photos, but estimating their shared offset takes at least"
+            f" {FEWEST}"
         )
     return (
-        f"not adapted: in similar made-up tests that changed the accuracy on known classes by"
-        f" {expected.gain:+.3f} (--adapt on: do it all the same)"
+        f"not adapted: in similar simulated tests it changed the accuracy on known classes by"
+        f" {expected.gain:+.3f} (--adapt on: adapt anyway)"
     )

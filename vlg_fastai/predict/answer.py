@@ -1,4 +1,4 @@
-"""What is said of every test photo, and the files it is written to."""
+"""Everything predicted for each test photo, and the files it is written to."""
 
 import dataclasses
 from dataclasses import dataclass
@@ -16,20 +16,20 @@ from vlg_fastai.runs.files import write_csv, write_json
 from vlg_fastai.runs.run import TEST
 
 BESIDE = "probabilities.csv", "forecast.json", NAME  # the submission
-GONE = "answered, but gone before it was compared with other photos"
+GONE = "predicted, but gone before it was compared with other photos"
 
 
 def written(cfg):
-    "The files that predict.py writes, as they may lie in the folder of the photos."
+    "The files that predict.py writes; they may lie in the folder of the photos."
     earlier = cfg.out.absolute().parent.glob(f"{cfg.out.stem}-[0-9]*{cfg.out.suffix}")
     return {path.resolve() for path in (cfg.out, *beside(cfg.out), *earlier)}
 
 
 def beside(out):
-    """Paths of the probabilities, the forecast and the blend of the submission `out`.
+    """Paths of the probabilities, the forecast and the blend that go with the submission `out`.
 
-    A second submission in a folder gets names of its own, `second.probabilities.csv`: those of the
-    first one are not lost.
+    A second submission in a folder gets its own names, `second.probabilities.csv`, so that the
+    files of the first are not overwritten.
     """
     plain, own = (
         [out.with_name(f"{stem}{name}") for name in BESIDE] for stem in ("", f"{out.stem}.")
@@ -40,9 +40,9 @@ def beside(out):
 
 @dataclass(frozen=True)
 class Answer:
-    """Probabilities (n, labels) of every file, the category that is submitted, the best of the
-    known classes, and how likely it is (n,) that it shows none of them; NaN where nobody can say.
-    `adapted`: the best known class without what the test photos have in common, where that counts.
+    """Probabilities (n, labels) of every file, the category to submit, the best known class, and
+    the probability (n,) that it shows none of the known classes; NaN where unknown.
+    `adapted`: the best known class without the test photos' shared offset, where adapting applies.
     """
 
     photos: pd.DataFrame
@@ -55,7 +55,7 @@ class Answer:
 
     @classmethod
     def closed(cls, photos, probs, classes):
-        "Of the known classes alone."
+        "From the known classes alone."
         best = np.array(classes, dtype=object)[probs.argmax(1)]
         return cls(photos, list(classes), probs, best, best, np.full(len(photos), np.nan))
 
@@ -65,7 +65,7 @@ class Answer:
         return self.photos["problem"].isna().to_numpy()
 
     def of_files(self, files):
-        "With only `files` as readable: what went since it was answered is not asked about again."
+        "With only `files` as readable: photos deleted since prediction are not used again."
         gone = self.good & ~self.photos["file"].isin(files).to_numpy()
         photos = self.photos.assign(problem=self.photos["problem"].mask(gone, GONE))
         return dataclasses.replace(self, photos=photos)
@@ -80,13 +80,13 @@ class Answer:
         return dataclasses.replace(self, probs=probs, category=best, adapted=best)
 
     def judged(self, p_unseen):
-        "With how likely it is (readable photos,) that each is of no known class."
+        "With the probability (readable photos,) that each photo is of no known class."
         return dataclasses.replace(self, p_unseen=self._among(self.p_unseen, p_unseen))
 
     def named(self, labels, probs):
         """With probabilities (readable photos, labels) over known and unseen classes.
 
-        Files that cannot be read keep what is known of them: the training prior.
+        Files that cannot be read keep the training prior.
         """
         known = len(self.labels)
         every = np.zeros((len(self.probs), len(labels)))
@@ -110,7 +110,7 @@ class Answer:
         return every
 
     def details(self, order, submitted):
-        "One row a file, submitted ones first: what is known of it, then every label."
+        "One row per file, submitted ones first: the summary, then the probability of each label."
         rest = np.setdiff1d(np.arange(len(self.photos)), order)
         at = np.concatenate([order, rest]).astype(int)
         files = self.photos["file"].to_numpy()
@@ -129,15 +129,15 @@ class Answer:
 
 
 def write(cfg, blend, asked, answer, facts):
-    """Write the submission, `beside` it its probabilities and, where there are `facts`, a forecast,
+    """Write the submission and, `beside` it, the probabilities, the forecast if there are `facts`,
     and the shares of a blend.
 
-    asked: (sample or None, positions of the rows to submit, {label: as it is submitted}). What one
-    run alone said stays with it.
+    asked: (sample or None, positions of the rows to submit, {label: as it is submitted}). A single
+    run also keeps its predictions in its own folder.
     """
     if not np.isfinite(answer.probs).all():
         run = blend.runs[0].path
-        raise UserError(f"--run {run}: no finite probabilities came of it; train again")
+        raise UserError(f"--run {run}: produced no finite probabilities; retrain it")
     sample, order, spelled = asked
     rows = answer.photos["file"].iloc[order]
     category = [spelled[label] for label in answer.category[order]]
@@ -153,18 +153,18 @@ def write(cfg, blend, asked, answer, facts):
         if told:
             write_json(path, told)
         else:
-            path.unlink(missing_ok=True)  # an earlier one tells of another submission
+            path.unlink(missing_ok=True)  # an earlier one belongs to another submission
     say(f"{len(table)} rows written to {cfg.out}, probabilities to {probabilities}")
     prior = blend.runs[0].facts
     checking.check(answer, dict(zip(prior.classes, prior.prior, strict=True)), before, table)
 
 
 def keep(run, details, photos):
-    """Write what was said into the folder of `run`, with the content hash of each photo: other test
-    photos may be called the same. Where the folder is read-only, say so and go on."""
+    """Write the predictions into the folder of `run`, with each photo's content hash: other test
+    photos may have the same names. If the folder is read-only, say so and continue."""
     content = details.iloc[:, 1].map(photos.set_index("file")["content"])
-    details.insert(2, "content", content, allow_duplicates=True)  # a class may be called the same
+    details.insert(2, "content", content, allow_duplicates=True)  # a class may have that name
     try:
         write_csv(run.path / TEST, details)
     except OSError as error:
-        say(f"{run.path / TEST} cannot be written ({error.strerror}): the run's page will lack it")
+        say(f"cannot write {run.path / TEST} ({error.strerror}): the run's page will lack it")

@@ -1,7 +1,7 @@
-"""Several runs in, how much each says in their mean out: judged on photos that none of them saw.
+"""Weight several runs in the mean of their predictions, judged on photos that none of them saw.
 
-Shares are found by greedy selection with replacement (Caruana et al., 2004). Whether they are worth
-it is judged on parts of the shared photos that had no say in them.
+Shares are found by greedy selection with replacement (Caruana et al., 2004). Whether they help is
+judged on parts of the shared photos that were not used to choose them.
 """
 
 from dataclasses import dataclass
@@ -22,15 +22,15 @@ from vlg_fastai.runs.predictions import answers, keys_of
 from vlg_fastai.runs.run import CANDIDATES, OOF, Run
 
 ROUNDS = 50  # of the selection: no share is finer than a fiftieth
-PARTS = 5  # of the shared photos: what is found on four is judged on the fifth
-FEW = 50  # shared photos below which no share can be told
+PARTS = 5  # of the shared photos: shares found on four are judged on the fifth
+FEW = 50  # shared photos needed to estimate shares
 
 
 @dataclass(frozen=True)
 class Blended:
-    """Runs that answer, the share of each, a temperature for their mean, and a table like valid.csv
-    of what such means answer on photos that none saw, by shares that others gave; None where they
-    have too few such photos in common."""
+    """Runs to predict with, the share of each, a temperature for their mean, and a table like
+    valid.csv of such means' predictions on photos that none saw, with shares chosen on other
+    photos; None where the runs have too few such photos in common."""
 
     runs: list[Run]
     shares: np.ndarray
@@ -45,15 +45,15 @@ class Blended:
     def mixed(self, answered, average):
         "(probabilities, classes) of the blend from those of its runs."
         probs, classes = average(answered, self.shares)
-        if self.temperature == 1:  # each is calibrated, and nothing is known of their mean
+        if self.temperature == 1:  # each is calibrated; nothing is known about their mean
             return probs, classes
         return inference.retempered(probs, self.temperature), classes
 
 
 @dataclass(frozen=True)
 class Shared:
-    """What runs answer on the photos that none saw: probs (runs, n, classes), y (n,), groups (n,),
-    labels (n,), and files (runs, n), what each run calls the photo."""
+    """Predictions of runs on the photos that none saw: probs (runs, n, classes), y (n,), groups
+    (n,), labels (n,), and files (runs, n), each run's name for the photo."""
 
     runs: list[Run]
     probs: np.ndarray
@@ -69,7 +69,7 @@ class Shared:
 
 
 def weigh(cfg, chosen):
-    "The `Blended` answer of the runs `chosen`, as --blend asks for it, or as pays."
+    "The `Blended` runs `chosen`, weighted as --blend asks, or by default as helps most."
     if cfg.blend not in (None, *WAYS):
         return repeated(cfg, chosen)
     if len(chosen) == 1:
@@ -80,34 +80,34 @@ def weigh(cfg, chosen):
     except TooFewError as reason:
         if cfg.blend == "greedy":
             raise
-        say(f"{reason}; each counts the same")
+        say(f"{reason}; using equal weights")
         return Blended.evenly(chosen)
 
 
 class TooFewError(UserError):
-    "Runs have too few photos in common that none of them saw."
+    "The runs share too few photos that none of them saw."
 
 
 def enough(found, named, option):
-    "The `Shared` answers `found` of so many runs; TooFewError where they cannot tell `option`."
+    "The `Shared` predictions `found` of `named` runs; TooFewError if too few for `option`."
     there = 0 if found is None else len(found.y)
     if there < FEW:
         raise TooFewError(
-            f"{option}: {there} labelled photos were kept from all {named} of the runs, and it"
-            f" takes {FEW} to weigh them; try --blend mean"
+            f"{option}: {there} labelled photos were held out from all {named} runs, but weighting"
+            f" them takes {FEW}; try --blend mean"
         )
     return found
 
 
 def repeated(cfg, chosen):
-    "The blend of a blend.json."
+    "The blend stored in a blend.json."
     told = read(cfg.blend)
-    say(f"{cfg.blend}: the shares and the temperature of then")
+    say(f"{cfg.blend}: reusing its shares and temperature")
     return Blended(chosen, np.array(told["shares"]), told["temperature"], None, told)
 
 
 def probes_of(chosen):
-    "The probes that runs of other models hold beside them: an answer of another kind, for little."
+    "The probes that runs of other models also hold: a different kind of model at little cost."
     beside = [run.path / CANDIDATES / PROBE for run in chosen if not run.facts.is_probe]
     found = [Run(path) for path in beside if (path / FACTS).exists()]
     same = twins_among([*chosen, *found])
@@ -115,13 +115,13 @@ def probes_of(chosen):
 
 
 def shared(runs):
-    "The `Shared` answers of `runs`; None where their classes or photos have nothing in common."
+    "The `Shared` predictions of `runs`; None where they have no such photos in common."
     tables = [_answered(run) for run in runs]
     classes = runs[0].facts.classes
     for run in runs:
         if set(run.facts.classes) != set(classes):
             odd = sorted(set(run.facts.classes) ^ set(classes))[:3]
-            raise UserError(f"--run: runs of different classes cannot be blended, e.g. {odd}")
+            raise UserError(f"--run: cannot blend runs with different classes, e.g. {odd}")
     keys = [keys_of(*one) for one in zip(runs, tables, strict=True)]
     common = [key for key in keys[0] if all(key in other for other in keys[1:])]
     if not common:
@@ -140,17 +140,17 @@ def shared(runs):
 
 
 def _answered(run):
-    "What `run` said of photos that it did not see: of a probe of all photos, out of fold."
+    "Predictions of `run` on photos that it did not see; out of fold for a probe of all photos."
     home = run.path.parent.parent if run.path.parent.name == CANDIDATES else run.path
     path = home / OOF if run.facts.is_probe and (home / OOF).exists() else run.answers
     return read_csv(path, np.float64)
 
 
 def greedy(own):
-    """(runs,) shares of least mean loss, from probabilities `own` (runs, n) of the right class.
+    """(runs,) shares of least mean loss, from probabilities `own` (runs, n) of the correct class.
 
-    In each round the run joins whose answers help the mean most, again or for the first time; the
-    best of all rounds counts.
+    Each round adds the run that improves the mean most, whether or not it is in it already; the
+    best round counts.
     """
     counts, total, best = np.zeros(len(own)), np.zeros(own.shape[1]), (np.inf, None)
     for size in range(1, ROUNDS + 1):
@@ -164,12 +164,12 @@ def greedy(own):
 
 
 def alone(own):
-    "The same for the one run of least loss."
+    "(runs,) shares that give everything to the run of least loss."
     return np.eye(len(own))[int(np.argmin(-np.log(own).mean(1)))]
 
 
 def ways(named):
-    "{way: function from `own` to shares}, the simplest first; `named` runs were asked for."
+    "{way: function from `own` to shares}, simplest first; the user named the first `named` runs."
 
     def mean(own):
         return (np.arange(len(own)) < named) / named
@@ -178,7 +178,7 @@ def ways(named):
 
 
 def nested(found, way):
-    "Probabilities (n, classes) of answers whose shares and temperature other photos gave."
+    "Probabilities (n, classes) with shares and temperature fitted on other photos."
     parts = min(PARTS, len(np.unique(found.groups)))
     probs = np.zeros(found.probs.shape[1:])
     for others, part in GroupKFold(parts).split(found.y, found.y, found.groups):
@@ -198,7 +198,7 @@ def _logs(shares, probs):
 
 
 def settled(cfg, found, named):
-    "The `Blended` way that --blend names, or the simplest that none beats by more than noise."
+    "The `Blended` way that --blend names, or the simplest that no other beats beyond noise."
     judged = {name: nested(found, way) for name, way in ways(named).items()}
     losses = {name: losses_of(probs, found.y) for name, probs in judged.items()}
     kept = cfg.blend or "best"
@@ -218,14 +218,14 @@ def settled(cfg, found, named):
 
 
 def figures(found, probs):
-    "What `probs` (n, classes) score on the `Shared` photos."
+    "Scores of `probs` (n, classes) on the `Shared` photos."
     right = probs.argmax(1) == found.y
     return {"accuracy": float(right.mean()), "accuracy_interval": interval(right, found.groups),
             "nll": float(losses_of(probs, found.y).mean())}  # fmt: skip
 
 
 def as_table(found, place, probs):
-    "`probs` (n, classes) as a table like valid.csv of the run at that place."
+    "`probs` (n, classes) as a table like the valid.csv of run number `place`."
     table = pd.DataFrame(probs, columns=found.runs[0].facts.classes)
     table.insert(0, "label", found.labels, allow_duplicates=True)
     table.insert(0, "file", found.files[place], allow_duplicates=True)
@@ -233,15 +233,15 @@ def as_table(found, place, probs):
 
 
 def say_figures(rows, photos, kept):
-    "Say what each way scores on so many shared photos, and which is kept."
+    "Print each way's scores on the shared `photos`, and which one is kept."
     cells = [(name, f"{one['accuracy']:.4f}", f"{one['nll']:.4f}") for name, one in rows.items()]
-    title = f"on {photos} photos that no run saw, each way chosen by others; kept: {kept}"
+    title = f"on {photos} photos that no run saw, each way fitted on others; kept: {kept}"
     show(title, ["way", "accuracy", "NLL"], cells)
 
 
 def say_choice(found, rows, kept, shares):
-    "Say what each way would score, and what is taken."
+    "Print each way's scores, and the blend that is used."
     say_figures(rows, len(found.y), kept)
     told = zip(found.runs, shares, strict=True)
     pairs = [f"{share:.2f} {run.called}" for run, share in told if share]
-    say(f"answers: {', '.join(pairs)}; {NAME} beside the submission repeats it")
+    say(f"blend: {', '.join(pairs)}; {NAME} beside the submission reproduces it")

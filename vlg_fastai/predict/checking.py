@@ -1,4 +1,4 @@
-"""A submission in, what is odd about it out, in a few lines; and the one before it, kept."""
+"""Report what is odd about a submission, in a few lines, and keep the one that it replaces."""
 
 import shutil
 from contextlib import contextmanager
@@ -10,13 +10,13 @@ from vlg_fastai.config import UserError
 from vlg_fastai.console import say
 from vlg_fastai.runs.files import read_csv
 
-NAMED = 3  # classes or photos that a line names
+NAMED = 3  # classes or photos named on a line
 TOO_OFTEN = 2.0  # times as often as in training, and
 NOISE = 4.0  # standard deviations of the count above it
 
 
 def check(answer, prior, before, table):
-    """Say what is odd about the submission `table`, whose photos are those of `answer`.
+    """Report what is odd about the submission `table`, whose photos are those of `answer`.
 
     prior: {class: share of the training photos}; before: the submission that it replaces, or None.
     """
@@ -26,11 +26,11 @@ def check(answer, prior, before, table):
     lost = answer.photos["problem"].notna()
     if lost.any():
         files = ", ".join(answer.photos.loc[lost, "file"].head(NAMED))
-        say(f"{lost.sum()} photos could not be answered and get the training prior, e.g. {files}")
+        say(f"{lost.sum()} photos could not be predicted and get the training prior, e.g. {files}")
 
 
 def shares(category, prior):
-    "How the answers are spread over the classes, beside how the training photos were."
+    "How predictions are spread over the classes, compared with the training photos."
     counts = pd.Series(category).value_counts()
     n, never, often = len(category), [], []
     for label, share in prior.items():
@@ -38,8 +38,8 @@ def shares(category, prior):
         if not count and expected >= 1:
             never.append(label)
         if count > TOO_OFTEN * expected and count - expected > NOISE * np.sqrt(max(expected, 1)):
-            often.append(f"{label} {count} (of {n} photos {expected:.0f} in training)")
-    rare = f"never: {_some(never)}" if never else "no class is left out"
+            often.append(f"{label} {count} ({expected:.0f} expected of {n} photos)")
+    rare = f"never: {_some(never)}" if never else "no class is missing"
     common = f"far more often than in training: {_some(often)}" if often else "none far too often"
     return f"{len(counts)} labels predicted; {rare}; {common}"
 
@@ -50,23 +50,23 @@ def _some(names):
 
 
 def changed(before, table):
-    "How many rows differ from the submission before."
+    "How many rows differ from the previous submission."
     one, other = (t.astype(str).set_axis(range(t.shape[1]), axis=1) for t in (before, table))
     one, other = one.drop_duplicates(0).set_index(0), other.drop_duplicates(0).set_index(0)
     both = one.index.intersection(other.index)
     if one.shape[1] != other.shape[1] or not len(both):
-        return "the submission before was of other photos or columns"
+        return "the previous submission has other photos or columns"
     differ = (one.loc[both] != other.loc[both]).any(axis=1)
-    told = f"{differ.sum()} of {len(both)} rows differ from the submission before"
+    told = f"{differ.sum()} of {len(both)} rows differ from the previous submission"
     files = ", ".join(map(str, both[differ][:NAMED]))
     return f"{told}, e.g. {files}" if differ.any() else told
 
 
 @contextmanager
 def kept(path):
-    """Yield the submission at `path`, None where there is none that can be read, to write another.
+    """Yield the submission at `path`, or None if none can be read, before another is written.
 
-    Where the new one is another, the old one stays as `submission-1.csv`, or the next free number.
+    If the new one differs, the old one is kept as `submission-1.csv`, or the next free number.
     """
     if not path.is_file():
         yield None
@@ -83,4 +83,4 @@ def kept(path):
     if old.read_bytes() == path.read_bytes():
         old.unlink()
     else:
-        say(f"the submission before is {old}")
+        say(f"kept the previous submission as {old}")

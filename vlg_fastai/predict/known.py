@@ -1,4 +1,4 @@
-"""Runs and photos in, calibrated probabilities of the classes that were trained on out."""
+"""Predict calibrated probabilities of the trained classes, with one run or several."""
 
 from contextlib import suppress
 
@@ -14,13 +14,13 @@ from vlg_fastai.model.features import FeatureExtractor
 from vlg_fastai.unseen.features import started_from
 from vlg_fastai.unseen.folds import UnavailableError
 
-NO_NUMBERS = "the model makes no finite numbers of it"
+NO_NUMBERS = "the model returns no finite numbers for it"
 
 
 def answers(run, photos, cfg, means):
-    """(probabilities of `photos`, classes) by `run`; NaN for a photo that it cannot answer.
+    """(probabilities of `photos`, classes) by `run`; NaN for a photo that it cannot predict.
 
-    Of a run of folds the mean of its nets', under the temperature of all of them.
+    For a run of folds, the mean over its nets, at the temperature of all of them.
     """
     if not run.members:
         return alone(run, photos, cfg, means)
@@ -30,19 +30,19 @@ def answers(run, photos, cfg, means):
 
 
 def say_folds(run):
-    "Say what answers, and what is missing."
+    "Report which nets predict, and which are missing."
     asked, there = run.config["folds"], len(run.members) - run.refitted
     missing = f", {asked - there} of {asked} are missing" if there < asked else ""
-    more = " and one of all photos" if run.refitted else ""
-    say(f"{run.path}: the mean of {there} folds{more}{missing}")
+    more = " and a net of all photos" if run.refitted else ""
+    say(f"{run.path}: mean of {there} folds{more}{missing}")
 
 
 def alone(run, photos, cfg, means):
-    "The same by a run of one model."
+    "The same for a run of one model."
     machine, _ = means
     model, spec = bundle.load(run, machine)
     notes = [
-        ", a dry run: only to try things out" * (run.facts.status == "dry run"),
+        ", a dry run: only for trying things out" * (run.facts.status == "dry run"),
         ", worse than guessing" * scores.guesses(run.facts),
     ]
     accuracy = told(run.facts.accuracy)
@@ -58,9 +58,9 @@ def alone(run, photos, cfg, means):
 
 
 def logits(run, loaded, photos, cfg, means):
-    """(photos, classes), or (2, photos, classes) with --tta, of the table `photos`.
+    """Logits (photos, classes), or (2, photos, classes) with --tta, for the table `photos`.
 
-    A probe's backbone is one that other runs share: its features are kept for all of them.
+    A probe's backbone is shared with other runs, so its features are cached for all of them.
     """
     (model, spec), (machine, store) = loaded, means
     pixels = spec.view.pixels(photos, store)
@@ -77,8 +77,8 @@ def logits(run, loaded, photos, cfg, means):
 
 
 def probed(run, loaded, cfg, means):
-    """The FeatureExtractor of a probe's backbone: the net it was fitted on, with its classifier,
-    where a forecast will ask for both, since one pass over the photos gives both."""
+    """The FeatureExtractor of a probe's backbone: the net it was fitted on, with its classifier
+    where a forecast will need both, since one pass over the photos gives both."""
     (model, spec), (machine, store) = loaded, means
     own = model[0].net
     if cfg.forecast:
@@ -95,21 +95,21 @@ def told(figure):
 
 
 def blended(probs, tta):
-    "The mean of a photo's and its mirror image's probabilities where there are both."
+    "Mean probabilities of a photo and its mirror image, where there are both."
     return probs.mean(0) if tta else probs
 
 
 def say_tta(run, model, spec, cfg, means):
-    "Say whether mirroring helped on the validation photos of `run`, if they can tell."
+    "Report whether mirroring helped on the validation photos of `run`, if they are available."
     if run.facts.is_probe:
-        say(f"{run.path.name}: a probe, fitted on all photos: none is left to judge --tta by")
+        say(f"{run.path.name}: a probe fitted on all photos: none is left to judge --tta")
         return
     machine, store = means
     photos = listing.of_run(run, folder.of_run(cfg, run))
     valid = photos[photos["split"] == "valid"]
     paths = list(valid["path"])
     if not paths or not all(path.is_file() for path in paths):
-        say(f"{run.path.name}: its validation photos are not there to tell whether --tta helps")
+        say(f"{run.path.name}: its validation photos are missing; --tta cannot be judged")
         return
     dl = loaders.plain(paths, spec.view, cfg.bs, machine, spec.view.pixels(valid, store))
     z = inference.logits(model, dl, machine, True, "checking --tta")
@@ -126,9 +126,9 @@ def say_tta(run, model, spec, cfg, means):
 
 
 def settled(chosen, photos, probs, classes):
-    """(photos, probabilities) with the training prior for what none of the runs `chosen` answers.
+    """(photos, probabilities), with the training prior where none of the runs `chosen` predicts.
 
-    The reason is in the column problem of the table `photos`, where none stood before.
+    The reason goes into the column problem of the table `photos`, where that was empty.
     """
     lost = np.isnan(probs).any(1)
     priors = [(np.array(run.facts.prior)[None], run.facts.classes) for run in chosen]
@@ -139,24 +139,24 @@ def settled(chosen, photos, probs, classes):
         return photos, probs
     pairs = zip(photos["path"][new], photos["content"][new], strict=True)
     reasons = [problem(*pair) or NO_NUMBERS for pair in pairs]
-    say(f"{len(reasons)} photos get the training prior after all, e.g. {reasons[0]}")
+    say(f"{len(reasons)} more photos get the training prior, e.g. {reasons[0]}")
     photos = photos.copy()
     photos.loc[new, "problem"] = reasons
     return photos, probs
 
 
 def average(answered, shares=None):
-    """(mean probabilities, classes) over runs; their classes may be in any order but are the same.
+    """(mean probabilities, classes) over runs with the same classes, in any order.
 
-    A photo that one of them cannot answer (NaN) is answered by the others. shares: (runs,) how much
-    each counts; absent: the same.
+    A photo that one of them cannot predict (NaN) gets the mean of the others. shares: (runs,)
+    weight of each; None: equal weights.
     """
     classes = answered[0][1]
     aligned = []
     for probs, names in answered:
         if set(names) != set(classes):
             odd = sorted(set(names) ^ set(classes))[:3]
-            raise UserError(f"--run: runs of different classes cannot be averaged, e.g. {odd}")
+            raise UserError(f"--run: cannot average runs with different classes, e.g. {odd}")
         aligned.append(probs[:, [names.index(name) for name in classes]])
     shares = np.full(len(aligned), 1 / len(aligned)) if shares is None else shares
     told = ~np.isnan(aligned) * shares[:, None, None]

@@ -1,4 +1,4 @@
-"""Names of classes without a training photo in, an answer over known and unseen classes out."""
+"""Extend predictions to unseen classes, given the names of classes without a training photo."""
 
 import dataclasses
 
@@ -9,14 +9,14 @@ from vlg_fastai.model import probe
 from vlg_fastai.unseen import experts, fusion, names, selftraining
 from vlg_fastai.unseen.regression import Foretold
 
-DRAWS = 400  # of share and folds, for an interval
+DRAWS = 400  # samples of share and folds, for an interval
 FURTHER = (0.0, 1.0, 2.0)  # added to gamma for self-training, which wins photos back
-NAMED = 5  # names without a photo that are listed
-LONG = 1.5  # a share of names so many times above what the photos show is worth a word
+NAMED = 5  # names without photos to list
+LONG = 1.5  # warn where the names' share of classes exceeds the share of photos by this factor
 
 
 def read(cfg, run):
-    "The `Names` that --unseen or --classes gives, or None where there is nothing new among them."
+    "The `Names` that --unseen or --classes gives, or None where none of them is new."
     for option in ("unseen", "classes"):
         path = getattr(cfg, option)
         if path is not None:
@@ -29,7 +29,7 @@ def read(cfg, run):
 
 
 def name(cfg, answer, view, given):
-    "(answer over all names of `given`, facts); says who told the names, how well, and the counts."
+    "(answer over all names of `given`, facts); reports the expert, its accuracy and the counts."
     run_features, count = view.run_features, len(given.unseen)
     expert = experts.find(cfg, run_features, given.every, view.seen)
     share = expected_share(cfg, view, given)
@@ -62,8 +62,8 @@ def fused(expert, setting, known, columns):
 
 
 def expected_share(cfg, view, given):
-    """Share of unseen photos that gamma is chosen for: the user's, or half-way between what the
-    names say (all classes equally frequent) and what the photos do."""
+    """Share of unseen photos that gamma is chosen for: the user's, or midway between what the
+    names suggest (all classes equally frequent) and what the photos suggest."""
     if cfg.unseen_frac is not None:
         return cfg.unseen_frac
     by_names = len(given.unseen) / len(given.every)
@@ -109,11 +109,11 @@ def _by_label(given, found):
 
 
 def say_counts(given, scores, plain=None):
-    "Say how many photos each unseen class got, and all known ones together."
+    "Print how many photos each unseen class got, and all known classes together."
     first, found = len(given.known), counts(scores, given)
     columns = ["class", "photos"] + ([] if plain is None else ["before self-training"])
     rows = [(n.label, found[first + i]) for i, n in enumerate(given.unseen)]
-    rows.append(("known classes together", found[:first].sum()))
+    rows.append(("all known classes", found[:first].sum()))
     if plain is not None:
         before = [*plain[first:], plain[:first].sum()]
         rows = [(*row, old) for row, old in zip(rows, before, strict=True)]
@@ -124,8 +124,8 @@ def expected(cfg, view, setting):
     """{"accuracy", "interval"} to expect with names, from held-out classes, or None.
 
     The share is the user's or the forecast's; held-out classes are resampled fold by fold. Where
-    known classes are taken differently, both sides are foretold to lose the share of right answers
-    that known ones lose. tau and gamma were chosen on the same folds: it flatters a little.
+    known classes are photographed differently, both sides are assumed to lose the same share of
+    correct predictions. tau and gamma were chosen on the same folds: slightly optimistic.
     """
     if view.forecast is None and cfg.unseen_frac is None:
         return None
@@ -139,14 +139,14 @@ def expected(cfg, view, setting):
 
 
 def _share(cfg, view):
-    "The share of unseen classes: the user's, which is sure, or the forecast's."
+    "The share of unseen classes: the user's, taken as certain, or the forecast's."
     if cfg.unseen_frac is not None:
         return Foretold(*[cfg.unseen_frac] * 3)
     return view.share
 
 
 def _kept(view):
-    "What is left of the right answers on known classes, taken as those of the test are."
+    "Share of correct predictions on known classes that remains under the test's shift."
     if view.forecast is None:
         return Foretold(1.0, 1.0, 1.0)
     return view.forecast.known_here.times(1 / max(view.forecast.known_accuracy, 1e-9))
@@ -159,18 +159,18 @@ def _drawn(figure, rng):
 def say_expected(found):
     low, high = found["interval"]
     say(
-        f"with names {found['accuracy']:.2f} is expected ({low:.2f} to {high:.2f}), by classes held"
-        " out in turn and by the forecast"
+        f"expected accuracy with names: {found['accuracy']:.2f} ({low:.2f} to {high:.2f}), from"
+        " classes held out in turn and the forecast"
     )
 
 
 def next_to_none(found, given):
-    "(names,) True for an unseen class that next to no photo is called, of the counts `found`."
+    "(names,) True for an unseen class with next to no photos, by the counts `found`."
     return found[len(given.known) :] <= max(1, found.sum() / len(given.every) / 8)
 
 
 def warn_of_emptied(given, before, after):
-    "(names,) True for unseen classes whose photos self-training gave to others; says which."
+    "(names,) True for unseen classes whose photos self-training gave to others; reports them."
     emptied = next_to_none(after, given) & ~next_to_none(before, given)
     if emptied.any():
         first = len(given.known)
@@ -178,16 +178,14 @@ def warn_of_emptied(given, before, after):
             f"{given.unseen[i].label} ({before[first + i]} photos before)"
             for i in np.flatnonzero(emptied)[:NAMED]
         )
-        say(
-            f"self-training gave nearly all photos of {told} to other classes: look at some of them"
-        )
+        say(f"self-training moved nearly all photos of {told} to other classes: check some of them")
     return emptied
 
 
 def warn_of_length(given, view, scores, emptied):
-    """Say so where many names seem to have no photo: each draws some away from those that have.
+    """Warn where many names seem to have no photo: each takes some from the names that do.
 
-    emptied: (names,) True where that is not for want of photos.
+    emptied: (names,) True where self-training is the reason, not a lack of photos.
     """
     every = counts(scores, given)
     found = np.where(emptied, every.max() + 1, every[len(given.known) :])
@@ -195,13 +193,13 @@ def warn_of_length(given, view, scores, emptied):
     by_names = len(given.unseen) / len(given.every)
     if view.forecast and by_names > LONG * view.share.high:
         say(
-            f"{len(given.unseen)} names are many: they are {by_names:.0%} of all classes, but only"
-            f" about {view.share.value:.0%} of the photos seem to be of other classes"
+            f"{len(given.unseen)} names may be too many: they are {by_names:.0%} of all classes,"
+            f" but only about {view.share.value:.0%} of the photos seem to be of unseen classes"
         )
     elif empty:
         rare = [given.unseen[i].label for i in np.argsort(found, kind="stable")[:empty]]
         told = ", ".join(rare[:NAMED]) + (", ..." if empty > NAMED else "")
         say(
-            f"next to no photo is called {told}: there is none, or other words would help"
+            f"next to no photo was predicted as {told}: there may be none, or other words may help"
             " (`label: prompt | synonym`)"
         )

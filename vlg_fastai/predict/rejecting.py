@@ -1,4 +1,4 @@
-"""Photos that look like no known class in, their label and sheets of look-alikes out."""
+"""Label photos that look like no known class, and draw sheets of look-alikes."""
 
 import numpy as np
 import pandas as pd
@@ -22,8 +22,8 @@ def reject(cfg, answer, view):
     evidence = view.seen_evidence
     odd = evidence.test[:, 0] < evidence.threshold(KEPT)
     say(
-        f"{odd.sum()} of {len(odd)} photos are below the threshold and get {cfg.reject!r}; of known"
-        f" photos {KEPT:.0%} are, of classes held out in turn {1 - evidence.missed():.0%}"
+        f"{odd.sum()} of {len(odd)} photos are below the threshold and get {cfg.reject!r}; so are"
+        f" {KEPT:.0%} of known photos and {1 - evidence.missed():.0%} of classes held out in turn"
     )
     folder = cfg.out.with_name("unknown")
     for old in folder.glob("unknown*.*"):
@@ -36,7 +36,7 @@ def reject(cfg, answer, view):
 
 
 def draw(view, odd, folder):
-    "One sheet a group of look-alikes, those nearest to its middle first; the paths."
+    "Draw one sheet per group of look-alikes, those nearest to its mean first; return the paths."
     photos = view.run_features.asked[odd].reset_index(drop=True)
     found, distance = groups.alike(unit(view.seen[odd]))
     table = pd.DataFrame({"file": photos["file"], "group": [f"unknown-{g + 1}" for g in found]})
@@ -48,6 +48,6 @@ def draw(view, odd, folder):
         cells = [sheet.Cell([sheet.thumbnail(photos["path"][i])], [photos["file"][i]])
                  for i in rows[:SHOWN]]  # fmt: skip
         paths.append(folder / f"unknown-{group + 1}.png")
-        title = f"unknown-{group + 1}: {len(rows)} photos alike"
+        title = f"unknown-{group + 1}: {len(rows)} similar photos"
         sheet.draw(cells, paths[-1], title=title)
     return paths

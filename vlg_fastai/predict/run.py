@@ -1,4 +1,4 @@
-"""Finished runs and a folder of photos in, submission and all that is known of each photo out."""
+"""Turn finished runs and a folder of photos into a submission with details of each photo."""
 
 import numpy as np
 
@@ -19,7 +19,7 @@ from vlg_fastai.unseen.features import decided
 def predict(cfg, chosen, test):
     """Predict every file of the folder `test` with the average of the runs `chosen`.
 
-    Writes the submission and, beside it, probabilities and forecast; returns the path of the first.
+    Writes the submission and, beside it, probabilities and forecast; returns the submission's path.
     """
     chosen = distinct(chosen) if cfg.blend in (None, *WAYS) else chosen
     check_room(cfg.out.absolute().parent, 0, f"--out {cfg.out}")
@@ -34,7 +34,7 @@ def predict(cfg, chosen, test):
     view = outlook.of(cfg, blend, answer.photos, means, required=needs(cfg, names))
     facts = {}
     if not view:
-        say(f"decisions: {len(made)} in {made.path}; without a forecast they play no part")
+        say(f"decisions: {len(made)} in {made.path}; without a forecast they have no effect")
     if view:
         answer = answer.of_files(view.run_features.asked["file"])
         answer, facts = outlook.told(cfg, blend.runs, view, answer)
@@ -49,7 +49,7 @@ def predict(cfg, chosen, test):
 
 
 def say_how_to_score(cfg, test):
-    "Name the command, for a test of the drawn challenge: its truth is at hand."
+    "Print the scoring command for a test of the generated challenge: its truth is available."
     marks = (place / folder.DEMO_MARK for place in (test.parent, test.parent.parent))
     truth = test.parent / "truth/test.csv"
     if truth.is_file() and any(mark.exists() for mark in marks):
@@ -57,7 +57,7 @@ def say_how_to_score(cfg, test):
 
 
 def needs(cfg, names):
-    "The option that cannot do without comparing the test photos with the labelled ones, or None."
+    "The option that requires comparing the test photos with the labelled ones, or None."
     if names:
         return "--unseen" if cfg.unseen else "--classes"
     if cfg.reject:
@@ -66,14 +66,14 @@ def needs(cfg, names):
 
 
 def blended(cfg, chosen, means):
-    "The `Blended` answer of the runs `chosen`, or of one net that their weights make."
+    "The `Blended` runs `chosen`, or the one net that averages their weights."
     if cfg.soup:
         return blending.Blended.evenly([soup.stirred(cfg, chosen, means)])
     return blending.weigh(cfg, chosen)
 
 
 def distinct(chosen):
-    "The runs `chosen`, each model once: two that kept the same probe are one vote."
+    "The runs `chosen`, each model once: two runs that kept the same probe count as one vote."
     same = twins_among(chosen)
     for i, k in same.items():
         told = f"{chosen[i].path.name} and {chosen[k].path.name}"
@@ -84,7 +84,7 @@ def distinct(chosen):
 def questions(cfg, run, test, names):
     """(sample or None, table of photos, positions of the rows to submit, {label: as submitted}).
 
-    Said before anything is predicted: what cannot be read, and a sample that does not match.
+    Reports unreadable files and a sample that does not match before anything is predicted.
     """
     near = {test, test.parent} if cfg.test else {test, test.parent, folder.of_run(cfg, run)}
     path = submission.find_sample(cfg.sample, near, written(cfg))
@@ -94,7 +94,7 @@ def questions(cfg, run, test, names):
     spelled = submission.spelling(cfg.labels_as, labels)
     photos = scan.scan_files(test)
     if photos.empty:
-        raise UserError(f"--test {test}: no photos in it")
+        raise UserError(f"--test {test}: contains no photos")
     scan.say_broken(photos)
     if sample is None:
         made = submission.of_table(run, folder.of_run(cfg, run), test, list(photos["file"]))
@@ -102,11 +102,11 @@ def questions(cfg, run, test, names):
             return None, photos, np.arange(len(photos)), spelled
         order = submission.order(made, list(photos["file"]), test.name)
         return made, photos, order, spelled
-    say(f"header, ids and order of {path}")
+    say(f"using header, ids and order of {path}")
     if cfg.labels_as is None:
         submission.check_labels(sample, path, labels)
     submission.check_columns(sample, run.facts.classes, unseen)
     if cfg.reject and len(sample.columns) > 2:
-        raise UserError(f"--reject {cfg.reject}: {path} asks for probabilities, not for a label")
+        raise UserError(f"--reject {cfg.reject}: {path} asks for probabilities, not a label")
     order = submission.order(sample, list(photos["file"]), test.name)
     return sample, photos, order, spelled

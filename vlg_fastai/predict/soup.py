@@ -1,7 +1,7 @@
-"""Runs of one architecture in, a run whose weights are the mean of theirs out.
+"""Average the weights of runs of one architecture into a new run.
 
-Which of them it takes is chosen greedily on photos that none saw (a greedy soup: Wortsman et al.,
-2022) and judged on parts of these that had no say in it. Where it is worse the best run answers.
+The runs to include are chosen greedily on photos that none saw (a greedy soup: Wortsman et al.,
+2022) and judged on parts of these not used to choose. Where that is worse, the best run predicts.
 """
 
 import time
@@ -24,11 +24,11 @@ from vlg_fastai.runs.landing import together
 from vlg_fastai.runs.run import CONFIG, SPLIT, VALID, create
 from vlg_fastai.train.mixing import mean
 
-SAME = "arch", "head", "classes", "view"  # facts in which the nets of a soup agree
+SAME = "arch", "head", "classes", "view"  # facts that all nets of a soup must share
 
 
 def stirred(cfg, chosen, means):
-    "A new Run that holds the soup of the runs `chosen`, or the best of these where it is worse."
+    "A new Run that holds the soup of the runs `chosen`, or the best of them where that is worse."
     start = time.monotonic()
     check_alike(chosen)
     found = blending.enough(blending.shared(chosen), len(chosen), "--soup")
@@ -40,33 +40,35 @@ def stirred(cfg, chosen, means):
     good = len(taken) > 1 and figures["soup"]["nll"] <= figures["best run"]["nll"]
     blending.say_figures(figures, len(found.y), "soup" if good else best.called)
     if not good:
-        say(f"--soup: no mean of weights is as good as {best.called}, which answers alone")
+        say(f"--soup: no mean of weights is as good as {best.called}, which predicts alone")
         return best
     run = kept(cfg, kitchen, taken, {"nested": figures["soup"], **made_on(means[0], start)})
     parts = ", ".join(chosen[i].called for i in taken)
-    say(f"{run.path}: the mean of the weights of {parts}")
+    say(f"{run.path}: mean of the weights of {parts}")
     return run
 
 
 def check_alike(chosen):
-    "UserError where the weights of the runs `chosen` have no mean."
+    "UserError where the weights of the runs `chosen` cannot be averaged."
     if len(chosen) < 2:
-        raise UserError("--soup: it takes two runs or more of one architecture: --run 3 4 --soup")
+        raise UserError("--soup: needs two or more runs of one architecture: --run 3 4 --soup")
     for run in chosen:
         own = run.facts
         if own.folds or own.members or own.is_probe:
             raise UserError(
-                f"--soup: {run.path} is no single fine-tuned net ({own.model}); one that lies"
-                f" beside what was kept is called --run {run.number}:fine-tuned"
+                f"--soup: {run.path} is not a single fine-tuned net ({own.model}); if it stored one"
+                f" beside the selected model, use --run {run.number}:fine-tuned"
             )
         odd = [name for name in SAME if getattr(own, name) != getattr(chosen[0].facts, name)]
         if odd:
             pair = f"{chosen[0].called} and {run.called}"
-            raise UserError(f"--soup: {pair} differ in {odd[0]}; --blend mixes their answers")
+            raise UserError(
+                f"--soup: {pair} differ in {odd[0]}; --blend averages their predictions"
+            )
 
 
 class Kitchen:
-    "The nets of runs, and what every mean of them that was asked for answers on shared photos."
+    "The nets of runs, and the predictions of every mean evaluated so far on the shared photos."
 
     def __init__(self, cfg, found, means):
         self.found, (self.machine, store) = found, means
@@ -81,11 +83,11 @@ class Kitchen:
 
     @property
     def held(self):
-        "The table of the photos that no net saw, in the order of the answers."
+        "The table of the photos that no net saw, in the order of the predictions."
         return self.photos.set_index("file", drop=False).loc[self.found.files[0]]
 
     def model(self, taken):
-        "The mean of the nets at the places `taken`, its BatchNorm by photos that all learned from."
+        "The mean of the nets numbered `taken`, with BatchNorm statistics from training photos."
         if len(taken) == 1:
             return self.models[taken[0]]
         learned = self.photos[self.photos["split"] == "train"]
@@ -93,7 +95,7 @@ class Kitchen:
         return mean([self.models[i] for i in taken], batches, self.machine)
 
     def logits(self, taken):
-        "(n, classes) of the shared photos by that mean."
+        "Logits (n, classes) of that mean on the shared photos."
         key = tuple(sorted(taken))
         if key not in self.answers:
             names = ", ".join(self.found.runs[i].called for i in key)
@@ -103,21 +105,21 @@ class Kitchen:
 
 
 def sides(cfg, found):
-    "The photos of the first run; held out are those alone that no run saw."
+    "The photos of the first run, with only those that no run saw as held out."
     run = found.runs[0]
     photos = listing.of_run(run, folder.of_run(cfg, run))
     used = photos["split"] != "unused"
     gone = [path for path in photos["path"][used] if not path.is_file()]
     if gone:
-        raise UserError(f"--soup: {gone[0]} is gone, one of the photos of {run.path.name}; --data"
-                        " says where they are now")  # fmt: skip
+        raise UserError(f"--soup: {gone[0]}, a photo of {run.path.name}, is missing; set --data"
+                        " to where the photos are now")  # fmt: skip
     held = photos["file"].isin(found.files[0])
     return photos.assign(split=np.select([held, used], ["valid", "train"], "unused"))
 
 
 def greedy(kitchen, rows=slice(None), most=None):
-    """Places of the runs to take, the best first, by their loss on the photos `rows` alone: one
-    joins where the mean with it is no worse. most: how many at the most."""
+    """Numbers of the runs to include, the best first, by their loss on the photos `rows` alone: a
+    run joins if the mean with it is no worse. most: the most runs to include."""
     y = kitchen.found.y[rows]
 
     def loss(taken):
@@ -133,7 +135,7 @@ def greedy(kitchen, rows=slice(None), most=None):
 
 
 def nested(kitchen, most=None):
-    "Probabilities (n, classes) of what others than the photo chose, under their temperature."
+    "Probabilities (n, classes) from runs and temperatures chosen on other photos."
     y, groups = kitchen.found.y, kitchen.found.groups
     probs = np.zeros(kitchen.found.probs.shape[1:])
     for others, part in GroupKFold(min(blending.PARTS, len(np.unique(groups)))).split(y, y, groups):
@@ -144,7 +146,7 @@ def nested(kitchen, most=None):
 
 
 def kept(cfg, kitchen, taken, known):
-    "A new run folder that holds the mean of the nets `taken`; its Run."
+    "Write the mean of the nets `taken` into a new run folder; return its Run."
     found, first = kitchen.found, kitchen.found.runs[0]
     z, y = kitchen.logits(taken), found.y
     spec = replace(kitchen.spec, temperature=inference.fit_temperature(z, y))

@@ -1,4 +1,4 @@
-"""Sample submission and predictions in, submission out: its header, its ids, its order."""
+"""Build the submission from predictions, with the header, ids and order of a sample."""
 
 import re
 from pathlib import Path
@@ -10,16 +10,16 @@ from vlg_fastai.console import say
 from vlg_fastai.data import labels, tables
 from vlg_fastai.data.ids import best_rule
 
-# of a CSV's name, its letters alone: sample_submission, sampleSubmission, SAMPLE-SUB, sample
+# matches the letters of a CSV's name: sample_submission, sampleSubmission, SAMPLE-SUB, sample
 SAMPLE = re.compile(r"sample|.*sample.*sub.*|.*sub.*sample.*")
-PERHAPS = re.compile(r".*(sample|submission|template|example|format).*")  # worth a word
+PERHAPS = re.compile(r".*(sample|submission|template|example|format).*")  # worth a hint
 HEADER = ["Id", "Category"]
 
 
 def find_sample(asked, folders, written=()):
     """The sample submission: the one `asked` for, or the only one in `folders`, or None.
 
-    What is called a little like one is named, unless it is among the paths `written` by ourselves.
+    Files with a similar name are reported, unless they are among the paths `written` by us.
     """
     if asked is not None:
         return asked
@@ -27,29 +27,27 @@ def find_sample(asked, folders, written=()):
     names = {p: letters(p.stem) for p in sorted(there) if p.suffix.lower() == ".csv"}
     found = [path for path, name in names.items() if SAMPLE.fullmatch(name)]
     if len(found) > 1:
-        raise UserError(
-            f"--sample: several could be meant ({', '.join(map(str, found))}); name one"
-        )
+        raise UserError(f"--sample: several files match ({', '.join(map(str, found))}); name one")
     if found:
         return found[0]
     for path, name in names.items():
         if PERHAPS.fullmatch(name) and path not in written:
-            say(f"{path}: may be a sample submission; --sample takes it")
+            say(f"{path}: may be a sample submission; if so, pass it with --sample")
     return None
 
 
 def of_table(run, root, test, files):
-    """A sample of the ids in the one table of test photos in the data folder `root`, in its order,
-    where the labels of `run` stood in a table as well; else None."""
+    """A sample with the ids of the only table of test photos in the data folder `root`, in its
+    order, if the labels of `run` came from a table as well; else None."""
     found = tables.of_test(root) if run.config["labels"] else None
     if found is None:
         return None
     table = labels.read(found, "--sample")
     best, matching = labels.likeliest(table, files, test.name)
     if matching < labels.MATCHING:
-        say(f"{found}: no column holds ids of the photos in {test}: left aside")
+        say(f"{found}: ignored, as no column holds ids of the photos in {test}")
         return None
-    say(f"ids and order of {found}, column {best!r}")
+    say(f"using ids and order of {found}, column {best!r}")
     return pd.DataFrame({best: table[best], run.config["label_col"] or HEADER[1]: ""})
 
 
@@ -58,27 +56,27 @@ def letters(name):
 
 
 def read_sample(path):
-    "The sample as a table of text; UserError where it has no rows or an Id twice."
+    "The sample as a table of text; UserError where it has no rows or repeats an Id."
     form = {"dtype": str, "keep_default_na": False, "encoding": "utf-8-sig"}
     try:
-        cells = pd.read_csv(path, header=None, **form)  # as the header stands, empty cells too
+        cells = pd.read_csv(path, header=None, **form)  # keeps the header as it is, empty cells too
     except (OSError, ValueError) as error:
         raise UserError(f"--sample {path}: cannot be read as CSV ({error})") from None
     table = cells.iloc[1:].reset_index(drop=True).set_axis(cells.iloc[0].tolist(), axis=1)
     if table.shape[1] == 1 and ";" in table.columns[0]:
-        raise UserError(f"--sample {path}: is separated by semicolons; save it with commas")
+        raise UserError(f"--sample {path}: uses semicolons; save it with commas")
     if table.empty:
         raise UserError(f"--sample {path}: has no rows; give another, or remove it")
     ids = table.iloc[:, 0]
     if ids.duplicated().any():
-        raise UserError(f"--sample {path}: the Id {ids[ids.duplicated()].iloc[0]!r} is there twice")
+        raise UserError(f"--sample {path}: the Id {ids[ids.duplicated()].iloc[0]!r} occurs twice")
     return table
 
 
 def order(sample, files, folder):
-    """Positions in `files` (paths relative to the test folder called `folder`), one a sample row.
+    """Positions in `files` (paths relative to the test folder called `folder`), one per sample row.
 
-    UserError where an Id has no photo, or could mean two.
+    UserError where an Id matches no photo, or several.
     """
     ids = list(sample.iloc[:, 0])
     best, keys = best_rule(ids, files, folder)
@@ -86,22 +84,22 @@ def order(sample, files, folder):
     if lacking:
         raise UserError(
             f"--sample: {len(lacking)} of {len(ids)} Ids have no photo in {folder},"
-            f" e.g. {', '.join(lacking[:3])}; is it for another folder? see --test"
+            f" e.g. {', '.join(lacking[:3])}; if it is for another folder, set --test"
         )
     at = pd.Series(range(len(files)), index=keys)
     doubtful = at.index[at.index.duplicated()].intersection(ids)
     if len(doubtful):
-        raise UserError(f"--sample: the Id {doubtful[0]!r} means several photos by its {best}")
+        raise UserError(f"--sample: the Id {doubtful[0]!r} matches several photos by its {best}")
     extra = len(files) - len(ids)
     if extra:
-        say(f"{extra} photos have no Id in the sample: they are beside the submission only")
+        say(f"{extra} photos have no Id in the sample: they appear beside the submission only")
     return at.loc[ids].to_numpy()
 
 
 def check_columns(sample, classes, unseen=()):
-    """UserError where the columns behind the Id are neither one category nor the classes.
+    """UserError where the columns after the Id are neither one category nor the classes.
 
-    unseen: labels of more classes that may have a column each.
+    unseen: labels of further classes that may have a column each.
     """
     asked = list(sample.columns)[1:]
     meant = columns_of(asked, [*classes, *unseen])
@@ -113,7 +111,7 @@ def check_columns(sample, classes, unseen=()):
 
 
 def columns_of(asked, labels):
-    "The label that each of the columns `asked` means, in other letter case or punctuation too."
+    "The label that each of the columns `asked` means, ignoring letter case and punctuation."
     known = {}
     for label in labels:
         known.setdefault(key_of(label), []).append(label)
@@ -129,19 +127,19 @@ def key_of(label):
 
 
 def check_labels(sample, path, labels):
-    "UserError where the one category column of the `sample` at `path` holds none of `labels`."
+    "UserError where the only category column of the `sample` at `path` holds none of `labels`."
     given = sorted({*sample.iloc[:, 1]} - {""}) if sample.shape[1] == 2 else []
     if given and not set(given) & set(labels):
         raise UserError(
-            f"--sample {path}: its {sample.columns[1]!r} is {given[0]!r}, but no class is called so"
-            f" ({', '.join(labels[:3])}, ...); --labels-as index numbers the classes from 0 in this"
-            " order, --labels-as FILE says what each is called (class,label a line), --labels-as"
-            " names submits the classes' names all the same"
+            f"--sample {path}: its {sample.columns[1]!r} holds {given[0]!r}, but no class has that"
+            f" name ({', '.join(labels[:3])}, ...); --labels-as index numbers the classes from 0 in"
+            " this order, --labels-as FILE gives each one's label (class,label per line),"
+            " --labels-as names submits the class names anyway"
         )
 
 
 def spelling(asked, labels):
-    "{label: what is submitted for it} as --labels-as has it `asked`; UserError for one it lacks."
+    "{label: what is submitted for it}, as --labels-as `asked`; UserError for a missing label."
     if asked in (None, "names"):
         return {label: label for label in labels}
     if asked == "index":
@@ -167,7 +165,7 @@ def _told(path):
 def table(sample, files, probs, classes, category):
     """The submission: the sample's columns, or Id and Category, for `files`.
 
-    Where the sample has one column behind the Id it takes `category`, else `probs` (n, classes).
+    If the sample has one column after the Id, it gets `category`, else `probs` (n, classes).
     """
     columns = list(sample.columns) if sample is not None else HEADER
     ids = list(sample.iloc[:, 0]) if sample is not None else list(files)

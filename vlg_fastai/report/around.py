@@ -1,4 +1,4 @@
-"""Features in, what the labelled photos say of one of them out: doubt, twins, likeness, nearest."""
+"""What the labelled photos say about one of them: doubt, twins, likeness, nearest photos."""
 
 from dataclasses import dataclass
 from functools import cached_property
@@ -9,19 +9,19 @@ from vlg_fastai.data.neighbours import unit
 from vlg_fastai.unseen.features import RunFeatures
 from vlg_fastai.unseen.folds import likeness
 
-UNLIKE = 0.05  # share of sound photos that lie below the likeness from which a photo is unlike
+UNLIKE = 0.05  # share of sound photos below the likeness at which a photo counts as unlike
 TWINS, NEAREST = 2, 2  # photos shown beside one
-READINGS = {  # what a loss may come from, in two and in more words; the first that holds is taken
-    "twin": ("twin:", "a near-duplicate carries another label"),
-    "label": ("wrong label?", "models that never saw it call it something else"),
+READINGS = {  # likely causes of a loss, as a tag and in a sentence; the first that holds is used
+    "twin": ("twin:", "a near-duplicate has another label"),
+    "label": ("wrong label?", "models that never saw it predict another class"),
     "unlike": ("no known class?", "it is among the 5 % least like the known classes"),
-    "hard": ("truly hard:", "nothing speaks against photo or label"),
+    "hard": ("truly hard:", "photo and label both look sound"),
 }
 
 
 @dataclass(frozen=True)
 class Around:
-    "What lies around the labelled photos; rows are those of the table `shown` of their features."
+    "The surroundings of labelled photos; rows are those of the table `shown` of their features."
 
     run_features: RunFeatures
 
@@ -36,17 +36,17 @@ class Around:
 
     @cached_property
     def rank(self):
-        "(n,) share of the photos without doubtful label that are less like the known classes."
+        "(n,) share of the photos without doubtful labels that are less like the known classes."
         labelled = self.run_features.labelled
         found = likeness(labelled)
         return np.searchsorted(np.sort(found[labelled.sound]), found) / len(labelled.sound)
 
     def doubt(self, row):
-        """(class that held-out probes see instead, its probability), or None for no doubt.
+        """(class that held-out probes predict instead, its probability), or None without doubt.
 
-        In doubt is what confident learning prunes, and a label that has less than chance: on the
-        drawn challenge .94 of these are wrong and .97 of the wrong ones found, by pruning alone .96
-        and .78.
+        Doubtful are labels that confident learning prunes or whose probability is below chance: on
+        the generated challenge 0.94 of these are wrong and 0.97 of the wrong ones are found; by
+        pruning alone 0.96 and 0.78.
         """
         labelled = self.run_features.labelled
         probs = labelled.probs[row]
@@ -56,7 +56,7 @@ class Around:
         return self.run_features.spec.classes[best], float(probs[best])
 
     def twins(self, row):
-        "Rows of its near-duplicates, those under another label first, and their cosines."
+        "Rows of its near-duplicates, those with another label first, and their cosines."
         labels, groups = self.run_features.labelled.y, self.run_features.labelled.groups
         mates = np.flatnonzero(groups == groups[row])
         mates = mates[mates != row]
@@ -65,7 +65,7 @@ class Around:
         return list(zip(mates[order].tolist(), cosine[order].tolist(), strict=True))
 
     def nearest(self, row, label):
-        "Rows of the training photos of class number `label` most like it, no two near-duplicates."
+        "Rows of the training photos of class number `label` most like it, without near-duplicates."
         labelled = self.run_features.labelled
         train = (self.run_features.shown["split"] == "train").to_numpy()
         others = train & (labelled.y == label) & (labelled.groups != labelled.groups[row])

@@ -1,4 +1,4 @@
-"""The worst losses of a run in, a card for each out: what the model sees, and what lies around."""
+"""Cards for the worst losses of a run: what the model sees, and similar labelled photos."""
 
 import numpy as np
 
@@ -10,7 +10,7 @@ from vlg_fastai.report.losses import say_missing, worst
 
 
 def cards(inputs, count, album, around):
-    "One dict a photo for the page's template; without `around` only what the model itself tells."
+    "One dict per photo for the page's template; without `around`, only what the model shows."
     rows, _ = worst(inputs.held, count)
     asked = [[inputs.held.guess[i], other(inputs.held, i)] for i in rows]
     explained = maps(inputs, rows, asked)
@@ -21,14 +21,14 @@ def cards(inputs, count, album, around):
 
 
 def other(held, i):
-    "The class to hold against the answer: the label, or the next best where that is the answer."
+    "The class to compare with the prediction: the label, or the next best where they agree."
     if held.y[i] != held.guess[i]:
         return held.y[i]
     return int(np.argsort(-held.probs[i], kind="stable")[1])
 
 
 def maps(inputs, rows, targets):
-    "What the model looks at, or nothing where its kind has no maps."
+    "What the model looks at, or None for each photo where its architecture has no maps."
     paths = inputs.photos(inputs.held.files[rows])
     try:
         explained = inputs.explainer(paths, targets)
@@ -45,7 +45,7 @@ def card(inputs, album, around, i, targets, found):
     photo = Photo(album.add(inputs.photo(held.files[i])), held.files[i]).shown
     overlays = [album.put(image) for image in found.overlays] if found else [None, None]
     right = bool(held.y[i] == held.guess[i])
-    words = ("answer and label", "next best") if right else ("answer", "label")
+    words = ("prediction and label", "next best") if right else ("prediction", "label")
     sides = [
         {"words": told, **side(held.classes[k], held.probs[i, k], overlay),
          "near": nearest(around, album, at, k)}
@@ -56,23 +56,23 @@ def card(inputs, album, around, i, targets, found):
     decided = decided_since(around, at, held.classes[held.y[i]])
     return {
         "photo": photo, "loss": f"{held.losses[i]:.2f}", "sides": sides, "decided": decided,
-        **(known | {"reading": ""} if decided else known),  # what is decided needs no guess
+        **(known | {"reading": ""} if decided else known),  # a decided photo needs no guess
     }  # fmt: skip
 
 
 def decided_since(around, at, label):
-    "What became of a photo that the run was taught under `label`, if it is decided otherwise now."
+    "What became of a photo that the run was trained on as `label`, if decided otherwise since."
     if around is None:
         return ""
     if at is None:
-        return "not in use any more"
+        return "no longer in use"
     now = around.run_features.shown["label"].iloc[at]
-    return f"labelled {drawable(now)} now" if now != label else ""
+    return f"now labelled {drawable(now)}" if now != label else ""
 
 
 def side(name, p, overlay):
-    "What speaks for one class: its probability and the map."
-    told = f"{p:.2f}" if p >= 0.005 else "< .01"
+    "The evidence for one class: its probability and the map."
+    told = f"{p:.2f}" if p >= 0.005 else "< 0.01"
     return {"name": drawable(name), "p": told, "map": overlay}
 
 
@@ -83,7 +83,7 @@ def nearest(around, album, at, label):
 
 
 def told_of(around, album, at):
-    "What the labelled photos say of the one in row `at`."
+    "What the labelled photos say about the one in row `at`."
     doubt, labels, reading = (
         around.doubt(at),
         around.run_features.shown["label"],

@@ -1,4 +1,4 @@
-"""Held-out predictions in, confusion matrix, confused pairs and per-class report out."""
+"""Write confusion matrix, confused pairs and per-class report of held-out predictions."""
 
 import numpy as np
 import pandas as pd
@@ -8,13 +8,13 @@ from sklearn.metrics import confusion_matrix, precision_recall_fscore_support
 from vlg_fastai.console import drawable, show
 from vlg_fastai.runs.files import replacing, write_csv
 
-MOST = 10  # confused pairs named on the screen; the file has them all
-LARGEST = 60.0  # inches; more than 170 classes are for the CSV to tell
+MOST = 10  # confused pairs printed; the file has them all
+LARGEST = 60.0  # inches; for more than 170 classes see the CSV
 SHORT = 24  # characters of a class name that fit beside the matrix
 
 
 def write(inputs, count):
-    "Write confusion.png, confusion.csv, confused_pairs.csv, per_class.csv; their paths."
+    "Write confusion.png, confusion.csv, confused_pairs.csv, per_class.csv; return their paths."
     held, folder = inputs.held, inputs.folder
     counts = confusion_matrix(held.y, held.guess, labels=range(len(held.classes)))
     files = [folder / name for name in ("confusion.csv", "confused_pairs.csv", "per_class.csv")]
@@ -24,14 +24,14 @@ def write(inputs, count):
     for path, table in zip(files, (matrix, pairs, each), strict=True):
         write_csv(path, table)
     if len(pairs):
-        show("most confused", list(pairs.columns), pairs.head(count).to_numpy())
+        show("most confused pairs", list(pairs.columns), pairs.head(count).to_numpy())
     picture = folder / "confusion.png"
     draw(counts, held.classes, picture)
     return [picture, *files]
 
 
 def confused_pairs(counts, classes):
-    "One row a (truth, prediction) that happened and is wrong, the most frequent first."
+    "One row per wrong (truth, prediction) that occurred, most frequent first."
     wrong = counts - np.diag(np.diag(counts))
     at = sorted(zip(*np.nonzero(wrong), strict=True), key=lambda pair: (-wrong[pair], pair))
     rows = [(classes[t], classes[p], wrong[t, p], counts[t].sum()) for t, p in at]
@@ -39,7 +39,7 @@ def confused_pairs(counts, classes):
 
 
 def per_class(held):
-    "Precision, recall, F1 and photos of each class; blank where it has no held-out photo."
+    "Precision, recall, F1 and photos of each class; blank for a class without held-out photos."
     labels = range(len(held.classes))
     figures = precision_recall_fscore_support(held.y, held.guess, labels=labels, zero_division=0)
     table = pd.DataFrame(dict(zip(["precision", "recall", "f1", "photos"], figures, strict=True)))
@@ -49,7 +49,7 @@ def per_class(held):
 
 
 def draw(counts, classes, path):
-    "The matrix as a picture: colour is the share of a row, numbers are photos, 0 stays blank."
+    "Draw the matrix: colour is the share of a row, numbers count photos, 0 stays blank."
     n = len(classes)
     side = min(max(5.0, 2.6 + 0.34 * n), LARGEST)
     figure = Figure(figsize=(side, side), dpi=110, layout="constrained")
@@ -63,7 +63,7 @@ def draw(counts, classes, path):
     axes.set_xlabel("prediction")
     axes.set_ylabel("truth")
     right = np.trace(counts) / counts.sum()
-    axes.set_title(f"{counts.sum()} held-out photos, {right:.1%} right", fontsize=11)
+    axes.set_title(f"{counts.sum()} held-out photos, {right:.1%} correct", fontsize=11)
     axes.set_xticks(np.arange(n + 1) - 0.5, minor=True)
     axes.set_yticks(np.arange(n + 1) - 0.5, minor=True)
     axes.grid(which="minor", color="#e3e3e3", linewidth=0.5)

@@ -1,4 +1,4 @@
-"""Held-out or chosen photos in, sheets of what the model looks at out."""
+"""Draw sheets of what the model looks at in held-out or chosen photos."""
 
 import numpy as np
 
@@ -10,12 +10,12 @@ from vlg_fastai.model import inference
 from vlg_fastai.pages import sheet
 from vlg_fastai.report.losses import pictures, say_missing
 
-MOST = 24  # photos where no number is given
+MOST = 24  # photos by default
 BEST = 3  # classes explained for a chosen photo
 
 
 def write(inputs, count):
-    "Write gradcam.png: for each class in turn the held-out photos that the model is surest of."
+    "Write gradcam.png: for each class in turn, the held-out photos that the model is surest of."
     held = inputs.held
     chosen = one_class_at_a_time(held, count)
     paths = inputs.photos(held.files[chosen])
@@ -28,7 +28,7 @@ def write(inputs, count):
         lines = [f"model: {said} {held.probs[i].max():.2f}", f"label: {truth}", held.files[i]]
         cells.append(sheet.Cell(pictures(path, found, 1), lines, colour))
     path = inputs.folder / "gradcam.png"
-    sheet.draw(cells, path, title="photo | what speaks for the model's answer")
+    sheet.draw(cells, path, title="photo | evidence for the model's prediction")
     return [path]
 
 
@@ -43,12 +43,12 @@ def one_class_at_a_time(held, count):
 
 
 def report_images(files, folder, explainer):
-    "Write images.png: the photos `files` beside what speaks for their `BEST` likeliest classes."
+    "Write images.png: the photos `files` beside the evidence for their `BEST` likeliest classes."
     paths = [path for path in files if readable(path)]
     for path in set(files) - set(paths):
-        say(f"{path}: cannot be read as a photo, left out")
+        say(f"{path}: cannot be read as a photo; left out")
     if not paths:
-        raise UserError("--images: none of them can be read as a photo")
+        raise UserError("--images: none of these files can be read as a photo")
     spec, machine = explainer.spec, explainer.machine
     z = inference.logits(explainer.model, loaders.plain(paths, spec.view, 16, machine), machine)
     best = np.argsort(-z, axis=1, kind="stable")[:, : min(BEST, len(spec.classes))]

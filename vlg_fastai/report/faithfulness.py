@@ -1,4 +1,4 @@
-"""Held-out photos in, a measure of whether Grad-CAM points at what the model uses out."""
+"""Measure on held-out photos whether Grad-CAM points at what the model uses."""
 
 import numpy as np
 import pandas as pd
@@ -14,17 +14,17 @@ from vlg_fastai.data.images import readable
 from vlg_fastai.report.gradcam import maps
 from vlg_fastai.runs.files import write_csv
 
-MOST = 50  # photos where no number is given
+MOST = 50  # photos by default
 CELLS = 7  # the photo is hidden and shown in 7 x 7 cells
-AT_ONCE = 7  # cells a step: eight steps from the whole photo to its blurred copy
+AT_ONCE = 7  # cells per step: eight steps from the whole photo to its blurred copy
 
 
 def write(inputs, count):
     """Write faithfulness.csv: deletion and insertion of Grad-CAM against random and centre maps.
 
     Deletion hides the cells that a map ranks first behind a blur, insertion shows them first;
-    the area under the probability of the predicted class should be small for the one and large
-    for the other (Petsiuk et al., 2018). The measure sees only the order of the cells and makes
+    the area under the probability of the predicted class should be small for deletion and large
+    for insertion (Petsiuk et al., 2018). The measure sees only the order of the cells and makes
     photos no model was trained on (arXiv 2201.13291): it is a check, not a ranking of methods.
     """
     rng, explainer = np.random.default_rng(0), inputs.explainer
@@ -33,7 +33,7 @@ def write(inputs, count):
         path for path in (inputs.photo(f) for f in inputs.held.files[chosen]) if readable(path)
     ]
     if not paths:
-        raise UserError(f"--faithfulness: no photo of the run is in {inputs.data}; see --data")
+        raise UserError(f"--faithfulness: found no photo of the run in {inputs.data}; set --data")
     dl = loaders.plain(paths, explainer.spec.view, 1, explainer.machine)
     rows = [areas(explainer, x, rng) for x, _ in track(dl, "checking maps", len(dl))]
     table = pd.DataFrame(rows)
@@ -63,13 +63,13 @@ def areas(explainer, x, rng):
 
 
 def centre():
-    "A map that is highest in the middle: photographers put things there."
+    "A map that is highest in the middle, where photographers place the subject."
     y, x = np.mgrid[:CELLS, :CELLS] - CELLS // 2
     return -np.hypot(x, y).ravel()
 
 
 def area(explainer, x, target, order, hide):
-    "Mean probability of `target` while the cells of `order` are hidden, or shown, step by step."
+    "Mean probability of `target` while cells are hidden, or shown, step by step in `order`."
     blurred = gaussian_blur(x, kernel_size=x.shape[-1] // 4 * 2 + 1, sigma=x.shape[-1] / 14)
     steps = range(0, CELLS**2 + 1, AT_ONCE)
     masks = torch.zeros(len(steps), CELLS**2)

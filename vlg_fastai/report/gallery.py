@@ -1,4 +1,4 @@
-"""Held-out, training and test photos in, what the page shows of each class and each mistake out."""
+"""Choose the held-out, training and test photos that the page shows of each class and mistake."""
 
 from dataclasses import dataclass
 
@@ -11,13 +11,13 @@ from vlg_fastai.runs.files import read_csv
 from vlg_fastai.runs.run import TEST
 
 TYPICAL, WORST, TEST_SHOWN = 4, 4, 3  # photos of a class: typical, worst, surest and least sure
-CELLS = 1_500  # pictures from which on cells get no more: the classes want some as well
-RIGHT = 12  # photos of a cell of right answers that have a picture: the least sure ones
+CELLS = 1_500  # pictures after which cells get no more: the classes need some too
+RIGHT = 12  # photos with a picture in a cell of correct predictions: the least sure ones
 
 
 @dataclass(frozen=True)
 class Photo:
-    "A picture's number in the album (None: none), the photo's name, what is said below it."
+    "A picture's number in the album (None: none), the photo's name, the caption below it."
 
     picture: int | None
     name: str
@@ -29,7 +29,7 @@ class Photo:
 
 
 def cells(inputs, album):
-    "{'truth/prediction': photos of that cell}; surest mistakes and least sure answers first."
+    "{'truth/prediction': photos of that cell}; surest mistakes and least sure correct ones first."
     held, found = inputs.held, {}
     sure = held.probs.max(1)
     wrong = held.y != held.guess
@@ -37,17 +37,17 @@ def cells(inputs, album):
         kept = found.setdefault(f"{held.y[i]}/{held.guess[i]}", [])
         room = len(album.sources) < CELLS and (wrong[i] or len(kept) < RIGHT)
         picture = album.add(inputs.photo(held.files[i])) if room else None
-        kept.append(Photo(picture, held.files[i], f"sure {sure[i]:.2f}").shown)
+        kept.append(Photo(picture, held.files[i], f"confidence {sure[i]:.2f}").shown)
     return found
 
 
 def classes(inputs, album):
-    "One dict a class: its name, and rows of photos under a few words."
+    "One dict per class: its name, and rows of photos with a heading each."
     said = test_said(inputs)
     return [
         {"name": drawable(name), "rows": [row for row in (
             ("typical in training", typical(inputs, album, k)),
-            ("worst loss among the held out", worst(inputs, album, k)),
+            ("worst loss, held out", worst(inputs, album, k)),
             *test_photos(inputs, album, said[said["category"] == name]),
         ) if row[1]]}
         for k, name in enumerate(inputs.held.classes)
@@ -55,7 +55,7 @@ def classes(inputs, album):
 
 
 def typical(inputs, album, k):
-    "The training photos nearest to the middle of class number `k`."
+    "The training photos nearest to the mean of class number `k`."
     if inputs.run_features is None:
         return []
     shown, labelled = inputs.run_features.shown, inputs.run_features.labelled
@@ -81,13 +81,13 @@ def worst(inputs, album, k):
     rows = rows[np.argsort(-held.losses[rows], kind="stable")[:WORST]]
     return [
         Photo(album.add(inputs.photo(held.files[i])), held.files[i],
-              f"called {held.classes[held.guess[i]]} {held.probs[i].max():.2f}").shown
+              f"predicted {held.classes[held.guess[i]]} {held.probs[i].max():.2f}").shown
         for i in rows
     ]  # fmt: skip
 
 
 def test_said(inputs):
-    "What predict.py said last of the test photos with this run; empty where it has not run."
+    "The last predictions of predict.py on the test photos with this run; empty if there are none."
     path = inputs.run.path / TEST
     columns = ["file", "content", "category", "p"]
     said = (
@@ -100,10 +100,10 @@ def test_said(inputs):
 
 
 def test_photos(inputs, album, said):
-    "The test photos that were given this class: the surest, and the least sure."
+    "The test photos predicted as this class: the surest, and the least sure."
     order = said.sort_values("p", ascending=False, kind="stable")
     rows = [
-        ("test photos called so, surest", order.head(TEST_SHOWN)),
+        ("test predictions, surest", order.head(TEST_SHOWN)),
         ("least sure", order.iloc[TEST_SHOWN:].tail(TEST_SHOWN)),
     ]
     return [

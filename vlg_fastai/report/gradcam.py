@@ -1,4 +1,4 @@
-"""Photos and classes in, Grad-CAM maps out: where a model finds what speaks for a class."""
+"""Compute Grad-CAM maps: where in a photo a model finds evidence for a class."""
 
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -27,7 +27,7 @@ COLOURS, STRENGTH = (
 
 @dataclass(frozen=True)
 class Explained:
-    "A photo as the model saw it, its probabilities (classes,), and a raw map (h, w) a target."
+    "A photo as the model saw it, its probabilities (classes,), and a raw map (h, w) per target."
 
     photo: Image.Image
     probs: np.ndarray
@@ -51,16 +51,16 @@ class Explainer:
 
     @classmethod
     def of_run(cls, run, machine, photos, store):
-        "Of `run`; the table `photos` (path, content) says what may lie decoded in `store`."
+        "For `run`; the table `photos` (path, content) says which may be decoded in `store`."
         if run.members:
             return OfFolds.of_run(run, machine, photos, store)
         model, spec = bundle.load(run, machine)
         return cls(model, spec, machine, spec.view.pixels(photos, store, now=False))
 
     def __call__(self, paths, targets):
-        """For each of `paths` an `Explained`, or None where it is no readable photo.
+        """For each of `paths` an `Explained`, or None where it is not a readable photo.
 
-        targets: (n, k) numbers of the classes to explain. Photos are shown to the model just as
+        targets: (n, k) numbers of the classes to explain. Photos are shown to the model exactly as
         predict.py shows them.
         """
         rows = np.asarray(targets).reshape(len(paths), -1)
@@ -87,8 +87,8 @@ class Explainer:
 
 @dataclass(frozen=True)
 class OfFolds(Explainer):
-    """The nets of a run of folds: a photo is explained by the one that never saw it, any other by
-    the first."""
+    """The nets of a run of folds: a photo is explained by the net that never saw it, any other
+    photo by the first net."""
 
     own: dict = field(default_factory=dict)  # path of a photo -> the Explainer of its fold
 
@@ -118,8 +118,8 @@ def maps(model, x, targets):
 
     Grad-CAM of the logit (Selvaraju et al., 2017): activations weighted by the mean gradient of
     their channel, before ReLU and scaling. `model` is [Backbone, head] in eval mode, or a blend of
-    such, of which the last is explained. One forward
-    pass serves all k classes, and no gradient runs further back than the explained maps.
+    such, of which the last is explained. One forward pass serves all k classes, and no gradient
+    flows further back than the explained maps.
     """
     part = explained(model)
     net = part[0].net
@@ -129,7 +129,7 @@ def maps(model, x, targets):
         grads = [torch.autograd.grad(score, acts, retain_graph=True)[0] for score in scores]
     values = _spatial(acts.detach(), net)
     weights = [_spatial(grad, net).mean((2, 3), keepdim=True) for grad in grads]
-    if part is not model:  # drawn of one member, answered by all of them
+    if part is not model:  # the maps show one member, the logits are those of all
         with torch.no_grad():
             z = model(x)
     return torch.stack([(weight * values).sum(1) for weight in weights]), z.detach()
@@ -156,9 +156,9 @@ def _at_target(model, net, x):
 
 
 def target_layer(net):
-    """The module whose output is explained, or None for what `forward_features` gives.
+    """The module whose output is explained, or None for the output of `forward_features`.
 
-    Tokens (ViT, DeiT): the first norm of the last block, as patches that leave that block no
+    Tokens (ViT, DeiT): the first norm of the last block, since patches that leave that block no
     longer reach a class token. Swin: its last stage, before the norm. Nets that pool maps: those.
     """
     if hasattr(net, "patch_embed") and hasattr(net, "blocks"):
@@ -173,7 +173,7 @@ def _spatial(values, net):
     if values.ndim == 4:
         return values.permute(0, 3, 1, 2) if getattr(net, "output_fmt", "") == "NHWC" else values
     if values.ndim != 3 or not hasattr(net, "patch_embed"):
-        raise UserError(f"--gradcam: {type(net).__name__} has no maps that Grad-CAM could explain")
+        raise UserError(f"--gradcam: {type(net).__name__} has no feature maps for Grad-CAM")
     height, width = net.patch_embed.grid_size
     patches = values[:, getattr(net, "num_prefix_tokens", 0) :]
     return patches.reshape(len(values), height, width, -1).permute(0, 3, 1, 2)
@@ -181,7 +181,7 @@ def _spatial(values, net):
 
 @contextmanager
 def frozen(model):
-    "No gradients for weights meanwhile, so that the graph begins at the explained maps."
+    "Turn off gradients of the weights, so that the graph begins at the explained maps."
     wanted = [p for p in model.parameters() if p.requires_grad]
     model.requires_grad_(False)
     try:

@@ -1,4 +1,4 @@
-"""A run in, the figures that matter out: what it scored and what to expect of it."""
+"""The figures of a run that matter most: what it scored and what to expect of it."""
 
 from dataclasses import dataclass, field
 
@@ -12,7 +12,7 @@ from vlg_fastai.unseen.outlook import ODD, Outlook, judge
 
 @dataclass(frozen=True)
 class Expected:
-    "The forecast of the test's score in words, or why there is none."
+    "The forecast of the test score in words, or why there is none."
 
     lines: list[str]
     figure: str = "-"
@@ -21,7 +21,7 @@ class Expected:
 
 
 def expected(inputs):
-    "The `Expected` score of the test photos at hand, as predict.py says it with --adapt auto."
+    "The `Expected` score of the available test photos, as predict.py gives it with --adapt auto."
     if inputs.run_features is None:
         return Expected([f"No forecast of a test score: {inputs.lacking}."])
     if inputs.run_features.asked.empty:
@@ -38,7 +38,7 @@ def expected(inputs):
     low, high = found.accuracy_interval
     lines = [found.in_words(*steps[0]), found.causes_in_words()]
     lines += [ODD] * found.odd
-    lines += [f"With answers adapted to these photos; {found.plain.value:.2f} without."] * (
+    lines += [f"With predictions adapted to these photos; {found.plain.value:.2f} without."] * (
         found.is_adapted
     )
     return Expected(
@@ -48,7 +48,7 @@ def expected(inputs):
 
 
 def chosen_elsewhere(nested):
-    "The row of the score that the choice of a model is no part of, where there was a choice."
+    "The row of the score that is independent of model choice, where there was a choice."
     if not nested:
         return []
     low, high = nested["accuracy_interval"]
@@ -57,7 +57,7 @@ def chosen_elsewhere(nested):
 
 
 def figures(run, held, forecast):
-    "[(name, figure, note)] of a run, the ones to be read first first."
+    "[(name, figure, note)] of a run, the most important first."
     facts = run.facts
     likely = "{:.3f} to {:.3f}".format(*interval(held.right, held.groups))
     photos = facts.photos
@@ -66,9 +66,9 @@ def figures(run, held, forecast):
     aside = f"{photos['valid']} more are held out"
     chosen = f"best of {len(candidates)} candidates" if len(candidates) > 1 else "no choice"
     if facts.folds:
-        chosen = f"{len(facts.folds)} nets, each chosen by the photos of the others"
-        aside = "each answered by a net that never saw it"
-    pace = f"{speed:.0f} photos/s" if speed else "without an epoch"
+        chosen = f"{len(facts.folds)} nets, each selected on the photos of the others"
+        aside = "each predicted by a net that never saw it"
+    pace = f"{speed:.0f} photos/s" if speed else "no epochs"
     return [
         ("validation accuracy", f"{facts.accuracy:.3f}", f"{likely}, {len(held.y)} photos"),
         *chosen_elsewhere(facts.nested),
@@ -76,7 +76,7 @@ def figures(run, held, forecast):
         ("macro-F1", f"{facts.macro_f1:.3f}", f"{len(facts.classes)} classes"),
         ("NLL", f"{facts.nll:.3f}", f"{facts.nll_before:.3f} before calibration"),
         ("calibration error", f"{facts.ece:.3f}", f"{facts.ece_before:.3f} before"),
-        ("kept", facts.model, chosen),
+        ("selected model", facts.model, chosen),
         ("training", clock(facts.seconds), pace),
         ("model", f"{size:.0f} MB", facts.arch),
         ("training photos", str(photos["train"]), aside),

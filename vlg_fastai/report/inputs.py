@@ -1,4 +1,4 @@
-"""What every report is made from, in one object."""
+"""Everything that reports are made from, in one object."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class ReportInputs:
-    "Held-out predictions, the folder to write to, the photos, the model; None what is not needed."
+    "Held-out predictions, the folder to write to, the photos, the model; None where not needed."
 
     held: HeldOut | None
     folder: Path
@@ -23,10 +23,10 @@ class ReportInputs:
     explainer: "Explainer | None" = None
     run_features: "RunFeatures | None" = None
     run: Run | None = None
-    lacking: str = ""  # why there are no features where the page would have used some
+    lacking: str = ""  # why features are missing where the page would have used them
 
     def photo(self, file):
-        "Where a photo of the run lies."
+        "The path of a photo of the run."
         return place(self.data, file)
 
     def photos(self, files):

@@ -1,4 +1,4 @@
-"""Config and runs in, pictures and tables in each run's reports folder out."""
+"""Write pictures and tables into each run's reports folder."""
 
 import pandas as pd
 
@@ -29,13 +29,13 @@ REPORTS = {
 }  # fmt: skip
 WITH_TEST = {"unlike", "map"}  # made from features of training and test photos
 WITHOUT_MODEL = {"confusion", "reliability", *WITH_TEST}
-ASKED_FOR = {"faithfulness", *WITH_TEST}  # take minutes, or test photos: not among "all"
+ASKED_FOR = {"faithfulness", *WITH_TEST}  # take minutes or need test photos: not part of "all"
 
 
 def interpret(cfg, chosen):
-    """Make the reports that `cfg` names, or all, for each of the runs `chosen`; paths of the files.
+    """Make the reports that `cfg` names, or all, for each of the runs `chosen`; return the paths.
 
-    Of several runs one that cannot be reported costs a line.
+    With several runs, one that cannot be reported only gets a message.
     """
     machine, written = device.prepare(cfg), []
     for run in chosen:
@@ -51,7 +51,7 @@ def interpret(cfg, chosen):
 
 
 def interpret_one(cfg, run, machine):
-    "Make the reports for one run and say where they are."
+    "Make the reports for one run and print their paths."
     names = wanted(cfg)
     say(f"{run.path}:")
     needed = cfg.images or set(names) - WITHOUT_MODEL
@@ -71,7 +71,7 @@ def interpret_one(cfg, run, machine):
 
 
 def made(cfg, name, inputs):
-    "Files of the report `name`; where nobody asked for it, what it lacks is a line."
+    "Files of the report `name`; if it cannot be made, an error only where it was asked for."
     try:
         return REPORTS[name].write(inputs, count(cfg, name))
     except UserError as error:
@@ -82,7 +82,7 @@ def made(cfg, name, inputs):
 
 
 def explain(cfg, run, machine):
-    "The Explainer of `run`, with what the cache holds of its photos."
+    "The Explainer of `run`, using photos that the cache holds."
     photos = listing.of_run(run, of_run(cfg, run))
     return Explainer.of_run(run, machine, photos, Store.asked_for(cfg))
 
@@ -95,7 +95,7 @@ def surroundings(cfg, run, machine, names):
     try:
         run_features = RunFeatures.of_run(run, cfg, asked(cfg, run, needed), machine)
         if needed:
-            run_features.evidence  # noqa: B018  it may turn out that there are too few photos
+            run_features.evidence  # noqa: B018  fails here if there are too few photos
     except UnavailableError as reason:
         if needed:
             raise UserError(f"--unlike, --map: {reason}") from None
@@ -104,7 +104,7 @@ def surroundings(cfg, run, machine, names):
 
 
 def asked(cfg, run, needed):
-    "The test photos that can be read, as a table: empty where there is no folder, unless `needed`."
+    "The readable test photos, as a table: empty if there is no folder, unless `needed`."
     folder = test_of(cfg, run) if needed else found_test(cfg, run)
     if folder is None:
         return pd.DataFrame(columns=["file", "path", "content"])
@@ -114,7 +114,7 @@ def asked(cfg, run, needed):
 
 
 def wanted(cfg):
-    "Names of the reports that `cfg` asks for; without any, and without --images, all quick ones."
+    "Names of the reports that `cfg` asks for; if none, and no --images, all quick ones."
     named = [name for name in REPORTS if asked_for(cfg, name)]
     return named if named or cfg.images else [name for name in REPORTS if name not in ASKED_FOR]
 
@@ -124,6 +124,6 @@ def asked_for(cfg, name):
 
 
 def count(cfg, name):
-    "The number that follows the option, or the report's own."
+    "The number given with the option, or the report's default."
     value = getattr(cfg, name)
     return value[0] if isinstance(value, tuple) and value else REPORTS[name].MOST

@@ -1,4 +1,4 @@
-"""Held-out predictions in, a sheet of the photos that surprised the model most out."""
+"""Draw a sheet of the held-out photos that surprised the model most."""
 
 import numpy as np
 import pandas as pd
@@ -7,13 +7,13 @@ from vlg_fastai.console import say
 from vlg_fastai.pages import sheet
 from vlg_fastai.runs.files import write_csv
 
-MOST = 24  # photos where no number is given
+MOST = 24  # photos by default
 
 
 def write(inputs, count):
-    """Write top_losses.png and top_losses.csv with the `count` worst photos; their paths.
+    """Write top_losses.png and top_losses.csv with the `count` worst photos; return their paths.
 
-    Each photo stands beside the Grad-CAM of what the model said and of what its label says.
+    Each photo is shown beside the Grad-CAM maps of the predicted class and of its label.
     """
     held, data = inputs.held, inputs.data
     rows, table = worst(held, count)
@@ -23,13 +23,13 @@ def write(inputs, count):
     explained = inputs.explainer(paths, np.stack([held.guess[rows], held.y[rows]], axis=1))
     say_missing(explained, data)
     cells = [cell(*pair) for pair in zip(table.itertuples(), paths, explained, strict=True)]
-    title = "photo | what speaks for the model's answer | what speaks for the label"
+    title = "photo | evidence for the model's prediction | evidence for the label"
     sheet.draw(cells, picture, title=title)
     return [picture, listing]
 
 
 def worst(held, count):
-    "(numbers of the `count` photos with the worst loss, a table of what is said of them)."
+    "(numbers of the `count` photos with the worst loss, a table of their predictions)."
     rows = np.argsort(-held.losses, kind="stable")[:count]
     table = pd.DataFrame(
         {
@@ -45,7 +45,7 @@ def worst(held, count):
 
 
 def cell(row, path, explained):
-    "Photo, map of the prediction and map of the truth, under both with their probabilities."
+    "Photo, map of the prediction and map of the truth, with both probabilities below."
     colour = sheet.RIGHT if row.truth == row.prediction else sheet.WRONG
     lines = [
         f"model: {row.prediction} {row.p_prediction:.2f}",
@@ -56,7 +56,7 @@ def cell(row, path, explained):
 
 
 def pictures(path, explained, maps):
-    "The photo and its `maps` overlays; a grey place for each where it could not be explained."
+    "The photo and its `maps` overlays, or a grey placeholder each where it was not explained."
     if explained is None:
         return [sheet.thumbnail(path)] * (1 + maps)
     return [explained.photo, *explained.overlays]
@@ -65,4 +65,4 @@ def pictures(path, explained, maps):
 def say_missing(explained, data):
     missing = sum(found is None for found in explained)
     if missing:
-        say(f"{missing} of {len(explained)} photos are not in {data}: they stay grey; see --data")
+        say(f"{missing} of {len(explained)} photos are not in {data} and stay grey; set --data")

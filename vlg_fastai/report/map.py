@@ -1,4 +1,4 @@
-"""Features in, a map on which photos that the backbone finds alike lie side by side out."""
+"""Draw a map on which photos that the backbone finds alike lie side by side."""
 
 import numpy as np
 import pandas as pd
@@ -12,13 +12,13 @@ from vlg_fastai.console import drawable, say
 from vlg_fastai.data.neighbours import unit
 from vlg_fastai.runs.files import replacing, write_csv
 
-MOST = 3_000  # photos of each side
-AXES, PERPLEXITY = 50, 30  # principal components that are laid out; neighbours that count
+MOST = 3_000  # photos per side
+AXES, PERPLEXITY = 50, 30  # principal components used; neighbours that count
 SHORT = 18  # characters of a class name
 
 
 def write(inputs, count):
-    "Write map.png and map.csv with at most `count` photos of each side; their paths."
+    "Write map.png and map.csv with at most `count` photos per side; return their paths."
     run_features = inputs.run_features
     rng = np.random.default_rng(run_features.seed)
     sides = [
@@ -47,14 +47,14 @@ def write(inputs, count):
 
 
 def lay_out(x, seed=0):
-    "(n, 2) places of features `x` (n, d): t-SNE (van der Maaten & Hinton, 2008) of the first axes."
+    "(n, 2) positions of features `x` (n, d): t-SNE (van der Maaten & Hinton, 2008) of `AXES` axes."
     flat = PCA(min(AXES, *x.shape), random_state=seed).fit_transform(x)
     near = min(PERPLEXITY, (len(x) - 1) / 3)
     return TSNE(perplexity=near, init="pca", random_state=seed).fit_transform(flat)
 
 
 def draw(table, path):
-    "Training photos in the colour of their class, its name at their middle; test photos on top."
+    "Draw training photos in the colour of their class, named at its median; test photos on top."
     figure = Figure(figsize=(12, 12), dpi=110, layout="constrained")
     axes = figure.add_subplot()
     train, test = (table[table["side"] == side] for side in ("train", "test"))
@@ -62,7 +62,7 @@ def draw(table, path):
     colour = dict(zip(labels, colormaps["hsv"](np.linspace(0, 0.95, len(labels))), strict=True))
     axes.scatter(train["x"], train["y"], s=9, alpha=0.55, linewidths=0,
                  color=[colour[label] for label in train["label"]])  # fmt: skip
-    for unlike, face, words in ((False, "none", "test"), (True, "black", "test, unlike all")):
+    for unlike, face, words in ((False, "none", "test"), (True, "black", "test, unlike any class")):
         part = test[(test["label"] == "unlike") == unlike]
         axes.scatter(part["x"], part["y"], s=13, facecolors=face, edgecolors="black",
                      linewidths=0.5, alpha=0.8, label=f"{words} ({len(part)})")  # fmt: skip
@@ -74,8 +74,8 @@ def draw(table, path):
                   color=0.55 * np.array(colour[label][:3]), parse_math=False,
                   path_effects=[withStroke(linewidth=3, foreground="white")])  # fmt: skip
     axes.set(xticks=[], yticks=[])
-    axes.set_title(f"{len(train)} training photos (dots) and {len(test)} test photos (circles), as"
-                   " alike as the frozen backbone finds them")  # fmt: skip
+    axes.set_title(f"{len(train)} training photos (dots) and {len(test)} test photos (circles),"
+                   " placed by similarity in the frozen backbone")  # fmt: skip
     axes.legend(loc="lower right")
     with replacing(path) as beside:
         figure.savefig(beside)

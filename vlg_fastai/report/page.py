@@ -1,4 +1,4 @@
-"""All that is known of a run in, one page to look at out: it needs no server and no network."""
+"""Write one page with all that is known about a run: it needs no server and no network."""
 
 from collections import Counter
 from dataclasses import fields
@@ -22,7 +22,7 @@ PAIRS = 12  # confused pairs that have a button
 
 
 def write(inputs, count):
-    "Write index.html; its path."
+    "Write index.html; return its path."
     album, (around, lacking) = Album(), surroundings(inputs)
     values = {
         **about_the_run(inputs),
@@ -42,7 +42,7 @@ def write(inputs, count):
 
 
 def about_the_run(inputs):
-    "What the page says of the run as a whole."
+    "What the page says about the run as a whole."
     run, forecast = inputs.run, headline.expected(inputs)
     return {
         "run": run.path.name,
@@ -57,7 +57,7 @@ def about_the_run(inputs):
 
 
 def about_the_classes(inputs):
-    "What it says of classes and of mistakes between them."
+    "What it says about classes and the mistakes between them."
     counts, names = confused(inputs)
     said = gallery.test_said(inputs)["category"].map(drawable)
     return {
@@ -72,26 +72,26 @@ def about_the_classes(inputs):
 
 
 def confused(inputs):
-    "((classes, classes) counts of held-out photos, truth by answer; class names as shown)."
+    "((classes, classes) counts of held-out photos, truth by prediction; class names as shown)."
     held = inputs.held
     counts = confusion_matrix(held.y, held.guess, labels=range(len(held.classes)))
     return counts, list(map(drawable, held.classes))
 
 
 def surroundings(inputs):
-    "(what lies around held-out photos, ''), or (None, why the labelled photos cannot tell)."
+    "(the `Around` of held-out photos, ''), or (None, why there is none)."
     if inputs.run_features is None:
         return None, inputs.lacking
     around = Around(inputs.run_features)
     try:
-        around.rank  # noqa: B018  it may turn out that there are too few photos
+        around.rank  # noqa: B018  fails here if there are too few photos
     except UnavailableError as reason:
         return None, str(reason)
     return around, ""
 
 
 def drawn(inputs, forecast):
-    "{name: chart} of what there is to draw."
+    "{name: chart} of everything that can be drawn."
     held, facts = inputs.held, inputs.run.facts
     table = reliability.binned(held.probs.max(1), held.right, reliability.MOST, held.groups)
     found = {"confusion": charts.confusion(*confused(inputs)),
@@ -105,7 +105,7 @@ def drawn(inputs, forecast):
 
 
 def per_class(inputs, counts):
-    "One dict a class: precision, recall, F1, photos, and what it is most often taken for."
+    "One dict per class: precision, recall, F1, photos, and the class it is most confused with."
     held, rows = inputs.held, []
     split = inputs.run.split
     taught = split.loc[split["split"] == "train", "label"].value_counts()
@@ -122,7 +122,7 @@ def per_class(inputs, counts):
 
 
 def configuration(run):
-    "[(option, value, whether it is not the option's default)]."
+    "[(option, value, whether it differs from the default)]."
     defaults = as_json(TrainConfig())
     known = {field.name for field in fields(TrainConfig)}
     return [

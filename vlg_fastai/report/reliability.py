@@ -1,4 +1,4 @@
-"""Held-out predictions in, a picture of whether their confidence can be believed out."""
+"""Draw whether the confidence of held-out predictions can be trusted."""
 
 import numpy as np
 import pandas as pd
@@ -14,7 +14,7 @@ BLUE, GREY = "#0072B2", "#8c8c8c"
 
 
 def write(inputs, count):
-    "Write reliability.png and reliability.csv: accuracy by confidence, in bins; their paths."
+    "Write reliability.png and reliability.csv: accuracy by confidence, in bins; return the paths."
     held = inputs.held
     table = binned(held.probs.max(1), held.right, count, held.groups)
     picture, listing = (inputs.folder / f"reliability.{kind}" for kind in ("png", "csv"))
@@ -24,7 +24,7 @@ def write(inputs, count):
 
 
 def binned(confidence, right, bins, groups=None):
-    "One row a bin of equal width that has photos: its edges, figures, 95 % interval."
+    "One row per non-empty bin of equal width: its edges, figures, 95 % interval."
     at = np.minimum((confidence * bins).astype(int), bins - 1)
     rows = []
     for i in np.unique(at):
@@ -36,11 +36,12 @@ def binned(confidence, right, bins, groups=None):
 
 
 def draw(table, photos, error, path):
-    "Accuracy over confidence with 95 % intervals, above how many photos there are of each."
+    "Draw accuracy over confidence with 95 % intervals, above the number of photos per bin."
     figure = Figure(figsize=(5.5, 6), dpi=110, layout="constrained")
     upper, lower = figure.subplots(2, 1, height_ratios=(3, 1), sharex=True)
     upper.plot([0, 1], [0, 1], color=GREY, linewidth=1, linestyle="--")
-    upper.text(0.98, 0.03, "above the line: too shy\nbelow: too sure", ha="right", color="#555555")
+    upper.text(0.98, 0.03, "above the line: under-confident\nbelow: over-confident", ha="right",
+               color="#555555")  # fmt: skip
     spread = np.abs(table[["low", "high"]].sub(table["accuracy"], axis=0)).to_numpy().T
     upper.errorbar(table["confidence"], table["accuracy"], spread, fmt="o-", color=BLUE, capsize=3)
     upper.set(xlim=(0, 1), ylim=(0, 1.02), ylabel="accuracy")

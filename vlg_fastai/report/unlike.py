@@ -1,4 +1,4 @@
-"""Features in, pictures of how test photos compare with known and held-out classes out."""
+"""Draw how the features of test photos compare with known and held-out classes."""
 
 import numpy as np
 import pandas as pd
@@ -10,24 +10,24 @@ from vlg_fastai.pages import sheet
 from vlg_fastai.runs.files import replacing, write_csv
 from vlg_fastai.unseen.folds import SCORES
 
-MOST = 18  # photos where no number is given
-LARGEST = 300  # a higher picture no viewer opens
+MOST = 18  # photos by default
+LARGEST = 300  # photos; no viewer opens a taller picture
 NEAREST = 2  # training photos beside each
 BINS = 32
 WORDS = {
     "likeness": "likeness to the nearest class (relative Mahalanobis)",
     "certainty": "certainty of the probe (calibrated maximum probability)",
 }
-# known, held-out classes, test, test without what its photos share
+# known, held-out classes, test, test without its shared offset
 SIDES = (("#0072B2", "-"), ("#D55E00", "--"), ("#222222", "-"), ("#222222", ":"))
 NAMES = (
     "known classes, out of fold", "classes held out in turn", "test",
-    "test, without what its photos share",
+    "test, without its shared offset",
 )  # fmt: skip
 
 
 def write(inputs, count):
-    "Write unlike.png (histograms), unlike_photos.png and unlike.csv; their paths."
+    "Write unlike.png (histograms), unlike_photos.png and unlike.csv; return their paths."
     run_features, folder = inputs.run_features, inputs.folder
     histograms, pictures = folder / "unlike.png", folder / "unlike_photos.png"
     draw(run_features.evidence, run_features.moved_evidence, histograms)
@@ -36,15 +36,15 @@ def write(inputs, count):
     cells = [
         cell(run_features, row, near) for row, near in zip(table.itertuples(), nearest, strict=True)
     ]
-    sheet.draw(cells, pictures, title="the most unlike test photos | nearest training photos")
+    sheet.draw(cells, pictures, title="test photos least like any class | nearest training photos")
     return [histograms, pictures, folder / "unlike.csv"]
 
 
 def draw(evidence, moved, path):
-    """Each score of known photos out of fold, of classes held out in turn, and of the test photos.
+    """Draw each score for known photos out of fold, classes held out in turn, and test photos.
 
-    Where the two lines of the test part, its photos are taken differently from those of
-    training; what stays low in both is of other classes, or different in a way of its own.
+    Where the two test lines diverge, its photos have a style or domain shift against training;
+    what stays low in both is of unseen classes, or shifted in its own way.
     """
     figure = Figure(figsize=(11, 4.2), dpi=110, layout="constrained")
     for i, (score, axes) in enumerate(zip(SCORES, figure.subplots(1, 2), strict=True)):
@@ -71,7 +71,7 @@ def draw(evidence, moved, path):
 
 
 def most_unlike(run_features, count):
-    "(table of the `count` least likely test photos, rows (count, NEAREST) of labelled photos)."
+    "(table of the `count` most unlike test photos, rows (count, NEAREST) of labelled photos)."
     likeness, certainty = run_features.evidence.test.T
     worst = np.argsort(likeness, kind="stable")[:count]
     near = unit(run_features.test[worst]) @ unit(run_features.labelled.x).T
@@ -92,7 +92,7 @@ def most_unlike(run_features, count):
 
 
 def different(rows, groups):
-    "The first `NEAREST` of `rows` that are no near-duplicates of each other."
+    "The first `NEAREST` of `rows` that are not near-duplicates of each other."
     few = rows[: 20 * NEAREST]
     first = np.sort(np.unique(groups[few], return_index=True)[1])
     return np.resize(few[first], NEAREST)
@@ -101,6 +101,6 @@ def different(rows, groups):
 def cell(run_features, row, nearest):
     "The test photo beside its nearest training photos."
     photos = [row.path, *run_features.shown["path"].iloc[nearest]]
-    alike = f"likeness {row.likeness:.1f}, without the shift {row.likeness_moved:.1f}"
+    alike = f"likeness {row.likeness:.1f}, without the shared offset {row.likeness_moved:.1f}"
     lines = [row.file, alike, f"nearest: {drawable(row.nearest)}"]
     return sheet.Cell([sheet.thumbnail(path) for path in photos], lines)

@@ -1,4 +1,4 @@
-"""Runs and their shares in, blend.json out, and back: a blend that can be repeated."""
+"""Write and read blend.json: runs and their shares, to repeat a blend."""
 
 from pathlib import Path
 
@@ -10,7 +10,7 @@ WAYS = "mean", "greedy"
 
 
 def stored(runs, shares, temperature, judged):
-    "What blend.json holds."
+    "The contents of blend.json."
     return {
         "runs": [str(run.path.resolve()) for run in runs],
         "shares": [float(share) for share in shares],
@@ -20,7 +20,7 @@ def stored(runs, shares, temperature, judged):
 
 
 def read(path):
-    "What the blend.json at `path` holds; UserError where it is none."
+    "Read the blend.json at `path`; UserError if it is not one."
     told = read_json(path)
     try:
         runs, shares = told["runs"], told["shares"]
@@ -29,7 +29,7 @@ def read(path):
     except (KeyError, TypeError):
         whole = False
     if not whole:
-        raise UserError(f"--blend {path}: not what predict.py wrote; give mean, greedy or its file")
+        raise UserError(f"--blend {path}: not a blend.json of predict.py; give mean, greedy or one")
     return told
 
 
@@ -38,5 +38,5 @@ def names_of(cfg):
     if not isinstance(cfg.blend, Path):
         return cfg.run
     if cfg.run:
-        raise UserError(f"--blend {cfg.blend}: it names its runs itself; leave out --run")
+        raise UserError(f"--blend {cfg.blend}: names its own runs; leave out --run")
     return tuple(read(cfg.blend)["runs"])

@@ -1,4 +1,4 @@
-"""What came of a run: facts.json in, one typed object out, and back."""
+"""Read and write facts.json, the results of a run, as one typed object."""
 
 from dataclasses import dataclass, field, fields
 from typing import get_args, get_type_hints
@@ -10,11 +10,11 @@ from vlg_fastai.runs.files import read_json, write_json
 
 FACTS = "facts.json"  # written last: a folder that has it is usable
 PROBE, WARM, FINE_TUNED = "probe", "warm start", "fine-tuned"
-SOUP = "soup"  # the model of a run whose weights are the mean of those of others
-FOLDS = "folds"  # the model of a run that is the mean of several
-UNFINISHED = "unfinished"  # a run of which nothing but its first candidates are there yet
-NEEDED = ("status", "classes")  # without them it is no run of ours
-LEFT_OUT = ("probe", "soup", "metric")  # facts that a run may lack, and then does not name
+SOUP = "soup"  # the model of a run whose weights are the mean of other runs'
+FOLDS = "folds"  # the model of a run that averages several
+UNFINISHED = "unfinished"  # a run that has only its first candidates so far
+NEEDED = ("status", "classes")  # without them it is not one of our runs
+LEFT_OUT = ("probe", "soup", "metric")  # facts that are not written when a run lacks them
 
 
 def _as_hinted(value, hint):
@@ -32,33 +32,32 @@ def _fits(value, hint):
 
 @dataclass(frozen=True)
 class Facts:
-    """All that facts.json says; None, or empty, where a run has no such thing or is older than it.
+    """All of facts.json; None or empty where a run has no such fact or predates it.
 
-    Figures are of the held-out photos and the model that is kept. `view` says how photos are shown
+    Figures are for the held-out photos and the model that is kept. `view` says how photos are shown
     to it, `prior` is the share of each of the `classes` in training.
     """
 
     status: str | None = None  # finished, interrupted, dry run, unfinished
     lr: float | None = None
     lr_body: float | None = None
-    best_epoch: int | None = None  # where the held-out photos chose one
+    best_epoch: int | None = None  # if the held-out photos chose one
     epochs: int = 0
     photos_per_second: float | None = None  # in training, median of the epochs
-    probe: dict | None = None  # strength and figures out of fold, where there was one
+    probe: dict | None = None  # strength and figures out of fold, if there was one
     model: str = FINE_TUNED  # which candidate is kept; the oldest runs had no choice
-    # {model, nll, accuracy} of each, and nll_degraded, accuracy_degraded where it was judged so
+    # {model, nll, accuracy} of each; nll_degraded, accuracy_degraded if degraded copies judged it
     candidates: list[dict] = field(default_factory=list)
-    # accuracy, accuracy_interval, nll of answers whose model and temperature were chosen without
-    # the photo; None without a choice
+    # accuracy, accuracy_interval, nll of predictions whose model and temperature were chosen
+    # without the photo; None without a choice
     nested: dict | None = None
     arch: str | None = None
     head: str | None = None
     # {run, model, photos, accuracy} of each net of a run of folds, folders inside this one
     folds: list[dict] = field(default_factory=list)
-    soup: list[str] | None = None  # the runs whose weights this one is the mean of
-    members: list[dict] = field(
-        default_factory=list
-    )  # of a blend: {head, share, temperature} of each
+    soup: list[str] | None = None  # the runs whose weights this one averages
+    # of a blend: {head, share, temperature} of each
+    members: list[dict] = field(default_factory=list)
     classes: list[str] = field(default_factory=list)
     view: dict = field(default_factory=dict)
     prior: list[float | None] = field(default_factory=list)
@@ -82,11 +81,11 @@ class Facts:
     platform: str | None = None
     git: str | None = None
     command: list = field(default_factory=list)
-    resumed_at: list[str] = field(default_factory=list)  # when it went on after it had stopped
+    resumed_at: list[str] = field(default_factory=list)  # when it was resumed
 
     @classmethod
     def read(cls, folder):
-        "The facts in the run folder; UserError where they cannot be read. Unknown ones are left."
+        "Read the facts in the run folder; UserError if they are damaged. Ignores unknown ones."
         told, hints = read_json(folder / FACTS), get_type_hints(cls)
         known = {key: _as_hinted(told[key], hints[key]) for key in hints if key in told}
         odd = [key for key in NEEDED if not told.get(key)]
@@ -99,16 +98,16 @@ class Facts:
         write_json(folder / FACTS, self.named())
 
     def named(self):
-        "{name: value} as it is written."
+        "{name: value} as written to facts.json."
         told = {one.name: getattr(self, one.name) for one in fields(self)}
         return {key: v for key, v in told.items() if v is not None or key not in LEFT_OUT}
 
     @property
     def is_probe(self):
-        "Whether the model is a linear one on a frozen backbone, fitted on all labelled photos."
+        "Whether the model is linear on a frozen backbone, fitted on all labelled photos."
         return self.model == PROBE
 
     @property
     def held_out(self):
-        "How many photos are held out."
+        "Number of held-out photos."
         return self.photos.get("valid", 0)

@@ -1,4 +1,4 @@
-"""Tables and JSON of a run in and out of files; each takes its place only when it is whole."""
+"""Read and write a run's tables and JSON; a file takes its place only when it is complete."""
 
 import csv
 import glob
@@ -13,7 +13,7 @@ from contextlib import contextmanager, suppress
 
 from vlg_fastai.config import UserError
 
-STALE = 3600  # seconds after which an unfinished file has lost its writer
+STALE = 3600  # seconds after which an unfinished file counts as abandoned
 TEXT = (
     "file", "label", "folder", "content", "split", "problem", "Id", "category", "closed_set",
     "adapted",
@@ -21,13 +21,13 @@ TEXT = (
 
 
 def flush(path):
-    "Have the disk hold what was written to `path`, so that no rename can come before its content."
+    "Flush `path` to the disk, so that no rename can land before its content."
     with path.open("r+b") as file:
         os.fsync(file.fileno())
 
 
 def _umask():
-    "What the user's files may not be: it can only be read by setting it."
+    "The user's umask; it can only be read by setting it."
     mask = os.umask(0)
     os.umask(mask)
     return mask
@@ -38,19 +38,19 @@ UMASK = _umask()
 
 @contextmanager
 def replacing(path):
-    """Yield a path beside `path` to write to; it takes `path`'s place only when all went well.
+    """Yield a path beside `path` to write to; it takes `path`'s place only if all goes well.
 
-    Not before the disk has it: after a power cut there is the old file or the new one.
+    It is flushed first: after a power cut there is the old file or the new one.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     beside = path.with_name(f".{path.stem}.{os.getpid()}.part{path.suffix}")
     try:
         yield beside
         flush(beside)
-        os.chmod(beside, 0o666 & ~UMASK)  # some writers make files that nobody else may read
+        os.chmod(beside, 0o666 & ~UMASK)  # some writers make files that only the owner may read
         os.replace(beside, path)
     except OSError as error:
-        error.filename = str(path)  # what the user knows of, where there is a name at all
+        error.filename = str(path)  # the name that the user knows
         raise
     finally:
         beside.unlink(missing_ok=True)
@@ -58,7 +58,7 @@ def replacing(path):
 
 
 def _sweep(path):
-    "Remove what a writer of `path` left that was killed: nobody else takes it for a file."
+    "Remove what a killed writer of `path` left behind; nothing else reads it."
     for left in path.parent.glob(f".{glob.escape(path.stem)}.*.part{path.suffix}"):
         with suppress(OSError):
             if time.time() - left.stat().st_mtime > STALE:
@@ -66,23 +66,23 @@ def _sweep(path):
 
 
 def check_room(folder, needed, option):
-    """UserError where nothing can be written into `folder`, or no `needed` bytes: before the work.
+    """UserError if `folder` cannot be written or lacks `needed` bytes: before the work begins.
 
-    option: what names the folder, as the user gives it.
+    option: the option and value that name the folder, for the message.
     """
     try:
         folder.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryFile(dir=folder):
             free = shutil.disk_usage(folder).free
     except OSError as error:
-        raise UserError(f"{option}: cannot be written ({error.strerror}); name another") from None
+        raise UserError(f"{option}: cannot be written ({error.strerror}); try another") from None
     if free < needed:
-        told = f"{free / 1e9:.2f} GB are free, {needed / 1e9:.2f} GB are needed"
-        raise UserError(f"{option}: {told}; free some, or name another")
+        told = f"{free / 1e9:.2f} GB free, {needed / 1e9:.2f} GB needed"
+        raise UserError(f"{option}: {told}; free some space, or name another folder")
 
 
 def write_json(path, content):
-    "Write `content` as JSON; NaN is written as null, as JSON has none."
+    "Write `content` as JSON; NaN becomes null, since JSON has no NaN."
     with replacing(path) as beside:
         # ASCII with escapes: a file name need not be valid UTF-8, and still reads back equal
         beside.write_text(json.dumps(_plain(content), indent=1), encoding="ascii")
@@ -98,16 +98,16 @@ def _plain(value):
 
 
 def read_json(path, option="--run"):
-    """The object in a JSON file; a damaged one is the user's to know about.
+    """Read the object in a JSON file; UserError if it is damaged.
 
-    option: what names the folder that it lies in.
+    option: the option that names its folder.
     """
     try:
         found = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError, RecursionError) as error:
         raise UserError(f"{option} {path.parent}: cannot read {path.name} ({error})") from None
     if not isinstance(found, dict):
-        raise UserError(f"{option} {path.parent}: cannot read {path.name} (it holds no object)")
+        raise UserError(f"{option} {path.parent}: cannot read {path.name} (not a JSON object)")
     return found
 
 
@@ -119,16 +119,16 @@ def write_csv(path, table):
 
 
 def quoting(table):
-    "csv's way to quote `table`: sparing, but for a carriage return, which it would leave bare."
+    "csv's quoting for `table`: minimal, except for carriage returns, which that leaves unquoted."
     text = [table.columns, *(c for _, c in table.items() if c.dtype.kind not in "biufc")]
     returns = any("\r" in str(value) for part in text for value in part)
     return csv.QUOTE_NONNUMERIC if returns else csv.QUOTE_MINIMAL
 
 
 def read_csv(path, numbers=None):
-    """A table that `write_csv` wrote; text stays text, for a class may be called `nan` or `007`.
+    """Read a table that `write_csv` wrote; text stays text: a class may be called `nan` or `007`.
 
-    numbers: type of all other columns, which is faster than finding out.
+    numbers: type of all other columns, which is faster than inferring it.
     """
     import pandas as pd  # here: the commands look for runs before anything heavy is loaded
 

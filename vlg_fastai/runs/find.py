@@ -1,4 +1,4 @@
-"""Numbers, names or paths in, run folders out."""
+"""Find run folders by number, name or path."""
 
 import filecmp
 import os
@@ -12,12 +12,12 @@ from vlg_fastai.runs.facts import FACTS
 from vlg_fastai.runs.landing import NEXT, land_where_allowed
 from vlg_fastai.runs.run import CANDIDATES, CONFIG, WEIGHTS, Run, number_of, safe_name
 
-HALF = "is not finished and holds nothing to use; go on: train.py --resume {}"
-TAIL = 4096  # bytes of a file of weights by which others are told from it without reading it all
+HALF = "is unfinished and has nothing to use yet; resume it: train.py --resume {}"
+TAIL = 4096  # bytes at the end of a weights file, to tell files apart without reading them all
 
 
 def find(root, names):
-    "The runs that `names` (numbers, names or paths) mean; without names the newest usable one."
+    "The runs that match `names` (numbers, names or paths); without names, the newest usable one."
     return [_named(root, name) for name in names] if names else [newest(root)]
 
 
@@ -27,9 +27,9 @@ def finished(root, names, against=None):
     named = {run.path.resolve(): run for run in (_named(root, name) for name in names)}
     chosen = list(named.values()) or [run for run in usable if run.done]
     if not chosen:
-        raise UserError(f"--runs {root}: no finished run in it; train one with `python train.py`")
+        raise UserError(f"--runs {root}: no finished run; train one with `python train.py`")
     if len(usable) > len(chosen) and not names:
-        say(f"{len(usable) - len(chosen)} unfinished or dry runs are left out; --run takes them")
+        say(f"{len(usable) - len(chosen)} unfinished or dry runs are left out; --run includes them")
     if against is None:
         return chosen, None
     reference = _named(root, against, "--against")
@@ -40,7 +40,7 @@ def finished(root, names, against=None):
 
 
 def twins_among(runs):
-    "{place of a run that holds the same weights as an earlier one of `runs`: place of that one}."
+    "{index of a run with the same weights as an earlier one of `runs`: index of that one}."
     alike, found = defaultdict(list), {}
     for i, path in enumerate(run.path / WEIGHTS for run in runs):
         with suppress(OSError):
@@ -54,7 +54,7 @@ def twins_among(runs):
 
 
 def _tail(path):
-    "Size and last bytes of a file: probes on one backbone differ there alone, in the head."
+    "Size and last bytes of a file: probes on one backbone differ only there, in the head."
     with path.open("rb") as file:
         size = file.seek(0, os.SEEK_END)
         file.seek(max(size - TAIL, 0))
@@ -62,23 +62,23 @@ def _tail(path):
 
 
 def newest(root):
-    "The newest finished run under `root`; without one, the newest other one, said."
+    "The newest finished run under `root`; without one, the newest other one, which is reported."
     usable = sorted(_usable(root), key=lambda run: run.number)
     done = [run for run in usable if run.done]
     say_half(root, usable)
     if done:
         for run in (one for one in usable if one.number > done[-1].number and one.can_go_on):
-            say(f"{run.path.name} is newer, but {run.status}: --run {run.words} takes it")
+            say(f"{run.path.name} is newer, but {run.status}; use it with --run {run.words}")
         return done[-1]
     if not usable:
-        raise UserError(f"--runs {root}: no usable run in it; train one with `python train.py`")
+        raise UserError(f"--runs {root}: no usable run; train one with `python train.py`")
     run = usable[-1]
-    say(f"no finished run in {root}: taking {run.path.name} ({run.facts.status})")
+    say(f"no finished run in {root}: using {run.path.name} ({run.facts.status})")
     return run
 
 
 def say_half(root, usable):
-    "Name the run folders that are newer than all `usable` ones and hold nothing to use."
+    "Name the run folders that are newer than all `usable` ones and have nothing to use."
     newest = max((run.number for run in usable), default=0)
     for path in sorted(root.glob(f"[0-9]*/{CONFIG}")):
         if number_of(path.parent) > newest and not (path.parent / FACTS).exists():
@@ -99,7 +99,7 @@ def _named(root, name, option="--run"):
     if not found and head and (homes := places(root, head)):
         return _candidate(Run(homes[0]), candidate, f"{option} {name}")
     if len(found) > 1:
-        raise UserError(f"{option} {name}: means {', '.join(p.name for p in found)}; name one")
+        raise UserError(f"{option} {name}: matches {', '.join(p.name for p in found)}; name one")
     run = Run(found[0] if found else Path(name))
     if not found:
         known = ", ".join(sorted(run.path.name for run in _usable(root))) or "none yet"
@@ -111,13 +111,13 @@ def _named(root, name, option="--run"):
 
 
 def places(root, name):
-    "The folders that `name` means: of runs under `root`, else one anywhere."
+    "The folders that match `name`: runs under `root`, else one anywhere."
     named = [path for path in sorted(root.glob("*")) if path.is_dir() and _answers_to(path, name)]
     return named or [path for path in [Path(name)] if path.is_dir()]
 
 
 def _candidate(run, name, asked):
-    "What `run` could have kept under that name: the run itself where it did."
+    "The candidate of `run` with that name; the run itself if it kept that one."
     if (run.path / FACTS).exists() and run.facts.model == name:
         return run
     there = run.path / CANDIDATES / safe_name(name), run.path / safe_name(name)
@@ -126,7 +126,7 @@ def _candidate(run, name, asked):
         there = [Run(path.parent).facts.model for path in run.path.glob(f"{CANDIDATES}/*/{FACTS}")]
         there += [member.path.name for member in run.members]
         known = ", ".join([run.facts.model, *sorted(there)])
-        raise UserError(f"{asked}: {run.path.name} holds no such candidate; it holds {known}")
+        raise UserError(f"{asked}: {run.path.name} has no such candidate; it has {known}")
     return one
 
 

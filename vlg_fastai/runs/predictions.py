@@ -1,4 +1,4 @@
-"""Run folder in, its held-out predictions out: what every report is made from."""
+"""Read a run's held-out predictions, which every report is made from."""
 
 from dataclasses import dataclass
 from functools import cached_property
@@ -13,8 +13,8 @@ from vlg_fastai.runs.run import SPLIT
 
 @dataclass(frozen=True)
 class HeldOut:
-    """The held-out photos of a run: files (n,), labels y (n,), probabilities (n, classes) and near-
-    duplicate groups (n,), without which each photo counts for itself."""
+    """The held-out photos of a run: files (n,), labels y (n,), probabilities (n, classes) and
+    near-duplicate groups (n,); without groups, each photo counts on its own."""
 
     files: np.ndarray
     y: np.ndarray
@@ -40,14 +40,14 @@ def held_out(run):
     "Read valid.csv of `run`; its first two columns are file and label, the others the classes."
     table = read_csv(run.answers, np.float64)
     if table.empty:
-        raise UserError(f"--run {run.path}: it held out no photos, there is nothing to report")
+        raise UserError(f"--run {run.path}: held out no photos; there is nothing to report")
     files = table.iloc[:, 0].to_numpy()
     groups = groups_of(run, files)
     return HeldOut(files, *answers(run, table), run.facts.classes, groups)
 
 
 def groups_of(run, files):
-    "(n,) near-duplicate groups of `files`; one that split.csv does not know is a group of its own."
+    "(n,) near-duplicate groups of `files`; a file missing from split.csv is a group of its own."
     if not (run.path / SPLIT).exists():
         return None
     split = run.split.drop_duplicates("file").set_index("file")
@@ -56,9 +56,9 @@ def groups_of(run, files):
 
 
 def keys_of(run, table):
-    """{(content, label, how many such came before): near-duplicate group} of the photos in `table`.
+    """{(content, label, count of earlier repeats): near-duplicate group} of the photos in `table`.
 
-    A photo is its content and its label, so that renamed or moved data are still the same.
+    A photo is identified by content and label, so that renamed or moved data still match.
     """
     split = run.split.set_index("file")
     files, labels = table.iloc[:, 0], table.iloc[:, 1].to_numpy()
@@ -74,15 +74,15 @@ def keys_of(run, table):
 
 
 def answers(run, table, kind=np.float64):
-    "(labels (n,), probabilities (n, classes) as `kind`) of the file of answers that `table` holds."
+    "(labels (n,), probabilities (n, classes) as `kind`) of the predictions in `table`."
     classes, file = run.facts.classes, run.answers.name
     y = pd.Index(classes).get_indexer(table.iloc[:, 1])
     try:
-        probs = table.iloc[:, 2:].to_numpy(kind)  # a class called like a column of ours is text
+        probs = table.iloc[:, 2:].to_numpy(kind)  # a class named like one of our columns is text
     except ValueError as error:
         raise UserError(f"--run {run.path}: {file} is damaged: {error}") from None
     if (y < 0).any() or probs.shape[1] != len(classes) or not np.isfinite(probs).all():
         raise UserError(
-            f"--run {run.path}: {run.answers.name} is damaged: classes or probabilities are amiss"
+            f"--run {run.path}: {run.answers.name} is damaged: classes or probabilities do not fit"
         )
     return y, probs

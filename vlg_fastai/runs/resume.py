@@ -1,4 +1,4 @@
-"""What the user calls a run that stopped in; the run to go on with out, or why it cannot."""
+"""Find the stopped run that the user wants to resume, or say why it cannot be."""
 
 import shutil
 from contextlib import contextmanager, suppress
@@ -15,7 +15,7 @@ from vlg_fastai.runs.run import CHECKPOINT, CONFIG, SPLIT, Run
 
 LAST = "last"
 LOCK = ".lock"
-# options that change how fast a run goes on, or where it finds its photos, but not what it comes to
+# options that change how fast a run continues or where it finds its photos, but not its result
 FREE = {
     "runs", "device", "workers", "cache", "cache_gb", "clear_cache", "checkpoint_minutes", "hours",
     "data", "decisions", "weights", "lean", "devices", "tensorboard", "wandb", "config", "resume",
@@ -24,26 +24,26 @@ FREE = {
 
 
 def to_resume(root, name):
-    "The Run that `name` (a number, name, path or `last`) means; UserError where it is finished."
+    "The Run that matches `name` (a number, name, path or `last`); UserError if it is finished."
     found = _begun(root)[-1:] if name == LAST else places(root, name)
     if not found:
         there = ", ".join(path.name for path in _begun(root)) or "none"
-        raise UserError(f"--resume {name}: no such run in {root}; those that can go on: {there}")
+        raise UserError(f"--resume {name}: no such run in {root}; runs to resume: {there}")
     if len(found) > 1:
-        raise UserError(f"--resume {name}: means {', '.join(p.name for p in found)}; name one")
+        raise UserError(f"--resume {name}: matches {', '.join(p.name for p in found)}; name one")
     run = Run(found[0])
     if (run.path.parent / CONFIG).is_file():
         home = Run(run.path.parent)
-        raise UserError(f"--resume {name}: is a part of {home.path.name}: --resume {home.words}")
+        raise UserError(f"--resume {name}: is part of {home.path.name}; use --resume {home.words}")
     if not (run.path / CONFIG).is_file():
-        raise UserError(f"--resume {name}: {run.path} holds no {CONFIG}: nothing was begun in it")
+        raise UserError(f"--resume {name}: {run.path} has no {CONFIG}: no run was started there")
     if not _can_go_on(run.path):
-        raise UserError(f"--resume {name}: {run.path.name} is {run.facts.status}; nothing is left")
+        raise UserError(f"--resume {name}: {run.path.name} is {run.facts.status}; nothing to do")
     return run
 
 
 def _begun(root):
-    "The run folders under `root` that can go on, the newest last."
+    "The run folders under `root` that can be resumed, the newest last."
     return [
         path.parent for path in sorted(root.glob(f"[0-9]*/{CONFIG}")) if _can_go_on(path.parent)
     ]
@@ -57,7 +57,7 @@ def _can_go_on(folder):
 
 
 def earlier(cfg):
-    "The options that are stored with the run that `cfg` goes on with; {} where it begins anew."
+    "The options stored with the run that `cfg` resumes; {} if it starts from scratch."
     if not cfg.resume:
         return {}
     stored = stored_config(to_resume(cfg.runs, cfg.resume).path / CONFIG, TrainConfig)
@@ -65,34 +65,34 @@ def earlier(cfg):
 
 
 def check_same(cfg):
-    "UserError where `cfg` asks for another run than the one that it goes on with."
+    "UserError if `cfg` changes an option that the run it resumes has fixed."
     for key, value in earlier(cfg).items():
         if key not in FREE and getattr(cfg, key) != value:
             option = key.replace("_", "-")
             raise UserError(
-                f"--{option} {getattr(cfg, key)}: the run was begun with {value}, and --resume"
-                f" {cfg.resume} goes on with that; leave it out, or begin anew with --config"
+                f"--{option} {getattr(cfg, key)}: the run was started with {value}, and --resume"
+                f" {cfg.resume} keeps that; leave it out, or start a new run with --config"
             )
 
 
 @contextmanager
 def locked(run):
-    "Keep every other process from training in the folder of `run`; a kill gives it free."
+    "Keep every other process from training in the folder of `run`; a kill releases it."
     lock = FileLock(run.path / LOCK)
     try:
         lock.acquire(blocking=False)
     except Timeout:
-        raise UserError(f"--resume {run.path.name}: another process trains in it now") from None
+        raise UserError(f"--resume {run.path.name}: another process is training in it") from None
     except NotImplementedError:
-        say(f"{run.path}: its disk knows no locks: see to it that one process alone trains in it")
+        say(f"{run.path}: its disk has no locks: make sure that only one process trains in it")
     try:
         yield
     finally:
-        with suppress(OSError):  # before it is free: nobody else's is removed
+        with suppress(OSError):  # before the release: never removes another process's lock
             (run.path / LOCK).unlink(missing_ok=True)
         lock.release()
 
 
 def clear(run):
-    "Remove what only a run that stopped needs."
+    "Remove what only a stopped run needs."
     shutil.rmtree(run.path / CHECKPOINT, ignore_errors=True)

@@ -1,4 +1,4 @@
-"""The run folder: made under a number of its own, its options and facts read once."""
+"""The run folder: created under its own number, its options and facts read once."""
 
 import re
 from dataclasses import dataclass
@@ -13,23 +13,23 @@ from vlg_fastai.runs.files import read_csv, read_json
 
 CONFIG, HISTORY, SPLIT, VALID = "config.json", "history.csv", "split.csv", "valid.csv"
 IN_SPLIT = "file", "label", "group", "split"  # columns of split.csv that every reader needs
-TEST = "test.csv"  # what predict.py said last of the test photos with this run alone
-CHECKPOINT = "checkpoint"  # folder of all that a fit depends on, while it is not done
-CANDIDATES = "candidates"  # folder of what was not kept, a run folder each
+TEST = "test.csv"  # last test predictions that predict.py made with this run alone
+CHECKPOINT = "checkpoint"  # folder of all that an unfinished fit depends on
+CANDIDATES = "candidates"  # folder of the models not kept, a run folder each
 WEIGHTS = "model.safetensors"
-OOF = "oof.csv"  # out-of-fold predictions of every labelled photo: of the probe, or of folds' nets
+OOF = "oof.csv"  # out-of-fold predictions of every labelled photo, by the probe or the fold nets
 FOLD, REFIT = "fold-{}", "refit"  # folders of the nets of a run of folds, run folders each
 
 
 @dataclass(frozen=True)
 class Run:
-    "One run folder; `config` is what was asked, `facts` what came out."
+    "One run folder; `config` holds its options, `facts` its results."
 
     path: Path
 
     @cached_property
     def config(self):
-        "What was asked; of options that are newer than the run, what they are when not given."
+        "The options of the run; options newer than the run have their defaults."
         return {**as_json(TrainConfig()), **read_json(self.path / CONFIG)}
 
     @cached_property
@@ -37,20 +37,20 @@ class Run:
         return Facts.read(self.path)
 
     def check_finished(self):
-        """KeyboardInterrupt for a run that was interrupted, so that a shell stops there as well;
-        UserError for one that ended without all of its nets."""
+        """Raise KeyboardInterrupt if the run was interrupted, so that a shell stops there as well;
+        UserError if some of its nets are missing."""
         if self.facts.status == UNFINISHED:
-            raise UserError(f"{self.path}: not all of its nets came to their end; fit those that"
-                            f" did not: train.py --resume {self.words}")  # fmt: skip
+            raise UserError(f"{self.path}: some of its nets did not finish; fit them:"
+                            f" train.py --resume {self.words}")  # fmt: skip
         if self.facts.status == "interrupted":
             raise KeyboardInterrupt(
                 f"interrupted; {self.path} holds the best so far: predict.py --run {self.words};"
-                f" go on: train.py --resume {self.words}"
+                f" resume: train.py --resume {self.words}"
             )
 
     @cached_property
     def status(self):
-        "That of its facts; None, said once, where they are damaged: no reason to stop."
+        "Status in its facts; None if they are damaged, which is reported once."
         try:
             return self.facts.status
         except UserError as error:
@@ -71,7 +71,7 @@ class Run:
 
     @property
     def split(self):
-        "split.csv as a table; UserError where it lacks what every reader needs."
+        "split.csv as a table; UserError if it lacks a column that every reader needs."
         table = read_csv(self.path / SPLIT)
         lacking = [name for name in IN_SPLIT if name not in table]
         if lacking:
@@ -80,22 +80,22 @@ class Run:
 
     @property
     def members(self):
-        "The runs that this one is the mean of; [] for an ordinary one."
+        "The runs that this one averages; [] for an ordinary one."
         return [Run(self.path / one["run"]) for one in self.facts.folds]
 
     @property
     def refitted(self):
-        "Whether one of its members learned from all photos."
+        "Whether one of its members was trained on all photos."
         return any(one["run"] == REFIT for one in self.facts.folds)
 
     @property
     def answers(self):
-        "The file of its answers on photos that it did not see."
+        "The file of its predictions on photos that it did not see."
         return self.path / (OOF if self.facts.folds else VALID)
 
     @property
     def words(self):
-        "What follows --run or --resume on a command line that means this run."
+        "What to write after --run or --resume to name this run."
         root = self.path.parent
         if not self.number:  # a member or a candidate of another
             return str(self.path)
@@ -103,7 +103,7 @@ class Run:
 
     @property
     def called(self):
-        "What it is called beside the runs of its folder: a member or candidate by its run as well."
+        "Its name among the runs of its folder; that of a member or candidate includes its run's."
         home = self.path.parent
         home = home.parent if home.name == CANDIDATES else home
         return self.path.name if self.number else f"{home.name}:{self.path.name}"
@@ -125,7 +125,7 @@ def create(root, name):
 
 
 def _claimed(root, number, path):
-    "Make `path` if nobody has or is taking `number`; the hidden folder is the claim."
+    "Create `path` unless `number` is taken or being taken; the hidden folder is the claim."
     claim = root / f".{number:04d}"
     try:
         claim.mkdir(exist_ok=False)
@@ -145,7 +145,7 @@ def _numbers(root):
 
 
 def safe_name(name):
-    "`name` with everything that a file system may refuse turned into `_`."
+    "`name` with every character that a file system may refuse turned into `_`."
     return re.sub(r"[^\w.+-]+", "_", name).strip("._") or "run"
 
 

@@ -1,4 +1,4 @@
-"""What holds a fit near the weights it starts from."""
+"""Keep a fit near the weights it starts from."""
 
 import torch
 from fastai.callback.core import Callback, TrainEvalCallback
@@ -6,10 +6,10 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 
 class FrozenStatistics(Callback):
-    """Leave the statistics of the backbone's batch norm as they were trained.
+    """Keep the backbone's batch-norm statistics as they were pretrained.
 
     A batch of 32 augmented photos estimates them worse than ImageNet did, and an average of two
-    nets needs none of its own then.
+    nets then needs none of its own.
     """
 
     run_after, run_valid = TrainEvalCallback, False
@@ -21,8 +21,8 @@ class FrozenStatistics(Callback):
 
 
 class PullToStart(Callback):
-    """Draw the backbone's weights to where they began instead of to zero (L2-SP, Li et al., 2018),
-    decoupled from the gradient as AdamW's weight decay is: each step by the share lr x strength."""
+    """Pull the backbone's weights toward their start instead of zero (L2-SP, Li et al., 2018),
+    decoupled from the gradient like AdamW's weight decay: each step by a fraction lr x strength."""
 
     run_valid = False
     kept, near = ("start",), True

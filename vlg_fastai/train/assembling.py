@@ -1,7 +1,7 @@
-"""Folds that are done in, one run out: what each keeps, answers on all photos, one score.
+"""Combine finished folds into one run: a model per fold, predictions on all photos, one score.
 
-What a fold keeps, and by which temperature it answers, is chosen by the photos of the other folds
-alone. So no photo has a say in what answers it, and the score needs no correction for a choice.
+A fold's model and temperature are chosen on the photos of the other folds alone. So no photo
+influences the model that predicts it, and the score needs no correction for the selection.
 """
 
 from dataclasses import dataclass, replace
@@ -25,7 +25,7 @@ DONE = "finished", "dry run"
 
 @dataclass(frozen=True)
 class Fold:
-    "A fold that is done: its run, its photos, and what it could keep."
+    "A finished fold: its run, its photos, and its candidates."
 
     run: Run
     prepared: Prepared
@@ -37,7 +37,7 @@ class Fold:
 
     @property
     def fits(self):
-        "Whether it was fitted for the photos and classes that it has now."
+        "Whether it was fitted for its current photos and classes."
         return fold.fits(self.run, self.prepared)
 
     @property
@@ -63,7 +63,7 @@ class Fold:
 
 @dataclass(frozen=True)
 class Pool:
-    "Answers of several folds on the photos that each of them held out, as those of one."
+    "Predictions of several folds, each on its held-out photos, treated as those of one."
 
     candidates: list[Candidate]
     y: np.ndarray
@@ -72,7 +72,7 @@ class Pool:
 
     @classmethod
     def of(cls, folds, names):
-        "Of what all of `folds` could keep that is called one of `names`, and of blends of it."
+        "Pool the candidates of `folds` that are called one of `names`, and blends of them."
         y = np.concatenate([one.y for one in folds])
         groups = np.concatenate([one.groups for one in folds])
         found = [_pooled([_named(one.found, name) for one in folds], y) for name in names]
@@ -87,7 +87,7 @@ class Pool:
 
     @property
     def best(self):
-        "The candidate to keep, with the temperature that suits these photos."
+        "The candidate to keep, with its temperature fitted on these photos."
         one = self.candidates[choosing.place_of_best(self.candidates, self.losses)]
         return replace(one, temperature=inference.fit_temperature(one.logits, self.y))
 
@@ -97,14 +97,14 @@ def _named(found, name):
 
 
 def _pooled(parts, y):
-    "One Candidate of the answers of `parts`, one a fold."
+    "One Candidate with the predictions of `parts`, one per fold."
     answers = [np.concatenate(z) for z in zip(*(one.answers for one in parts), strict=True)]
     one = replace(parts[0], logits=answers[0], degraded=answers[1] if answers[1:] else None)
     return replace(one, temperature=inference.fit_temperature(one.logits, y))
 
 
 def assemble(run, prepared, folds, known, asked):
-    """Have the folder of `run` hold what the `Fold`s that are done come to; its Facts.
+    """Write the combined result of the finished `Fold`s to the folder of `run`; return its Facts.
 
     known: facts of the run; asked: how many folds there will be.
     """
@@ -127,23 +127,23 @@ def assemble(run, prepared, folds, known, asked):
 
 
 def shared(folds):
-    "Names of what all of `folds` could keep, in their order."
+    "Names of the candidates that all of `folds` have, in order."
     there = [[one.name for one in other.found] for other in folds]
     return [name for name in dict.fromkeys(sum(there, [])) if all(name in own for own in there)]
 
 
 def say_lacking(folds):
-    "Say which folds hold no net that the others do: without it there is no choice among all."
+    "Report folds that lack a candidate the others have: only shared ones can be chosen."
     for name in dict.fromkeys(one.name for other in folds for one in other.found):
         lacking = [o.run.path.name for o in folds if name not in {one.name for one in o.found}]
         if lacking:
-            say(f"{', '.join(lacking)}: no {name} that is any good, so no fold keeps its own")
+            say(f"{', '.join(lacking)}: no usable {name} candidate, so every fold leaves it out")
 
 
 def keep(one, rest, names):
-    "Choose what the Fold `one` keeps by the photos of the `rest`; write it, as a run; what it is."
-    # a fold that is alone has none to choose by: it keeps the probe, whose temperature is its own,
-    # or, without one, a net as it is
+    "Choose the model of the Fold `one` on the photos of the `rest`; write it as a run; return it."
+    # a single fold has no others to choose on: it keeps the probe, which has its own temperature,
+    # or, without a probe, a net as it is
     best = Pool.of(rest, names).best if rest else one.found[0]
     kept = like(best, one.found)
     finish_as(one, kept)
@@ -151,7 +151,7 @@ def keep(one, rest, names):
 
 
 def like(best, found):
-    "The Candidate among `found`, or the blend of two of them, that is what `best` is."
+    "The Candidate among `found`, or the blend of two of them, that corresponds to `best`."
     if not best.name.startswith(BLEND):
         own = _named(found, best.name)
         return replace(own, temperature=best.temperature or 1.0)
@@ -162,21 +162,21 @@ def like(best, found):
 
 @dataclass(frozen=True)
 class Answered:
-    "Rows (n,) of the table of photos that folds held out, and probabilities (n, classes) of each."
+    "Table rows (n,) of the photos held out by folds, and their probabilities (n, classes)."
 
     rows: np.ndarray
     probs: np.ndarray
 
     @classmethod
     def of(cls, folds, probs):
-        "In the order of the table, of `probs` fold by fold."
+        "From `probs` fold by fold; put in table order."
         rows = np.concatenate([np.flatnonzero(one.prepared.held) for one in folds])
         order = np.argsort(rows)
         return cls(rows[order], probs[order])
 
 
 def write(run, prepared, answered, told):
-    "Write oof.csv and facts.json of the whole run, under one temperature; its Facts."
+    "Write oof.csv and facts.json of the whole run, under one temperature; return its Facts."
     y, groups = prepared.labels[answered.rows], prepared.groups[answered.rows]
     logs = inference.logs(answered.probs)
     spec = replace(prepared.spec, temperature=inference.fit_temperature(logs, y))
@@ -195,24 +195,24 @@ def write(run, prepared, answered, told):
 
 
 def row(one, best):
-    "What facts.json says of a fold."
+    "The entry for one fold in facts.json."
     right = best.logits.argmax(1) == one.y
     return {"run": one.run.path.name, "model": best.name, "photos": len(right),
             "accuracy": float(right.mean())}  # fmt: skip
 
 
 def refitted(whole, folds, source, cbs=()):
-    """Fit the Fold `whole`, that of all photos, and have it hold what suits most photos of `folds`.
+    """Fit the Fold `whole` on all photos and keep in it the candidate that did best over `folds`.
 
-    Nothing judges it: the run's score is that of the folds, which learned from fewer photos. [what
-    facts.json says of it], [] where nothing came of it, None where it was stopped.
+    It is not scored: the run's score is that of the folds, which learned from fewer photos.
+    Returns [its entry in facts.json], [] if it lacks that candidate, None if it was stopped.
     """
     if not fold.is_done(whole.run) and not fold.fit(whole.prepared, source, whole.run, cbs):
         return None
     best = Pool.of(folds, shared(folds)).best
     parts = {PROBE, FINE_TUNED} if best.members else {best.name}
     if not parts <= {one.name for one in whole.found}:
-        say(f"{whole.run.path.name}: it holds no {best.name}, which the folds chose: left out")
+        say(f"leaving out {whole.run.path.name}: it has no {best.name}, which the folds chose")
         return []
     kept = like(best, whole.found)
     finish_as(whole, kept)
@@ -220,6 +220,6 @@ def refitted(whole, folds, source, cbs=()):
 
 
 def finish_as(one, kept):
-    "Have the folder of the Fold `one` hold the candidate `kept`, as an ordinary run."
+    "Write the candidate `kept` to the folder of the Fold `one`, as an ordinary run."
     told = {**one.facts, "candidates": [], "nested": None}
     finish(one.run, one.prepared, replace(kept, model=fold.weights(one.run, kept)), told)

@@ -1,4 +1,4 @@
-"""Learner and checkpoint in, where a fit begins out: what is settled then, and its phases."""
+"""Set up the start of a fit from a Learner and a checkpoint, and run its phases."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -27,8 +27,8 @@ COMPILER = "inductor"
 
 @dataclass
 class Beginning:
-    """Where a fit begins: at weights, to begin there again where memory runs out, or in its midst,
-    at the checkpoint `kept`; and what is settled then."""
+    """Where a fit begins, and what is fixed at that point: at initial weights, to which it returns
+    if memory runs out, or midway, at the checkpoint `kept`."""
 
     prepared: Prepared
     learn: Learner
@@ -54,7 +54,7 @@ class Beginning:
 
     def phases(self, cfg, folder, watch):
         """Yield (epochs, peak rates, callbacks): the frozen epochs, if any, then the others unless
-        it was stopped; none that is over in the checkpoint."""
+        stopped; phases that the checkpoint has completed are skipped."""
         learn = self.learn
         if cfg.compile:
             learn.model.compile(backend=COMPILER)
@@ -77,11 +77,11 @@ class Beginning:
 
     @property
     def teaching(self):
-        "What any fit needs whose batches tell which photos they are of."
+        "Callbacks that every fit needs whose batches carry the row numbers of their photos."
         return [] if self.taught is None else [Targets(self.taught)]
 
     def in_time(self, cfg, epochs, what="epochs"):
-        "(epochs that there will be, callbacks that see to it): all, and none, without --hours."
+        "(epochs to run, callbacks that enforce it); without --hours, all epochs and no callbacks."
         if not cfg.hours:
             return epochs, []
         after = After.of(self.prepared)
@@ -91,7 +91,7 @@ class Beginning:
         return limit.total, [limit, Enough(limit)]
 
     def cbs(self, cfg, phase, watch):
-        "Callbacks of a phase: those that options ask for, and those that keep and go on."
+        "Callbacks of a phase: those the options ask for, and those that save and resume."
         made, now = extras(self.learn, cfg, self.plan.steps), self.plan.at(phase)
         made += self.teaching
         about = {"plan": now.facts(), "here": checkpoint.circumstances_of(self.prepared)}
@@ -102,17 +102,17 @@ class Beginning:
         return made
 
     def again(self, cfg):
-        "Set all back, with half the photos at a time; UserError where two do not fit."
+        "Reset everything, with half the photos at a time; UserError if not even two fit."
         learn, half, steps = self.learn, self.plan.bs // 2, 2 * self.plan.steps
         if half < 2:
-            raise UserError(f"--bs {cfg.bs}: not two photos fit in memory; lower --size")
+            raise UserError(f"--bs {cfg.bs}: not even two photos fit in memory; lower --size")
         say(
             f"out of memory with {2 * half} photos at a time: starting again with {half}, {steps}"
-            " batches a step"
+            " batches per step"
         )
         self.plan, self.kept = self.plan.halved(), None
         learn.loss_func, learn.opt = self.loss, None  # mixing leaves its own loss behind
-        learn._end_cleanup()  # fastai's own, left out where a fit breaks off: lets go of the graph
+        learn._end_cleanup()  # fastai skips it when a fit breaks off: releases the graph
         learn.loss_grad = None
         learn.model.load_state_dict(self.weights)
         learn.model.zero_grad()
@@ -122,20 +122,20 @@ class Beginning:
 
 
 def check_same_machine(then, now):
-    "UserError where the trained weights are others; what else differs is said."
+    "Raise UserError if the pretrained weights differ; report anything else that does."
     if then["weights"] != now["weights"]:
         raise UserError(
-            "--resume: the trained weights that the run begins with are not those of then; begin"
-            " anew with --config"
+            "--resume: the pretrained weights have changed since the run began; start from scratch"
+            " with --config"
         )
     odd = [f"{key} {then[key]}, now {now[key]}" for key in now if then[key] != now[key]]
     if odd:
-        say(f"the run goes on near to where it would have, not bit for bit: {'; '.join(odd)}")
+        say(f"resuming close to the original run, but not bit for bit: {'; '.join(odd)}")
 
 
 def extras(learn, cfg, steps):
-    """The callbacks that options ask for: MixUp or CutMix, what holds the net near its start, a
-    moving average, accumulation."""
+    """Callbacks that the options ask for: MixUp or CutMix, those that keep the net near its start,
+    a moving average, accumulation."""
     total = cfg.epochs * len(learn.dls.train)
     asked = [
         (cfg.mixup, lambda: MixUp(cfg.mixup)),

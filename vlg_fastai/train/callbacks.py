@@ -1,4 +1,4 @@
-"""What happens around a fit: history, progress, the best weights, averages of them."""
+"""Callbacks of a fit: history, progress, the best weights, averages of them."""
 
 import time
 from statistics import fmean, median
@@ -16,13 +16,13 @@ from vlg_fastai.model.metrics import LOW, figure
 from vlg_fastai.runs.files import write_csv
 
 HORIZON = 0.05  # share of a fit's steps that a moving average of its weights looks back over
-PEAK = 0.25  # where one-cycle turns: the share of a fit that warms up (fastai's pct_start)
+PEAK = 0.25  # where one-cycle peaks: the share of a fit that warms up (fastai's pct_start)
 
 
 class CalibratedNLL(Metric):
-    """Validation NLL after a fitted temperature: that of the probabilities predict.py will give.
+    """Validation NLL after a fitted temperature: that of the probabilities predict.py will output.
 
-    The raw NLL of a net trained with label smoothing mostly says how shy it is.
+    The raw NLL of a net trained with label smoothing mostly measures under-confidence.
     """
 
     name = "nll"
@@ -43,7 +43,7 @@ class CalibratedNLL(Metric):
 
 
 class Deciding(CalibratedNLL):
-    "The figure that --metric names, of the same probabilities."
+    "The metric named by --metric, for the same probabilities."
 
     def __init__(self, metric):
         self.name = metric
@@ -59,15 +59,15 @@ class Deciding(CalibratedNLL):
 
 
 class BestWeights(Callback):
-    """Keep the weights of the best validation NLL, or figure that --metric names, or the last ones;
-    stop when it no longer gets better.
+    """Keep the weights with the best validation NLL, or the best --metric, or the last ones; stop
+    when it no longer improves.
 
     Patience counts only past the peak of the one-cycle schedule: before it the score is expected
-    to stall. Without a validation side the last weights are the best. Not on `learn.validate`,
-    which is why it is given to `fit` and never to the Learner.
+    to stall. Without a validation side the last weights are the best. It must not run on
+    `learn.validate`, so it is passed to `fit` and never to the Learner.
     """
 
-    order, run_valid = 61, True  # after Recorder (50), which makes the value
+    order, run_valid = 61, True  # after Recorder (50), which computes the value
     kept = ("best", "state", "epoch_of_best", "wait")  # by a checkpoint
 
     def __init__(self, patience, keep="best", metric="nll"):
@@ -95,17 +95,17 @@ class BestWeights(Callback):
 
     @property
     def chosen(self):
-        "The epoch that the held-out photos chose, or None where they had no say."
+        "The epoch chosen on the held-out photos, or None where they did not choose it."
         return self.epoch_of_best if self.keep == "best" else None
 
     def restore(self, model):
-        "Put the best weights back; the last ones stay where no epoch was finished."
+        "Restore the best weights; keep the last ones if no epoch was finished."
         if self.state is not None:
             model.load_state_dict(self.state)
 
 
 class History(Callback):
-    "Write a row to history.csv after each epoch, over all fits of a run."
+    "Write a row to history.csv after each epoch, across all fits of a run."
 
     order = 51  # right after Recorder
     kept = ("rows",)
@@ -115,7 +115,7 @@ class History(Callback):
 
     @property
     def speed(self):
-        "Median training photos a second over the epochs, or None before the first."
+        "Median training photos per second over the epochs, or None before the first."
         rates = [row["photos_per_second"] for row in self.rows]
         return median(rates) if rates else None
 
@@ -143,7 +143,7 @@ class History(Callback):
 
 
 def last_row(learn):
-    "The newest losses and metrics of `learn` as a dict of floats."
+    "The latest losses and metrics of `learn` as a dict of floats."
     names = [name for name in learn.recorder.metric_names[1:] if name != "time"]
     values = learn.recorder.values[-1]
     return {
@@ -153,7 +153,7 @@ def last_row(learn):
 
 
 class Progress(Callback):
-    "A bar over batches in a terminal, lines in a log; one line with an estimate for each epoch."
+    "Show a bar over batches in a terminal, lines in a log; one line with an estimate per epoch."
 
     order = 60  # after History, before BestWeights may end the fit
     kept = ("done",)
@@ -187,7 +187,7 @@ class Progress(Callback):
 
 
 class Accumulate(GradientAccumulation):
-    "One step of the optimizer for every `n_acc` photos; what is left at an epoch's end is dropped."
+    "One optimizer step for every `n_acc` photos; the remainder at an epoch's end is dropped."
 
     kept = ("count",)
 
@@ -200,8 +200,8 @@ class Accumulate(GradientAccumulation):
 class MovingAverage(Callback):
     """Validate, and so keep, a moving average of the weights (Polyak) instead of the last ones.
 
-    It looks back over `HORIZON` of the fit's steps, however many there are. Buffers, among them the
-    statistics of BatchNorm, are the model's own.
+    It looks back over `HORIZON` of the fit's steps, however many there are. Buffers, including
+    BatchNorm statistics, are the model's own.
     """
 
     order, run_valid = 64, True  # after BestWeights (61), which must see the average

@@ -1,7 +1,7 @@
-"""What a run could keep in, each with its answers on the held-out photos and on worse copies out.
+"""Build a run's candidate models, with their predictions on held-out photos and degraded copies.
 
-A probe, a warm start, the fine-tuned net, averages of weights between the last two, and blends of
-what probe and net find likely.
+A probe, a warm start, the fine-tuned net, weight averages between the last two, and blends of the
+probabilities of probe and net.
 """
 
 from copy import deepcopy
@@ -22,42 +22,42 @@ from vlg_fastai.train import warm
 from vlg_fastai.train.evaluate import write_predictions
 from vlg_fastai.train.mixing import average
 
-AVERAGE, BLEND = "average", "blend"  # what their names begin with
+AVERAGE, BLEND = "average", "blend"  # prefixes of their names
 ALPHAS = (0.25, 0.5, 0.75)  # shares of the way from the warm start to the fine-tuned net
 SHARES = (0.25, 0.5, 0.75)  # of the net in a blend with the probe
-CHEAP, NET, NETS = range(3)  # what a prediction costs: kept features, a net of its own, two
+CHEAP, NET, NETS = range(3)  # what a prediction costs: cached features, a net of its own, two
 
 
 @dataclass(frozen=True)
 class Candidate:
-    """A model, the head it is rebuilt with, its logits (n, classes) of the held-out photos, and of
-    degraded copies of them where these are asked for."""
+    """A model, the head it is rebuilt with, its logits (n, classes) for the held-out photos, and
+    for degraded copies of them if requested."""
 
     name: str
     head: str
     model: torch.nn.Module
     logits: np.ndarray
     degraded: np.ndarray | None = None
-    temperature: float | None = None  # where more than the held-out photos could tell it
+    temperature: float | None = None  # set if fitted on more than the held-out photos
     cost: int = NET
     members: list = field(default_factory=list)  # of a blend: {head, share, temperature} of each
 
     @property
     def answers(self):
-        "The logits that it is judged by: (n, classes) of photos, and of their copies."
+        "The logits it is judged by: (n, classes) for the photos, and for their copies."
         return [z for z in (self.logits, self.degraded) if z is not None]
 
     def among(self, rows):
-        "With its answers on the held-out photos `rows` alone."
+        "The same, with its predictions on the held-out photos `rows` only."
         worse = None if self.degraded is None else self.degraded[rows]
         return replace(self, logits=self.logits[rows], degraded=worse)
 
 
 def fit_probe(prepared, run):
-    """(the probe as a Candidate, its figures out of fold), or (None, None) where none is wanted.
+    """Return (the probe as a Candidate, its out-of-fold figures), or (None, None) if not wanted.
 
-    It is judged by logits of probes that saw neither the photo nor its near-duplicates, which go to
-    oof.csv; what is kept was fitted on all photos, held-out ones included.
+    It is judged by logits of probes that saw neither the photo nor its near-duplicates; they go to
+    oof.csv. The probe that is kept was fitted on all photos, including held-out ones.
     """
     cfg, extractor = prepared.cfg, prepared.extractor
     if extractor is None or not (cfg.probe or not cfg.epochs):
@@ -81,9 +81,9 @@ def fit_probe(prepared, run):
 
 
 def probe_apart(prepared):
-    """The probe of the training side alone as a Candidate, or None where none is wanted.
+    """Return a probe of the training side alone as a Candidate, or None if not wanted.
 
-    Its answers on the held-out photos are those of the model itself: nothing of them is in it.
+    Its predictions on the held-out photos are those of the model itself, which never saw them.
     """
     cfg, extractor = prepared.cfg, prepared.extractor
     if extractor is None or not (cfg.probe or not cfg.epochs):
@@ -96,16 +96,16 @@ def probe_apart(prepared):
 
 
 def _through(head, prepared):
-    "[logits of `head` for the held-out photos, those of their copies or None], from kept features."
+    "[logits of `head` for the held-out photos, for their copies or None], from cached features."
     held = prepared.extractor.features(prepared.table[prepared.held], prepared.pixels)
     shown = [held, prepared.copy_features if prepared.copies else None]
     return [None if x is None else inference.through(head, x, prepared.machine) for x in shown]
 
 
 def warm_start(prepared, learn):
-    """Fit the head of `learn` in place on features of the training side; a copy as a Candidate.
+    """Fit the head of `learn` in place on training-side features; return a copy as a Candidate.
 
-    None where there are no trained features, no epochs, or the options say so.
+    None without pretrained features, without epochs, or if the options say so.
     """
     cfg, extractor = prepared.cfg, prepared.extractor
     if learn is None or extractor is None or not cfg.warm_start:
@@ -116,21 +116,21 @@ def warm_start(prepared, learn):
 
 
 def nets_of(prepared, *found):
-    "The nets that are there before a fit: the frozen one, and those of the candidates `found`."
+    "The nets that exist before a fit: the frozen one, and those of the candidates `found`."
     frozen = [prepared.extractor.net] if prepared.extractor else []
     return [*frozen, *(one.model for one in found if one)]
 
 
 def of_fit(prepared, learn, fit, start, warmed):
-    """The Candidates that there are once `fit` is done, the fine-tuned net last of the nets.
+    """The Candidates that result from `fit`, with the fine-tuned net as the last of the nets.
 
-    start: the probe, warmed: the warm start, or None.
+    start: the probe, warmed: the warm start; either may be None.
     """
     begun = fit.epochs or fit.status == "interrupted" or not (start or warmed)
     if learn is None or not begun:
         return []
     if not bundle.finite(learn.model):
-        say("the fine-tuned net holds weights that are no numbers: it is not kept")
+        say("discarding the fine-tuned net: it has non-finite weights")
         return []
     last = net(FINE_TUNED, learn.model, prepared)
     if fit.status == "interrupted":
@@ -141,12 +141,12 @@ def of_fit(prepared, learn, fit, start, warmed):
 
 
 def net(name, model, prepared):
-    "The Candidate of a `model` whose held-out answers are not known yet."
+    "Score `model` on the held-out photos; return it as a Candidate."
     return Candidate(name, prepared.cfg.head, model, *held_out_logits(model, prepared))
 
 
 def averages(prepared, learn, warmed):
-    "Yield Candidates between the warm start and the net of `learn`, as far as memory goes."
+    "Yield Candidates between the warm start and the net of `learn`, as far as memory allows."
     given = learn.dls.train, prepared.machine
     try:
         for alpha in ALPHAS:
@@ -154,17 +154,17 @@ def averages(prepared, learn, warmed):
             yield net(f"{AVERAGE} {alpha:g}", model, prepared)
     except torch.OutOfMemoryError:
         release(prepared.machine)
-        say("out of memory: no more averages of weights among the candidates")
+        say("out of memory: adding no more weight averages to the candidates")
 
 
 def blends(start, last, y):
-    "Candidates that mix what the probe `start` and the net `last` find likely; y: what is right."
+    "Candidates that mix the probabilities of the probe `start` and the net `last`; y: labels."
     warmth = [one.temperature or inference.fit_temperature(one.logits, y) for one in (start, last)]
     return [blend(start, last, share, warmth) for share in SHARES]
 
 
 def blend(start, last, share, warmth):
-    "The Candidate that has so much of `last`, each of the two calibrated by its `warmth`."
+    "The Candidate with a `share` of `last`, each of the two calibrated by its `warmth`."
     shares = 1 - share, share
     model = Blend([start.model, last.model], shares, warmth)
     pairs = zip(start.answers, last.answers, strict=True)
@@ -175,7 +175,7 @@ def blend(start, last, share, warmth):
 
 
 def held_out_logits(model, prepared):
-    "[(held-out photos, classes)], and of their degraded copies where these are asked for."
+    "[(held-out photos, classes)] logits, and those of their degraded copies if requested."
     shown = [prepared.pixels, *([prepared.copies] if prepared.copies else [])]
     return [_answers(model, prepared, pixels) for pixels in shown]
 
@@ -190,12 +190,12 @@ def _answers(model, prepared, pixels):
             dl = loaders.plain(paths, view, bs, machine, pixels)
             z = inference.logits(model, dl, machine, what="scoring")
             break
-        except torch.OutOfMemoryError:  # no epoch is lost for want of memory to score it
+        except torch.OutOfMemoryError:  # never lose an epoch for lack of memory to score it
             if bs == 1:
                 raise
             bs //= 2
             release(machine)
     for i, path in enumerate(paths):
         if np.isnan(z[i]).any() and prepared.pixels.problem(path):
-            z[i] = np.log(prepared.spec.prior)  # what predict.py says of what it cannot read
+            z[i] = np.log(prepared.spec.prior)  # what predict.py outputs for unreadable files
     return z

@@ -1,7 +1,7 @@
-"""All that a fit depends on in, `checkpoint/` of safetensors and JSON out, and back.
+"""Save everything a fit depends on to `checkpoint/` as safetensors and JSON, and read it back.
 
-Each is written beside the one before, its JSON last, and only then the one before goes: a kill at
-any moment leaves a whole one. Writing is the business of a thread; the fit waits for copies alone.
+Each checkpoint is written beside the previous one, its JSON last; only then is the previous one
+removed: a kill at any moment leaves a complete one. A thread writes; the fit waits only for copies.
 """
 
 import json
@@ -19,35 +19,35 @@ from vlg_fastai.model.bundle import write_tensors
 from vlg_fastai.runs.files import replacing
 
 TENSORS, STATE = "state.safetensors", "state.json"
-TENSOR = "tensor"  # what a place in the JSON is called whose value lies among the tensors
+TENSOR = "tensor"  # key in the JSON that stands for a value stored among the tensors
 
 
 class Writer:
-    "Writes what it is given one after the other, off the thread that trains; counts what it costs."
+    "Do writing jobs one after the other, off the training thread, and count what they cost."
 
     def __init__(self, folder):
         self.folder, self.pool, self.last = folder, ThreadPoolExecutor(1), None
         self.written, self.bytes, self.waited, self.told = 0, 0, 0.0, False
 
     def submit(self, work, *given):
-        "Do `work(*given)` once what was given before is done; an error of the disk costs a line."
+        "Run `work(*given)` once earlier work is done; a disk error is only reported."
         self.settle()
         self.last = self.pool.submit(self._guarded, work, *given)
 
     def keep(self, state):
-        "Write the nested `state` as the newest checkpoint; copied before this returns."
+        "Write the nested `state` as the newest checkpoint; it is copied before this returns."
         start, tensors = time.monotonic(), {}
         plain = packed(state, tensors)
         self.submit(self._write, plain, tensors)
         self.waited += time.monotonic() - start
 
     def settle(self):
-        "Wait until all is written."
+        "Wait until everything is written."
         if self.last:
             self.last.result()
 
     def say_cost(self, seconds):
-        "Say what was written, and for how long a fit of so many `seconds` waited for it."
+        "Report what was written, and how long a fit of `seconds` waited for it."
         if self.written and seconds:
             say(
                 f"checkpoints: {self.written} written, {self.bytes / 1e6:.0f} MB each; the fit"
@@ -60,9 +60,9 @@ class Writer:
         except OSError as error:
             if not self.told:
                 what = f"{error.filename or self.folder}: {error.strerror or error}"
-                say(f"{what}: the fit goes on, but what it has done is not kept until this works")
+                say(f"{what}: the fit continues, but its progress is not saved until this works")
             self.told = True
-        except UserError as error:  # weights that are no numbers: the fit answers that itself
+        except UserError as error:  # non-finite weights: the fit handles that itself
             say(str(error))
 
     def _write(self, plain, tensors):
@@ -79,7 +79,7 @@ class Writer:
 
 
 def circumstances_of(prepared):
-    "What decides whether a fit can go on here, and whether to the last bit."
+    "What decides whether a fit can resume here, and whether bit for bit."
     return {
         "weights": prepared.extractor.mark if prepared.extractor else None,
         "device": str(prepared.machine.device),
@@ -89,26 +89,26 @@ def circumstances_of(prepared):
 
 
 def places(folder):
-    "The checkpoints in `folder`, whole or not, the newest last."
+    "The checkpoints in `folder`, complete or not, newest last."
     return sorted(path for path in folder.glob("[0-9]*") if path.is_dir())
 
 
 def read(folder):
-    "The newest whole checkpoint in `folder`, nested as it was kept; None where there is none."
+    "The newest complete checkpoint in `folder`, nested as it was saved; None if there is none."
     for place in reversed(places(folder)):
         if not (place / STATE).exists():
             continue
         try:
             plain = json.loads((place / STATE).read_text(encoding="ascii"))
-            tensors = load_file(place / TENSORS)  # of the file itself, which has to go one day
+            tensors = load_file(place / TENSORS)  # backed by the file, which must be deletable
             return unpacked(plain, {key: tensor.clone() for key, tensor in tensors.items()})
         except (OSError, ValueError, KeyError, SafetensorError) as error:
-            say(f"{place}: is damaged ({error}): left out")
+            say(f"{place}: damaged checkpoint ({error}); ignored")
     return None
 
 
 def packed(value, tensors, name="state"):
-    "`value` as JSON holds it; what tensors there are inside go, copied, to the dict `tensors`."
+    "`value` in a form that JSON can hold; tensors inside are copied to the dict `tensors`."
     if isinstance(value, torch.Tensor):
         tensors[name] = value.detach().as_subclass(torch.Tensor).to("cpu", copy=True)
         return {TENSOR: name}
@@ -122,7 +122,7 @@ def packed(value, tensors, name="state"):
 
 
 def unpacked(plain, tensors):
-    "What `packed` was given, but for tuples, which are lists now."
+    "Invert `packed`, except that tuples come back as lists."
     if isinstance(plain, list):
         return [unpacked(inner, tensors) for inner in plain]
     if not isinstance(plain, dict):

@@ -1,8 +1,8 @@
-"""Candidates in, the one to keep out: the costlier only where it is better by more than noise.
+"""Choose the candidate to keep: a costlier one only if it is better by more than noise.
 
-What is judged is the NLL, or what --metric names, after a temperature, on held-out photos and on
-degraded copies of them:
-photos to come are seldom as good as those that a training folder holds (AutoFT, Choi et al., 2024).
+The criterion is the NLL, or the --metric, after a temperature, on held-out photos and on degraded
+copies of them: future photos are seldom as good as those in a training folder (AutoFT, Choi et
+al., 2024).
 """
 
 from dataclasses import dataclass
@@ -19,13 +19,13 @@ from vlg_fastai.model.metrics import LOSSES, LOW, figure
 from vlg_fastai.runs.facts import PROBE
 from vlg_fastai.train.candidates import AVERAGE, NETS
 
-FOLDS = 5  # parts of the held-out photos, each answered by what the others choose
+FOLDS = 5  # parts of the held-out photos, each predicted by the model chosen on the others
 
 
 @dataclass(frozen=True)
 class Losses:
-    """Held-out labels and near-duplicate groups (n,); NLL, in nats, and the loss by `metric`, which
-    decides, of each (candidates, copies, n)."""
+    """Held-out labels and near-duplicate groups (n,); NLL in nats and the loss by `metric`, which
+    decides, each (candidates, copies, n)."""
 
     y: np.ndarray
     groups: np.ndarray
@@ -42,9 +42,10 @@ class Losses:
 
     @staticmethod
     def _probs(answers, y):
-        """Under one temperature for photos and copies: a few photos that are all right tell none.
+        """Fit one temperature to photos and copies: a few photos that are all right determine none.
 
-        All candidates by the same rule, or the one that brings its temperature would be at a loss.
+        All candidates follow the same rule, or one with its own temperature would be at a
+        disadvantage.
         """
         z, labels = np.concatenate(answers).astype(np.float64), np.tile(y, len(answers))
         probs = inference.probabilities(z, fit_temperature(z, labels))
@@ -52,15 +53,15 @@ class Losses:
 
     @property
     def means(self):
-        "(candidates, photos): the mean deciding loss over a photo and its degraded copy."
+        "(candidates, photos): mean of the deciding loss over a photo and its degraded copy."
         return self.deciding.mean(1)
 
 
 def best(candidates, y, groups, metric="nll"):
-    """(the candidate to keep, rows of all figures, its nested figures or None).
+    """Return (the candidate to keep, rows of all figures, its nested figures or None).
 
-    The last net alone where nothing is held out. What is worse than guessing never replaces the
-    probe. UserError where none gives finite answers.
+    If nothing is held out, the last net is kept. A model worse than guessing never replaces the
+    probe. UserError if no candidate gives finite predictions.
     """
     if not len(y):
         blank = [{"model": one.name, "nll": None, "accuracy": None} for one in candidates]
@@ -72,7 +73,7 @@ def best(candidates, y, groups, metric="nll"):
 
 
 def rows_of(candidates, judged):
-    "Figures of each, as facts.json holds them."
+    "Figures of each candidate, as stored in facts.json."
     return [_row(one, judged, i) for i, one in enumerate(candidates)]
 
 
@@ -88,10 +89,10 @@ def _row(one, judged, i):
 
 
 def place_of_best(candidates, judged):
-    "The place of the candidate to keep among `candidates`, by their `Losses`."
+    "Index of the candidate to keep among `candidates`, by their `Losses`."
     losses = np.where(np.isfinite(judged.means).all(1), judged.means.mean(1), np.inf)
     if not np.isfinite(losses).any():
-        raise UserError("--lr: no model of this run gives finite answers; try a tenth of it")
+        raise UserError("--lr: no model of this run gives finite predictions; try a tenth of it")
     probes = np.array([one.name == PROBE for one in candidates])
     guessing = scores.guessing(candidates[0].logits.shape[1])
     useless = judged.by_copy[:, 0].mean(1) > guessing
@@ -107,15 +108,15 @@ def place_of_best(candidates, judged):
 
 
 def _beats(judged, rival, kept):
-    "Whether `rival` is better than `kept` by more than `NOISE`, near-duplicates counted once."
+    "Whether `rival` is better than `kept` by more than `NOISE`; near-duplicates count once."
     return clearly(judged.means[kept] - judged.means[rival], judged.groups)
 
 
 def nested(candidates, judged):
-    """Figures of answers in which each photo's model and temperature were chosen on others alone;
-    None where the held-out photos are too few groups to part.
+    """Figures of predictions whose model and temperature were chosen on other photos alone; None
+    if the held-out photos form too few groups to split.
 
-    Of a blend this is its share; the two temperatures inside it are those of all held-out photos.
+    For a blend this covers its share; its two inner temperatures come from all held-out photos.
     """
     parts = min(FOLDS, len(np.unique(judged.groups)))
     if parts < 2:
@@ -138,14 +139,14 @@ def nested(candidates, judged):
 
 
 def best_average(rows):
-    "The name of the average of least loss among the `rows` of figures, or None."
+    "The name of the average with the lowest loss among the `rows` of figures, or None."
     found = [row for row in rows if row["model"].startswith(AVERAGE)]
     loss = [(row["nll"] or 0) + row.get("nll_degraded", 0) for row in found]
     return found[int(np.argmin(loss))]["model"] if found else None
 
 
 def say_choice(rows, kept):
-    "Say how the candidates did on the held-out photos, where there was a choice."
+    "Report how the candidates did on the held-out photos, if there was a choice."
     if len(rows) < 2 or rows[0]["nll"] is None:
         return
     worse = "nll_degraded" in rows[0]
@@ -157,5 +158,5 @@ def say_choice(rows, kept):
     if worse:
         say(
             "degraded: the same photos with motion blur, haze, a colour cast or dead pixels, which"
-            " no training adds"
+            " training never adds"
         )

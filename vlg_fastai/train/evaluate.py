@@ -1,4 +1,4 @@
-"""Candidate in, its calibrated answers and their figures out, and a run folder that holds it."""
+"""Calibrate and score a candidate, and write it to a run folder."""
 
 import dataclasses
 
@@ -14,7 +14,7 @@ from vlg_fastai.runs.run import VALID
 
 
 def finish(run, prepared, kept, known):
-    "Have the folder of `run` hold the candidate `kept`; its Facts, with `known` among them."
+    "Write the candidate `kept` to the folder of `run`; return its Facts, including `known`."
     with together(run.path) as folder:
         bundle.save(folder, kept.model)
         spec, figures = evaluate(folder, prepared, kept)
@@ -24,7 +24,7 @@ def finish(run, prepared, kept, known):
 
 
 def evaluate(folder, prepared, kept):
-    "(spec with head and temperature, figures) of the candidate that is kept; writes valid.csv."
+    "Write valid.csv; return (spec with head and temperature, figures) of the selected candidate."
     held, z = prepared.held, kept.logits
     y = prepared.labels[held]
     temperature = kept.temperature or inference.fit_temperature(z, y)
@@ -41,14 +41,14 @@ def evaluate(folder, prepared, kept):
 
 
 def named(metric, probs, y):
-    "What facts.json says of the figure that decides; None where it is the NLL, or without photos."
+    "The deciding metric as stored in facts.json; None if it is the NLL, or without photos."
     if metric in LOW or not len(y):
         return None
     return {"name": metric, "value": figure(metric, probs, y)}
 
 
 def write_predictions(path, prepared, z, temperature, rows=slice(None)):
-    "Write file, label and one calibrated probability a class for `rows` of the table."
+    "Write file, label and one calibrated probability per class for `rows` of the table."
     probs = inference.probabilities(z, temperature)
     table = prepared.table.loc[rows, ["file", "label"]]
     answers = pd.DataFrame(probs, columns=prepared.spec.classes, index=table.index)

@@ -1,4 +1,4 @@
-"""Learner in, the learning rate that fastai's finder suggests out, and a picture of its curve."""
+"""Find a Learner's learning rate with fastai's finder, and draw its curve."""
 
 import numpy as np
 from fastai.callback.schedule import LRFinder, ParamScheduler, valley
@@ -9,15 +9,15 @@ from vlg_fastai.runs.files import replacing
 from vlg_fastai.train.trial import undone
 
 LOWEST_LR, HIGHEST_LR = 1e-5, 1e-1  # what the finder may suggest
-MOST, LEAST, EPOCHS = 100, 40, 10  # batches: as fastai, and where that is many epochs of few photos
-HEAD, TAIL = 10, 5  # of the curve: a tenth and five losses are left out, as fastai does
+MOST, LEAST, EPOCHS = 100, 40, 10  # batches: as fastai; fewer where that is many epochs
+HEAD, TAIL = 10, 5  # of the curve: the first tenth and last five losses are dropped, as in fastai
 WHAT = "learning rate, batch"
 CURVE = "lr_find.png"
 BLUE, GREY = "#0072B2", "#8c8c8c"
 
 
 class Sweep(LRFinder):
-    "fastai's finder, its copy of the weights in memory: no file, and so no pickle; with progress."
+    "fastai's finder with progress, its copy of the weights in memory: no file, so no pickle."
 
     def __init__(self, steps, live):
         super().__init__(num_it=steps)
@@ -39,10 +39,10 @@ class Sweep(LRFinder):
 
 
 def find_lr(learn, folder, live, cbs=()):
-    """The learning rate of the longest valley, between `LOWEST_LR` and `HIGHEST_LR`.
+    """Return the learning rate of the longest valley, between `LOWEST_LR` and `HIGHEST_LR`.
 
-    Weights, optimizer and every random generator are as before; the curve goes to lr_find.png in
-    `folder`. live: the bar that is on the screen; cbs: what the fit cannot do without.
+    Weights, optimizer and every random generator are left as before; the curve goes to lr_find.png
+    in `folder`. live: the bar on the screen; cbs: callbacks that the fit requires.
     """
     with undone(learn):
         curve = _swept(learn, live, cbs)
@@ -53,7 +53,7 @@ def find_lr(learn, folder, live, cbs=()):
 
 
 def _swept(learn, live, cbs):
-    "(rates, smoothed losses) of a fit whose rate rises batch by batch until the loss does."
+    "(rates, smoothed losses) of a fit whose rate rises with each batch until the loss does."
     epoch = len(learn.dls.train)
     steps = min(MOST, max(LEAST, EPOCHS * epoch))
     learn.fit(steps // epoch + 1, cbs=[Sweep(steps, live), *cbs])
@@ -61,7 +61,7 @@ def _swept(learn, live, cbs):
     shown = slice(steps // HEAD, -TAIL)
     rates, losses = np.array(seen.lrs)[shown], np.array([float(loss) for loss in seen.losses])
     losses = losses[shown]
-    good = np.cumsum(~np.isfinite(losses)) == 0  # what follows the first that is no number is none
+    good = np.cumsum(~np.isfinite(losses)) == 0  # drop all from the first non-finite loss
     return rates[good], losses[good]
 
 
@@ -70,7 +70,7 @@ def _lowest(rates, losses):
 
 
 def draw(rates, losses, lr, path):
-    "Loss over learning rate, with the one that is taken."
+    "Plot loss over learning rate, with the chosen rate marked."
     figure = Figure(figsize=(5.5, 4), dpi=110, layout="constrained")
     axes = figure.subplots()
     axes.plot(rates, losses, color=BLUE)

@@ -1,4 +1,4 @@
-"""Learner in, fitted Learner out: fastai's `fit_one_cycle` with what watches over it."""
+"""Fit a Learner: fastai's `fit_one_cycle` with the callbacks that watch over it."""
 
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
@@ -18,12 +18,12 @@ from vlg_fastai.train.callbacks import (
 )
 from vlg_fastai.train.stopping import GO_ON, SkipBadBatches, StopCleanly
 
-DRY = {"epochs": 2, "freeze_epochs": 1}  # the most that a dry run does
+DRY = {"epochs": 2, "freeze_epochs": 1}  # limits of a dry run
 
 
 @dataclass(frozen=True)
 class FitResult:
-    "What came of a fit: finished, interrupted, dry run; without an epoch there are no rates."
+    "Outcome of a fit: finished, interrupted or dry run; without an epoch there are no rates."
 
     status: str
     lr: float | None = None
@@ -37,12 +37,12 @@ class FitResult:
 
 
 def fine_tune(prepared, learn, run, cbs=(), waiting=(), keep=None):
-    """Fit `learn` as the config asks, write history.csv, leave the best weights in its model.
+    """Fit `learn` as configured, write history.csv, leave the best weights in its model.
 
-    Returns the `FitResult`. Where memory runs out the fit starts again with half the photos at a
-    time and twice the batches a step. cbs: the caller's callbacks, beside those that keep and stop;
-    waiting: nets that leave the device until it is done; keep: makes of a `Writer` the callback
-    that has the run hold better nets. A checkpoint in the run folder is where it goes on.
+    Returns the `FitResult`. If memory runs out, the fit starts again with half the photos at a time
+    and twice the batches per step. cbs: the caller's callbacks, besides those that save and stop;
+    waiting: nets that leave the device until the fit is done; keep: builds, from a `Writer`, the
+    callback that saves better nets to the run. A checkpoint in the run folder is resumed.
     """
     cfg = shortened(prepared.cfg)
     if learn is None:
@@ -72,7 +72,7 @@ def _status(cfg):
 
 
 def shortened(cfg):
-    "`cfg`, or what is left of its epochs in a dry run."
+    "`cfg`, with its epochs cut down for a dry run."
     if not cfg.dry_run:
         return cfg
     return replace(cfg, **{key: min(getattr(cfg, key), n) for key, n in DRY.items()})
@@ -80,7 +80,7 @@ def shortened(cfg):
 
 @dataclass
 class Watch:
-    "The callbacks that keep, tell and stop a fit, and how it ended."
+    "The callbacks that save, report and stop a fit, and how it ended."
 
     history: History
     best: BestWeights
@@ -98,19 +98,19 @@ class Watch:
         return self.stop.over or self.bad.over
 
     def settle(self, learn, lr):
-        "Put the best weights into the model; say what of the training came to nothing."
+        "Restore the best weights in the model; report skipped batches and divergence."
         if self.bad.skipped:
-            say(f"{self.bad.skipped} batches were left out: their loss was no number")
+            say(f"skipped {self.bad.skipped} batches: their loss was not finite")
         if self.bad.over:
             best = self.best.epoch_of_best
-            kept = f"keeping epoch {best}" if best else "nothing of it is kept"
-            say(f"training diverged: {kept}; try a lower --lr than {lr:g}")
+            kept = f"keeping epoch {best}" if best else "nothing is kept"
+            say(f"training diverged: {kept}; try an --lr below {lr:g}")
         self.best.restore(learn.model)
 
 
 @contextmanager
 def watching(cfg, path):
-    "Yield the `Watch` over a fit; it notes what ends the fit before its time."
+    "Yield the `Watch` over a fit; it records what ends the fit early."
     with bar() as live:
         progress = Progress(live, cfg.freeze_epochs + cfg.epochs)
         watch = Watch(
@@ -124,7 +124,7 @@ def watching(cfg, path):
             yield watch
         except torch.OutOfMemoryError:
             watch.out_of_memory = True
-        except RuntimeError:  # a polite kill of all processes also ends those that read photos
+        except RuntimeError:  # SIGTERM to all processes also ends those that read photos
             if not watch.stop.over:
                 raise
         finally:

@@ -1,7 +1,7 @@
-"""Photos of one fold held out in, every model that was fitted without them, and its answers, out.
+"""Fit every candidate model of one fold without its held-out photos, and predict them.
 
-Which of the models is kept is decided elsewhere, by the photos of the other folds: the held-out
-photos choose nothing here, neither an epoch nor a model nor a temperature.
+Which model is kept is decided elsewhere, on the photos of the other folds: here the held-out
+photos choose nothing, neither an epoch nor a model nor a temperature.
 """
 
 import shutil
@@ -24,9 +24,9 @@ from vlg_fastai.train.opening import say_place
 from vlg_fastai.train.stopping import GO_ON, stoppable
 from vlg_fastai.train.trackers import tracked
 
-ANSWERS, TOLD = "answers.safetensors", "answers.json"  # the latter last: with it a fold is done
-SHORTEST = 1e-6  # hours: no time is not the same as no limit
-WORSE = ", degraded"  # what a name among the answers ends with where they are of degraded copies
+ANSWERS, TOLD = "answers.safetensors", "answers.json"  # the latter last: it marks a fold as done
+SHORTEST = 1e-6  # hours: no time left is not the same as no limit
+WORSE = ", degraded"  # suffix of the names of predictions on degraded copies
 
 
 def of_fold(cfg, **more):
@@ -35,7 +35,7 @@ def of_fold(cfg, **more):
 
 
 def part_of(hours, rounds, gone=False):
-    """What a fold may take of `hours`, from the start of its process; so many `rounds` are to come.
+    """A fold's share of `hours`, from the start of its process, with `rounds` still to come.
 
     None without a limit. gone: for a process that starts only now.
     """
@@ -46,9 +46,9 @@ def part_of(hours, rounds, gone=False):
 
 
 def fit(prepared, source, run, cbs=()):
-    """Fit all that the fold of `prepared` could keep and write it to the folder of `run`.
+    """Fit all candidates of the fold of `prepared` and write them to the folder of `run`.
 
-    Returns False where it was asked to stop: the fold goes on another time.
+    Returns False if it was asked to stop: the fold can be resumed later.
     """
     start, learn = time.monotonic(), learner_for(prepared, source)
     if checkpoint.read(run.path / CHECKPOINT):
@@ -59,14 +59,14 @@ def fit(prepared, source, run, cbs=()):
         nets = candidates.nets_of(prepared, probe, warm)
         try:
             result = fine_tune(prepared, learn, run, cbs, nets)
-        except PreemptedError:  # it is the whole run that goes on
+        except PreemptedError:  # it is the whole run that is resumed
             raise PreemptedError(GO_ON.format(Run(run.path.parent).words)) from None
         if result.status == "interrupted":
             return False
         found = [one for one in (probe, warm, *tuned(prepared, learn, result)) if one is not None]
         if not found:
             raise UserError(
-                f"--lr {result.lr or 0:g}: {run.path.name} came to nothing; try a tenth"
+                f"--lr {result.lr or 0:g}: {run.path.name} has no usable model; try a tenth"
             )
         known = {**circumstances(source, prepared.machine, start), **result.facts()}
         files = prepared.table.loc[prepared.held, "file"].tolist()
@@ -77,7 +77,7 @@ def fit(prepared, source, run, cbs=()):
 
 
 def tuned(prepared, learn, result):
-    "[the fine-tuned net], or [] where there is none or its weights are no numbers."
+    "[the fine-tuned net], or [] if there is none or its weights are not finite."
     if not result.epochs or not bundle.finite(learn.model):
         return []
     return [candidates.net(candidates.FINE_TUNED, learn.model, prepared)]
@@ -88,23 +88,23 @@ def is_done(run):
 
 
 def fits(run, prepared):
-    "Whether what a fold that is done answered are the photos and classes of `prepared`, or more."
+    "Whether a finished fold predicted at least the photos of `prepared`, with its classes."
     told, files = read_json(run.path / TOLD), prepared.table.loc[prepared.held, "file"]
     return set(files) <= set(told["files"]) and told["classes"] == prepared.spec.classes
 
 
 def undo(run):
-    "Have a fold that is done be fitted again."
+    "Mark a finished fold to be fitted again."
     (run.path / TOLD).unlink()
 
 
 def slim(run):
-    "Remove what a fold could have kept, for good."
+    "Delete the candidates of a fold."
     shutil.rmtree(run.path / CANDIDATES, ignore_errors=True)
 
 
 def write(run, found, known):
-    "Write weights and answers of the candidates `found`, then what is `known`: it is done."
+    "Write weights and predictions of the candidates `found`, then `known`, which marks it done."
     tensors, told = {}, []
     for one in found:
         folder = run.path / CANDIDATES / safe_name(one.name)
@@ -118,7 +118,7 @@ def write(run, found, known):
 
 
 def read(run, files):
-    "([Candidate] of a fold that is done with its answers on `files`, facts of its fit)."
+    "([Candidate] of a finished fold with predictions on `files`, facts of its fit)."
     told, tensors = read_json(run.path / TOLD), load_file(run.path / ANSWERS)
     places = {file: i for i, file in enumerate(told["files"])}
     rows, found = [places[file] for file in files], []
@@ -131,7 +131,7 @@ def read(run, files):
 
 
 def weights(run, one):
-    "The `Weights` of the Candidate `one` of a fold: of a blend those of both its nets."
+    "The `Weights` of the Candidate `one` of a fold; for a blend, those of both its nets."
     if not one.members:
         return bundle.Weights(_tensors(run, one.name))
     states = [_tensors(run, name) for name in (candidates.PROBE, candidates.FINE_TUNED)]

@@ -1,4 +1,4 @@
-"""Config in, a run of several nets out: each fitted without its part of the photos."""
+"""Train a run of several nets, each fitted without its part of the photos."""
 
 import time
 from dataclasses import dataclass, replace
@@ -25,12 +25,12 @@ from vlg_fastai.train.stopping import GO_ON, stoppable
 
 
 def in_folds(cfg, source, cbs=()):
-    """Do the run of folds that `cfg` asks for, or go on with it; its Run.
+    """Train or resume the run of folds that `cfg` asks for; return its Run.
 
     It can be used from its first fold on. cbs: the caller's callbacks for every fit.
     """
     if cfg.devices and cbs:
-        raise UserError("--devices: callbacks cannot go to other processes; leave out one of both")
+        raise UserError("--devices: callbacks cannot go to other processes; use only one of them")
     start = time.monotonic()
     machine = device.prepare(first_of(cfg))
     earlier = to_resume(cfg.runs, cfg.resume) if cfg.resume else None
@@ -47,7 +47,7 @@ def in_folds(cfg, source, cbs=()):
 
 
 def first_of(cfg):
-    "`cfg` with the first of --devices as its device, after a look at all of them."
+    "`cfg` with the first of --devices as its device, after checking all of them."
     if not cfg.devices:
         return cfg
     return replace(cfg, device=devices_of(cfg)[0])
@@ -69,14 +69,14 @@ class Work:
     cbs: tuple
 
     def of_fold(self, number):
-        "The `Prepared` of one fold, its photos held out; of none of them where it is `REFIT`."
+        "The `Prepared` of one fold, its photos held out; none are held out for `REFIT`."
         every = folding.of_fold(self.prepared.every, number)
         cfg = fold.of_fold(self.prepared.cfg)
         table, spec = in_use(cfg, self.source, self.prepared.spec.view, every)
         return replace(self.prepared, cfg=cfg, every=every, table=table, spec=spec)
 
     def opened(self, run, number):
-        "The Fold of that number, its folder begun if it was not."
+        "The Fold with that number; its folder is created if missing."
         name = REFIT if number == REFIT else FOLD.format(number)
         own, part = Run(run.path / name), self.of_fold(number)
         if not (own.path / CONFIG).exists():
@@ -85,12 +85,12 @@ class Work:
             write_json(own.path / CONFIG, as_json(part.cfg))
         one = Fold(own, part)
         if fold.is_done(own) and not one.fits:
-            say(f"{name}: its photos or classes are others by now: it is fitted anew")
+            say(f"{name}: its photos or classes have changed; fitting it again")
             fold.undo(own)
         return one
 
     def fit(self, run, folds, about):
-        "Fit the `folds` that are not done, and have `run` hold what those come to that are."
+        "Fit the `folds` that are not done, and write the combined result to `run`."
         todo = [one for one in folds if not fold.is_done(one.run)]
         cfg, settle = self.prepared.cfg, partial(self.settle, run, folds, about)
         if cfg.devices:
@@ -101,7 +101,7 @@ class Work:
         settle(("dry run" if cfg.dry_run else "finished") if whole else "interrupted")
 
     def one_by_one(self, todo, settle):
-        "Fit the folds `todo` in this process, `settle` after each; False where it was stopped."
+        "Fit the folds `todo` in this process, calling `settle` after each; False if stopped."
         for at, one in enumerate(todo):
             say(f"{one.run.path.name}, {at + 1} of {len(todo)} to do:")
             rounds = len(todo) - at + self.prepared.cfg.refit
@@ -113,12 +113,12 @@ class Work:
         return True
 
     def settle(self, run, folds, about, status=UNFINISHED):
-        "Have `run` hold what those of the `folds` come to that are done."
+        "Write the combined result of the finished `folds` to `run`."
         done = [one for one in folds if fold.is_done(one.run)]
         if not done and status == "interrupted":
             raise KeyboardInterrupt(GO_ON.format(run.words))
         if not done:
-            raise UserError(f"{run.path}: no fold came to its end; see {LOG} in their folders")
+            raise UserError(f"{run.path}: no fold finished; see {LOG} in their folders")
         known = {**circumstances(self.source, self.prepared.machine, about["start"]),
                  "resumed_at": about["resumed_at"], "status": status}  # fmt: skip
         whole = status in DONE and len(done) == len(folds)
@@ -132,7 +132,7 @@ class Work:
                 fold.slim(one.run)
 
     def refitted(self, run, done):
-        "[what facts.json says of a net of all photos], None where it was stopped."
-        say(f"{REFIT}: a net of all photos")
+        "[entry in facts.json of a net fitted on all photos], None if it was stopped."
+        say(f"{REFIT}: fitting a net on all photos")
         whole = self.opened(run, REFIT)
         return refitted(whole, done, self.source, self.cbs)

@@ -1,4 +1,4 @@
-"""A limit in hours in, as many epochs as fit out, under a schedule that ends when they do."""
+"""Train as many epochs as fit in a limit of hours, under a schedule that ends when they do."""
 
 import time
 from dataclasses import dataclass
@@ -15,16 +15,16 @@ from vlg_fastai.cli import STARTED
 from vlg_fastai.console import clock, say
 from vlg_fastai.train.trial import undone
 
-BATCHES = 6  # that are timed before the fit, the first of them left out
-FORWARD = 1 / 3  # of the time of a training batch, that one which is only answered takes
-NETS = 4  # that are scored after a fit: the last, and averages with where it began
-MARGIN, LEAST = 1.5, 4.0  # on what is kept free for what comes after the fit, and seconds of it
-RECENT = 0.2  # share of the newest batch in the time that a batch takes
+BATCHES = 6  # batches timed before the fit; the first does not count
+FORWARD = 1 / 3  # time of a batch that is only predicted, as a share of a training batch
+NETS = 4  # nets scored after a fit: the last, and its averages with the starting point
+MARGIN, LEAST = 1.5, 4.0  # factor and minimum seconds reserved for what comes after the fit
+RECENT = 0.2  # weight of the newest batch in the estimated time per batch
 
 
 @dataclass(frozen=True)
 class After:
-    "What is still to do when the fit is over: photos to score a net by, and to predict."
+    "What remains to do after the fit: photos to score nets on, and photos to predict."
 
     scored: int
     predicted: int
@@ -37,12 +37,12 @@ class After:
         return cls(int(prepared.held.sum()) * shown * NETS, files)
 
     def seconds(self, a_photo):
-        "What that takes where the answer on a photo takes so many."
+        "Seconds it takes if a prediction takes `a_photo` seconds."
         return LEAST + MARGIN * a_photo * (self.scored + self.predicted)
 
 
 class Timed(Callback):
-    "Take the time of a few batches that change no weight."
+    "Time a few batches without changing any weight."
 
     order = 90
     seconds = 0.0
@@ -63,9 +63,9 @@ class Timed(Callback):
 
 
 def seconds_a_batch(learn, cbs=()):
-    """How long a training batch of `learn` takes; nothing of it is left in model or generators.
+    """Measure how long a training batch of `learn` takes; model and generators are left unchanged.
 
-    cbs: what the fit cannot do without.
+    cbs: callbacks that the fit requires.
     """
     timed, start = Timed(), time.monotonic()
     with undone(learn):
@@ -74,14 +74,14 @@ def seconds_a_batch(learn, cbs=()):
 
 
 class InTime(Callback):
-    """Fit as many epochs, `most` at most, as end within `hours` of the start of the process, with
-    what comes after them.
+    """Fit as many epochs, up to `most`, as end within `hours` of the start of the process, with
+    time for what comes after them.
 
-    Time is taken anew after each epoch. Where fewer fit than was planned, the rest of the schedule
-    is run through faster, and where not even this epoch does, within it: it always ends low.
+    Time is measured again after each epoch. If fewer epochs fit than planned, the rest of the
+    schedule runs faster; if not even this epoch fits, it runs out within it: it always ends low.
     """
 
-    order = -999  # before all that asks how many epochs there are
+    order = -999  # before every callback that reads the number of epochs
     kept = ("total", "place")
 
     def __init__(self, hours, most, after, a_batch, what="epochs"):
@@ -91,40 +91,40 @@ class InTime(Callback):
         self.a_photo, self.validating = None, None
 
     def plan(self, learn, done=0):
-        "Settle how many epochs there will be, `done` ones among them, and say it."
+        "Decide how many epochs there will be, including `done` ones, and report it."
         train, valid = learn.dls.train, learn.dls.valid
         self.a_photo = FORWARD * self.a_batch / train.bs
         self.validating = self.a_photo * len(valid.dataset)
         epoch, after = self.epoch_seconds(len(train)), self.after.seconds(self.a_photo)
         self.total = min(done + self.fitting(len(train)), self.most)
         say(
-            f"--hours: {clock(time.monotonic() - STARTED)} are gone, an epoch takes {clock(epoch)},"
+            f"--hours: {clock(time.monotonic() - STARTED)} elapsed, an epoch takes {clock(epoch)},"
             f" scoring and predict.py {clock(after)}: {self.total} of {self.most} {self.what} fit"
         )
         return self.total
 
     def go_on(self, learn, kept):
-        """Take up the plan of the checkpoint `kept`; that of a run without a limit is made now, and
-        its schedule bent from where it stands."""
+        """Resume the plan of the checkpoint `kept`; for a run that had no limit, plan now and bend
+        its schedule from where it stands."""
         place, told = kept["place"], kept["callbacks"].get("InTime")
         planned = self.plan(learn, place["epoch"])
         self.recorded = told is not None
         if self.recorded:
             self.total = told["total"]
-            say(f"--hours: the run keeps to the {self.total} {self.what} planned when it began")
+            say(f"--hours: keeping the {self.total} {self.what} planned when the run began")
         elif planned < self.most:
             self.place = place["pct_train"]
 
     def epoch_seconds(self, batches):
-        "How long an epoch of so many batches takes, its validation included."
+        "Seconds that an epoch of `batches` takes, including validation."
         return self.a_batch * batches + self.validating
 
     def fitting(self, batches):
-        "How many epochs of so many batches fit; the last may be shortened, by less than half."
+        "How many epochs of `batches` fit; the last may be shortened, by less than half."
         return round(max(self.left() / self.epoch_seconds(batches), 0))
 
     def left(self):
-        "Seconds that are left for the fit."
+        "Seconds left for the fit."
         return self.deadline - self.after.seconds(self.a_photo) - time.monotonic()
 
     def before_fit(self):
@@ -133,7 +133,7 @@ class InTime(Callback):
     def before_epoch(self):
         if self.epoch >= self.total:  # the checkpoint was of the last epoch
             raise CancelFitException("no more epochs fit")
-        self.learn.n_epoch = self.total  # the loop has begun with `most`
+        self.learn.n_epoch = self.total  # the loop started with `most`
         self.learn.progress.total += self.total - getattr(self, "shown", self.most)
         self.shown = self.total
 
@@ -152,7 +152,7 @@ class InTime(Callback):
         self.tick, done = now, self.dls.train.skipped + self.iter + 1
         rest = self.n_iter - done
         fits = int((self.left() - self.validating) / self.a_batch)
-        if fits < rest:  # not even this epoch: it is the last, and shorter
+        if fits < rest:  # not even this epoch fits: it is the last, and shortened
             self.total, rest = self.epoch + 1, max(fits, 0)
         elif self.place is not None:
             rest += (self.total - self.epoch - 1) * self.n_iter
@@ -164,7 +164,7 @@ class InTime(Callback):
             raise CancelTrainException("the time is used up")
 
     def after_train(self):
-        self.learn.recorder.cancel_train = False  # or a shorter epoch has no training loss
+        self.learn.recorder.cancel_train = False  # else a shortened epoch has no training loss
 
     def before_validate(self):
         self.since = time.monotonic()
@@ -176,9 +176,9 @@ class InTime(Callback):
 
 
 class Enough(Callback):
-    "Plan anew after an epoch, and end the fit after the last that fits."
+    "Plan again after an epoch, and end the fit after the last one that fits."
 
-    order = 67  # when this epoch is kept
+    order = 67  # once this epoch is saved
 
     def __init__(self, in_time):
         self.time = in_time

@@ -1,4 +1,4 @@
-"""A fit in, its best net so far in the run folder out: a kill costs what came after it."""
+"""Save the best net of a fit so far to the run folder: a kill costs only what came after it."""
 
 import numpy as np
 from fastai.callback.core import Callback
@@ -12,10 +12,10 @@ from vlg_fastai.train.evaluate import finish
 
 
 class KeepBetter(Callback):
-    """Have the folder of `run` hold the net of each epoch that is better than what it holds.
+    """Write an epoch's net to the folder of `run` if it is better than the one there.
 
-    Judged by what --metric names, after a temperature; what is kept in the end is chosen
-    anew. about: a function that gives the facts of the run.
+    Judged by --metric, after a temperature; the model that is kept in the end is chosen
+    separately. about: a function that returns the facts of the run.
     """
 
     order, run_valid = 62, True  # after BestWeights (61), while an average of weights is shown
@@ -45,6 +45,6 @@ class KeepBetter(Callback):
         )
 
     def _answers(self):
-        "(held-out photos, classes) logits of the validation that is just over."
+        "(held-out photos, classes) logits of the validation that just ended."
         metric = next(m for m in self.learn.metrics if isinstance(m, CalibratedNLL))
         return np.concatenate(metric.logits) if metric.logits else np.zeros((0, self.dls.c))

@@ -1,4 +1,4 @@
-"""Photos and config in, fastai Learner out; and the learning rates of its parts."""
+"""Build a fastai Learner from photos and config, and the learning rates of its parts."""
 
 from fastai.callback.progress import ProgressCallback
 from fastai.losses import LabelSmoothingCrossEntropy
@@ -22,7 +22,7 @@ BODY_SHARE = 1 / 20  # the backbone's learning rate over the head's: 1e-4 beside
 
 
 def learner_for(prepared, source):
-    "The Learner of a run, every random number drawn from the seed; None for one without epochs."
+    "The Learner of a run, all randomness derived from the seed; None for a run without epochs."
     cfg = prepared.cfg
     if not cfg.epochs:
         return None
@@ -42,7 +42,7 @@ def batches(prepared, cfg):
 
 
 def trained_state(prepared, source):
-    "The tensors that fine-tuning starts from; None for a backbone that knows nothing."
+    "The tensors that fine-tuning starts from; None for an untrained backbone."
     if source.kind == "nothing":
         return None
     extractor = prepared.extractor
@@ -51,9 +51,9 @@ def trained_state(prepared, source):
 
 
 def build(dls, source, trained, cfg, machine):
-    """A Learner over `dls`: a backbone of `source`, our head, the original's loss and AdamW.
+    """Build a Learner over `dls`: a backbone of `source`, our head, the original's loss and AdamW.
 
-    trained: the state of the backbone to start from, or None for one that knows nothing.
+    trained: the state of the backbone to start from, or None for an untrained one.
     """
     learn = _without_head(dls, source, cfg)
     net = learn.model[0].model
@@ -73,7 +73,7 @@ def build(dls, source, trained, cfg, machine):
 
 
 def _without_head(dls, source, cfg):
-    "fastai's own Learner on the untrained net; its head and normalisation are ours to add."
+    "fastai's own Learner on the untrained net; we add the head and normalisation."
     with backbone.explained(source, cfg.size):
         return vision_learner(
             dls,
@@ -91,7 +91,7 @@ def _without_head(dls, source, cfg):
 
 
 def metrics_of(cfg):
-    "What each epoch is measured by, with the figure that decides."
+    "The metrics of each epoch, including the one that decides."
     found = [CalibratedNLL(), accuracy]
     return (
         found if cfg.metric in ("nll", "log_loss", "accuracy") else [*found, Deciding(cfg.metric)]
@@ -99,13 +99,13 @@ def metrics_of(cfg):
 
 
 def loss_of(cfg):
-    "The original's loss, or the like of it for probabilities."
+    "The original's loss, or its equivalent for probabilities."
     smoothed = LabelSmoothingCrossEntropy if cfg.targets == "given" else TargetLoss
     return smoothed(cfg.label_smoothing)
 
 
 def by_stage(model):
-    "Parameters of [Backbone, head] in groups: the stages of the net as timm names them, the head."
+    "Parameter groups of [Backbone, head]: the stages of the net as timm names them, then the head."
     net, head = model[0].net, model[1]
     named = dict(net.named_parameters())
     stages = group_parameters(net, net.group_matcher(coarse=True))
@@ -113,12 +113,12 @@ def by_stage(model):
 
 
 def stage_rates(lr_body, lr, decay, groups):
-    "Peak learning rate of each group: `lr` for the head, below it `lr_body`, less for each stage."
+    "Peak learning rate per group: `lr` for the head, `lr_body` below it, less with each stage."
     return [lr_body * decay**depth for depth in reversed(range(groups - 1))] + [lr]
 
 
 def peak_rates(learn, cfg, *given):
-    """(peak learning rate of the backbone, of the head); the finder is run where it is asked for,
-    with what else it is `given`."""
+    """(peak learning rate of the backbone, of the head); runs the finder if requested, passing it
+    `given`."""
     lr = find_lr(learn, *given) if cfg.lr == "find" else cfg.lr
     return cfg.lr_body or lr * (BODY_SHARE if cfg.pretrained else 1), lr

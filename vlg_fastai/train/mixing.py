@@ -1,4 +1,4 @@
-"""Two nets of the same make in, one between them out: averages of weights, blends of answers."""
+"""Average the weights of nets of the same architecture."""
 
 from copy import deepcopy
 
@@ -7,18 +7,18 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 from vlg_fastai.machine.precision import autocast
 
-BATCHES = 32  # training batches that the statistics of an average's BatchNorm are taken from
+BATCHES = 32  # training batches used to estimate the BatchNorm statistics of an average
 
 
 def average(one, other, alpha, batches, machine):
-    """A model whose weights lie the share `alpha` of the way from `one` to `other` (WiSE-FT,
-    Wortsman et al., 2022). Where the two have statistics of BatchNorm of their own, those of the
-    average are taken anew from training `batches`."""
+    """A model whose weights lie a fraction `alpha` of the way from `one` to `other` (WiSE-FT,
+    Wortsman et al., 2022). If the two differ in their BatchNorm statistics, those of the average
+    are estimated again from training `batches`."""
     return mean([one, other], batches, machine, (1 - alpha, alpha))
 
 
 def mean(models, batches, machine, shares=None):
-    "The same of any number of `models`, by their `shares`, or each the same."
+    "The weighted mean of any number of `models`, by their `shares`, or equal shares."
     model, states = deepcopy(models[0]), [one.state_dict() for one in models]
     shares = shares or [1 / len(models)] * len(models)
 
@@ -38,13 +38,13 @@ def _same_statistics(state, other):
 
 
 def estimate_batch_norm(model, batches, machine):
-    "Plain means over `batches` of the statistics of every BatchNorm of `model`; else untouched."
+    "Set every BatchNorm statistic of `model` to its mean over `batches`; change nothing else."
     layers = {m: m.momentum for m in model.modules() if isinstance(m, _BatchNorm)}
     if not layers:
         return
     for layer in layers:
         layer.reset_running_stats()
-        layer.momentum = None  # torch for: every batch counts the same
+        layer.momentum = None  # in torch: every batch counts equally
     model.train()
     with torch.no_grad(), autocast(machine):
         for _, (x, *_) in zip(range(BATCHES), batches, strict=False):

@@ -1,4 +1,4 @@
-"""Prepared photos in, the run folder that a training writes to out: new, or one to go on in."""
+"""Open the run folder that training writes to: a new one, or one to resume."""
 
 from datetime import UTC, datetime
 
@@ -13,18 +13,18 @@ from vlg_fastai.runs.resume import to_resume
 from vlg_fastai.runs.run import CHECKPOINT, CONFIG, SPLIT, create
 from vlg_fastai.train import checkpoint, sheet
 
-RESUMED = "resumed.json"  # beside the checkpoints: when the run went on
-COPIES = 6  # of a net in a run: a blend of two, and the four that were not kept
-KEPT = 14  # in two checkpoints, of seven tensors a weight at the most
+RESUMED = "resumed.json"  # beside the checkpoints: when the run was resumed
+COPIES = 6  # of a net in a run: a blend of two, and the four that were not selected
+KEPT = 14  # in two checkpoints, at most seven tensors per weight
 
 
 def open_run(prepared, source, learn):
-    "The new run folder, with what was asked and how the photos were split; says what begins."
+    "Create the run folder with its config and split; report what begins."
     cfg, spec, machine = prepared.cfg, prepared.spec, prepared.machine
     check_room(cfg.runs, room_for(prepared, learn), f"--runs {cfg.runs}")
     run = create(cfg.runs, cfg.name or sources.base_name(source.arch))
     split.save(prepared.every, run.path / SPLIT)
-    write_json(run.path / CONFIG, as_json(cfg))  # last: a run that has it can go on
+    write_json(run.path / CONFIG, as_json(cfg))  # last: a run that has it can be resumed
     say(
         f"{run.path}: {source.arch} ({weights_in_words(source)}), {len(spec.classes)} classes,"
         f" {spec.view.size} px, {machine.device} {machine.precision}"
@@ -37,7 +37,7 @@ def open_run(prepared, source, learn):
 
 
 def room_for(prepared, learn):
-    "Bytes that the run will take at the most, tables apart."
+    "Upper bound on the bytes the run will take, not counting tables."
     cfg, net = prepared.cfg, learn.model if learn else prepared.extractor.net
     copies = 2 if not learn or (cfg.lean and not cfg.folds) else COPIES
     fits = cfg.folds + cfg.refit or 1
@@ -50,18 +50,18 @@ def weights_in_words(source):
         "hub": "weights from the hub",
         "cache": "weights from the hub's cache",
         "bundled": "bundled ImageNet weights",
-        "file": f"weights of {source.file}",
+        "file": f"weights from {source.file}",
         "nothing": "no trained weights",
     }[source.kind]
 
 
 def facts_of(source, machine, start, resumed_at, **known):
-    "Facts of a run that hold whatever comes of it, as they are now."
+    "Facts of a run as of now, independent of its outcome."
     return {**circumstances(source, machine, start), "resumed_at": resumed_at, **known}
 
 
 def resumed(run):
-    "When `run` went on, and that it does so now, which is said; [] for one that begins."
+    "Record and report that `run` resumes now; return all such times, [] for a new run."
     if run is None:
         return []
     times = noted(run)
@@ -70,8 +70,8 @@ def resumed(run):
 
 
 def noted(run):
-    "Note that `run` goes on now; all the times that it did."
-    to_resume(run.path.parent, run.path.name)  # again: it may have been finished meanwhile
+    "Record that `run` resumes now; return all times that it did."
+    to_resume(run.path.parent, run.path.name)  # check again: it may have finished meanwhile
     times, file = [], run.path / CHECKPOINT / RESUMED
     if file.exists():
         times = read_json(file)["at"]
@@ -81,9 +81,9 @@ def noted(run):
 
 
 def say_place(run):
-    "Say where the fit of `run` goes on."
+    "Report where the fit of `run` resumes."
     kept = checkpoint.read(run.path / CHECKPOINT)
     place = kept["place"] if kept else {"epoch": 0, "batches": 0}
     done = len(kept["callbacks"]["History"]["rows"]) if kept else 0
-    within = f", with batch {place['batches'] + 1}" if place["batches"] else ""
-    say(f"{run.path}: goes on after epoch {done}{within}")
+    within = f", at batch {place['batches'] + 1}" if place["batches"] else ""
+    say(f"{run.path}: resuming after epoch {done}{within}")

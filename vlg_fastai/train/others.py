@@ -1,4 +1,4 @@
-"""Candidates that were not chosen in, run folders of their own out: nothing fitted is lost."""
+"""Write candidates that were not chosen to run folders of their own: nothing fitted is lost."""
 
 import shutil
 
@@ -11,7 +11,7 @@ from vlg_fastai.train.evaluate import finish
 
 def keep(run, prepared, known, found):
     """Write the candidates `found` that were not chosen into the folder of `run`, each as a run:
-    `--run 7:fine-tuned`. Of averages the best alone; a blend is of two that are there.
+    `--run 7:fine-tuned`. Only the best average is written; a blend consists of two others.
 
     known: facts of the run that hold for all of them.
     """
@@ -25,7 +25,7 @@ def keep(run, prepared, known, found):
 
 
 def written(run, prepared, known, one):
-    "Write the candidate `one`: weights, answers on the held-out photos, facts; options and split."
+    "Write the candidate `one`: weights, held-out predictions, facts, options and split."
     beside = Run(run.path / CANDIDATES / safe_name(one.name))
     beside.path.mkdir(parents=True, exist_ok=True)  # a resumed run may have held one
     for name in (CONFIG, SPLIT):

@@ -1,4 +1,4 @@
-"""What a fit settles before its first batch, and another start of it must not settle anew."""
+"""What a fit fixes before its first batch, and a resumed fit must not change."""
 
 import dataclasses
 from dataclasses import dataclass
@@ -10,7 +10,7 @@ FROZEN, WHOLE = range(2)  # phases of a fit: the head alone, then all of the net
 
 @dataclass(frozen=True)
 class Plan:
-    "Peak rates, photos at a time and batches a step as memory allows, and the phase that is on."
+    "Peak rates, photos at a time and batches per step as memory allows, and the current phase."
 
     bs: int
     steps: int = 1
@@ -20,11 +20,11 @@ class Plan:
 
     @classmethod
     def of(cls, bs, kept):
-        "That of the checkpoint `kept`, if there is one."
+        "The plan of the checkpoint `kept`, if there is one, else a new one."
         return cls(**kept["plan"]) if kept else cls(bs)
 
     def with_rates(self, learn, cfg, *given):
-        "With the rates that the options ask for, or the finder finds with what it is `given`."
+        "The plan with the rates from the options, or from the finder, which gets `given`."
         if self.lr is not None:
             return self
         lr_body, lr = peak_rates(learn, cfg, *given)
@@ -34,7 +34,7 @@ class Plan:
         return dataclasses.replace(self, phase=phase)
 
     def halved(self):
-        "Where memory ran out: half the photos at a time, twice the batches a step, from the start."
+        "After running out of memory: half the photos, twice the batches per step, from the start."
         return Plan(self.bs // 2, 2 * self.steps, self.lr, self.lr_body)
 
     def facts(self):

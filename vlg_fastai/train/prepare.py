@@ -1,4 +1,4 @@
-"""Config in, all that a run's models are made from out: photos, split, trained backbone."""
+"""Prepare everything a run's models are built from: photos, split, pretrained backbone."""
 
 import dataclasses
 from dataclasses import dataclass
@@ -18,13 +18,13 @@ from vlg_fastai.machine.device import Machine
 from vlg_fastai.model import backbone, bundle, probe
 from vlg_fastai.model.features import FeatureExtractor
 
-FEW = 8  # classes, and photos of each, that a dry run takes
+FEW = 8  # classes, and photos per class, that a dry run uses
 
 
 @dataclass(frozen=True)
 class Prepared:
-    """What a run's models are made from: `table` of the photos in use, `every` file, how photos are
-    shown; `extractor` is None where there are no trained weights."""
+    """What a run's models are built from: `table` of the photos in use, `every` file, how photos
+    are shown; `extractor` is None without pretrained weights."""
 
     cfg: TrainConfig
     machine: Machine
@@ -37,7 +37,7 @@ class Prepared:
 
     @property
     def labels(self):
-        "(photos,) number of each photo's label."
+        "(photos,) class index of each photo's label."
         numbers = {label: i for i, label in enumerate(self.spec.classes)}
         return self.table["label"].map(numbers).to_numpy(int)
 
@@ -53,20 +53,20 @@ class Prepared:
 
     @cached_property
     def copies(self):
-        "How degraded copies of held-out photos look that candidates are judged by; None without."
+        "Pixels of the degraded copies that candidates are judged on; None if not used."
         chosen = self.cfg.epochs and self.cfg.choose == "robust" and self.held.any()
         return DegradedPixels(self.pixels, JUDGING) if chosen else None
 
     @cached_property
     def copy_features(self):
-        "(held-out photos, d) of the frozen backbone, of these copies; kept on no shelf."
+        "(held-out photos, d) frozen-backbone features of these copies; not cached."
         return self.extractor.of_copies(self.table[self.held], self.copies)
 
     @cached_property
     def training_side(self):
         """(features (n, d), labels (n,), the `OutOfFold` of probes) of photos not held out.
 
-        Whatever fine-tuning starts or learns from comes from here: no held-out label is in it.
+        Everything fine-tuning starts or learns from comes from here: it contains no held-out label.
         """
         rows = ~self.held
         x = self.extractor.features(self.table[rows], self.pixels)
@@ -75,12 +75,12 @@ class Prepared:
 
 
 def settle_and_scan(cfg, source):
-    "(cfg with data, arch and size settled, table of all files, labelled as decided)."
+    "(cfg with data, arch and size resolved, table of all files, labels as decided)."
     layout, size = challenge.layout_of(cfg), size_of(cfg, source.arch)
     if layout.is_demo:
         say(
-            f"using the drawn challenge in {layout.root}, with --arch {source.arch}"
-            f" --size {size} --epochs {cfg.epochs}; no hub is asked"
+            f"using the generated challenge in {layout.root}, with --arch {source.arch}"
+            f" --size {size} --epochs {cfg.epochs}; the hub is not contacted"
         )
     if layout.labels is not None:
         cfg = labels.settled(cfg, layout)
@@ -90,15 +90,15 @@ def settle_and_scan(cfg, source):
     scan.check(scanned)
     scan.say_counts(scanned[scanned["problem"] != decisions.DROPPED])
     settled = {"data": layout.root.resolve(), "arch": source.arch, "size": size}
-    if len(made):  # a repeat, and predict, must find them from anywhere
+    if len(made):  # a repeated run, and predict, must find them from anywhere
         settled["decisions"] = made.path.resolve()
     return dataclasses.replace(cfg, **settled), scanned
 
 
 def prepare(cfg, source, scanned, machine, before=None):
-    """The table `scanned` as `Prepared`: photos decoded, trained backbone loaded, split drawn.
+    """Turn the table `scanned` into `Prepared`: decode photos, load the backbone, split.
 
-    before: split.csv of the run that goes on, whose sides are kept.
+    before: split.csv of the run being resumed, whose sides are kept.
     """
     store, view = Store.asked_for(cfg), backbone.view(source.arch, cfg.size, cfg.crop_pct, cfg.fit)
     good = scanned[scanned["problem"].isna()]
@@ -108,7 +108,7 @@ def prepare(cfg, source, scanned, machine, before=None):
     )
     if (
         extractor
-    ):  # all of it now: loaders draw random numbers, and a run must not depend on its cache
+    ):  # all of it now: loaders use random numbers, and a run must not depend on its cache
         seen = extractor.look(good, pixels, mirrored=cfg.epochs and cfg.warm_start)
     else:
         seen = np.array([pixels.there(path) for path in good["path"]])
@@ -122,7 +122,7 @@ def prepare(cfg, source, scanned, machine, before=None):
 
 
 def parted(cfg, scanned, x):
-    "The table `scanned` with the sides, or the folds, that `cfg` asks for."
+    "The table `scanned` with the sides or folds that `cfg` asks for."
     if cfg.folds:
         return folding.in_folds(scanned, cfg.folds, cfg.seed, x)
     return split.assign(scanned, cfg.valid_pct, cfg.seed, x)
@@ -135,7 +135,7 @@ def in_use(cfg, source, view, every):
 
 
 def uses_features(cfg, source):
-    "Whether the run begins with a frozen backbone; one of random weights has little to say."
+    "Whether the run uses features of a frozen backbone; random weights are of little use."
     return not cfg.epochs or (
         source.kind != "nothing" and (cfg.probe or cfg.warm_start or cfg.targets != "given")
     )

@@ -1,4 +1,4 @@
-"""A run that has ended in, what it scored and what to do next out, in words."""
+"""Report what a finished run scored and what to do next."""
 
 from collections import Counter
 
@@ -13,7 +13,7 @@ FEW_HELD_OUT = 30  # below it an accuracy is known to less than 10 points either
 
 
 def settled(run):
-    "`run`, told of; what only a run that stops needs is gone unless it did."
+    "Report `run` and return it; remove its checkpoints unless it can be resumed."
     if not run.can_go_on:
         clear(run)
     say_result(run, run.facts)
@@ -21,12 +21,12 @@ def settled(run):
 
 
 def say_result(run, facts):
-    "Say how good the run is, how sure that is, and where it lies."
+    "Report how good the run is, how certain that is, and where it is saved."
     if facts.accuracy is None:
         say("no validation photos: the run has no score")
     else:
         if facts.held_out < FEW_HELD_OUT:
-            say(f"only {facts.held_out} photos are held out: too few to score or calibrate by")
+            say(f"only {facts.held_out} photos are held out: too few to score or calibrate on")
         say_folds(run, facts) if facts.folds else say_score(facts)
         if facts.metric:
             say(f"--metric: {facts.metric['name']} {facts.metric['value']:.4f}")
@@ -39,7 +39,7 @@ def say_result(run, facts):
 
 
 def say_folds(run, facts):
-    "Say what a run of folds scored, and what its nets are."
+    "Report what a run of folds scored, and what its nets are."
     kinds = Counter(one["model"] for one in facts.folds)
     choosing.say_choice(facts.candidates, ", ".join(f"{n} x {kind}" for kind, n in kinds.items()))
     missing = run.config["folds"] + run.refitted - len(facts.folds)
@@ -47,13 +47,13 @@ def say_folds(run, facts):
     less = f"; {nets} missing: train.py --resume {run.words}" if missing else ""
     say(
         f"{len(facts.folds)} nets: {in_words(facts.named())}, macro-F1 {facts.macro_f1:.4f};"
-        f" {facts.held_out} photos, each answered by the net that never saw it{less}"
+        f" {facts.held_out} photos, each predicted by the net that never saw it{less}"
     )
 
 
 def say_score(facts):
-    """Say the score on the held-out photos: where a model was chosen by them, that of answers
-    chosen without the photo comes first, since what is kept looks better than it is."""
+    """Report the score on the held-out photos. If they chose the model, the nested score, chosen
+    without each photo, comes first, since the model that is kept looks better than it is."""
     own = (
         f"{in_words(facts.named())}, macro-F1 {facts.macro_f1:.4f}, ECE {facts.ece_before:.3f} ->"
         f" {facts.ece:.3f}"
@@ -61,12 +61,12 @@ def say_score(facts):
     if not facts.nested:
         say(f"validation: {own}; {facts.held_out} photos")
         return
-    but = ", but not the epoch," if facts.best_epoch else ""
+    but = " (but not the epoch)" if facts.best_epoch else ""
     say(
-        f"validation: {in_words(facts.nested)}; {facts.held_out} photos, each answered by a model"
+        f"validation: {in_words(facts.nested)}; {facts.held_out} photos, each predicted by a model"
         f" and temperature{but} chosen without it"
     )
-    say(f"the one that is kept, chosen by all of them: {own}")
+    say(f"the model that is kept, chosen on all of them: {own}")
 
 
 def in_words(figures):
@@ -75,21 +75,21 @@ def in_words(figures):
 
 
 def say_next(run, facts):
-    "Say what to do now: where fine-tuning earned nothing, what would."
+    "Suggest what to do next: if fine-tuning gained nothing, what might."
     if facts.epochs and facts.model in (PROBE, WARM):
-        say(f"the {facts.epochs} epochs earned nothing over the {facts.model}, which is kept")
+        say(f"the {facts.epochs} epochs gained nothing over the {facts.model}, which is kept")
         if run.config["recipe"] != STRONG:
             say(
-                "what fine-tunes from a probe and keeps what that knows: python train.py --data"
+                "to fine-tune from a probe and keep what it knows: python train.py --data"
                 f" {run.config['data']} --recipe {STRONG}"
             )
     say(f"next: python predict.py --run {run.words}")
 
 
 def warn_of_guessing(facts):
-    "Say so where the model that is kept knows less than one who knows nothing."
+    "Warn if the model that is kept is worse than guessing."
     if scores.guesses(facts):
         say(
             f"this model is worse than guessing (NLL {scores.guessing(len(facts.classes)):.4f}): do"
-            " not submit what it says; try a tenth of the --lr"
+            " not submit its predictions; try a tenth of the --lr"
         )

@@ -1,4 +1,4 @@
-"""A fit in, its checkpoints out; a checkpoint in, a fit that goes on as if it had never stopped."""
+"""Checkpoint a fit, and resume one as if it had never stopped."""
 
 import time
 
@@ -11,11 +11,11 @@ from vlg_fastai.train.callbacks import Accumulate
 
 
 class Checkpointer(Callback):
-    """Keep all that the fit depends on after each epoch, every `minutes` within one (0: never), and
+    """Save all that the fit depends on after each epoch, every `minutes` within one (0: never), and
     when it is asked to stop.
 
-    about: what another start must not choose anew, and where it was. Not kept is what nothing
-    comes of: the losses that Recorder lists for plots.
+    about: what a resumed fit must not choose again, and where it ran. The losses that Recorder
+    lists for plots are not saved: nothing depends on them.
     """
 
     order, run_valid = 65, False  # after MovingAverage (64) has put the weights back
@@ -42,7 +42,7 @@ class Checkpointer(Callback):
 
 
 def state_of(learn, batches):
-    "All that the rest of the fit of `learn` depends on, `batches` into an epoch."
+    "Everything the rest of the fit of `learn` depends on, `batches` into an epoch."
     loss = learn.recorder.smooth_loss
     scaler = getattr(learn, "scaler", None)
     named = dict(learn.model.named_parameters())
@@ -64,9 +64,9 @@ def state_of(learn, batches):
 
 
 class Skip(Callback):
-    """Leave out the epochs before the one that goes on, and have no other callback see them.
+    """Skip the epochs before the resumed one, and hide them from all other callbacks.
 
-    fastai's own `start_epoch` leaves them out as well, but tells every callback that they ended.
+    fastai's own `start_epoch` skips them as well, but tells every callback that they ended.
     """
 
     order = -1000
@@ -88,7 +88,7 @@ class Skip(Callback):
 
 
 class GoOn(Callback):
-    "Put the `state` of a checkpoint in place when all else is ready to begin."
+    "Restore the `state` of a checkpoint once everything else is ready to begin."
 
     order = 1000
 
@@ -99,7 +99,7 @@ class GoOn(Callback):
         told, learn = self.told, self.learn
         learn.model.load_state_dict(told["model"])
         restore_optimizer(learn, told)
-        if told["scaler"] and getattr(learn, "scaler", None):  # a GPU's run may go on without
+        if told["scaler"] and getattr(learn, "scaler", None):  # a GPU's run may resume without
             learn.scaler.load_state_dict(told["scaler"])
         loss = learn.recorder.smooth_loss
         loss.count, loss.val = told["smooth_loss"]["count"], told["smooth_loss"]["val"]
@@ -109,7 +109,7 @@ class GoOn(Callback):
         randomness.restore(told["random"])
 
     def before_train(self):
-        "Within an epoch, after all others have begun it: they set their counts to nothing."
+        "Restore within an epoch, after all other callbacks began it: they reset their counts."
         place = self.told["place"]
         if place["batches"] and self.epoch == place["epoch"]:
             self.learn.pct_train = place["pct_train"]
@@ -121,21 +121,21 @@ class GoOn(Callback):
 
 
 def restore_callbacks(learn, told):
-    "What the callbacks of `learn` had gathered."
+    "Restore what the callbacks of `learn` had gathered."
     for callback in learn.cbs:
         for key, value in told["callbacks"].get(type(callback).__name__, {}).items():
-            near = getattr(type(callback), "near", False)  # what it holds beside the model
+            near = getattr(type(callback), "near", False)  # on the model's device
             setattr(callback, key, to_device(value, learn.dls.device) if near else value)
 
 
 def restore_gradients(learn, told):
-    "What was gathered for a step that is still to come."
+    "Restore gradients gathered for a step still to come."
     for name, p in learn.model.named_parameters():
         p.grad = _like(told["grad"][name], p) if name in told["grad"] else None
 
 
 def restore_optimizer(learn, told):
-    "Hyper-parameters and moments by name of parameter, as they were."
+    "Restore hyper-parameters, and moments by parameter name."
     for mine, then in zip(learn.opt.hypers, told["opt"]["hypers"], strict=True):
         mine.update(then)
     for name, p in learn.model.named_parameters():
@@ -144,12 +144,12 @@ def restore_optimizer(learn, told):
 
 
 def _like(value, p):
-    "A tensor of the shape of `p` on its device and in its memory format; all else as it is."
+    "A tensor shaped like `p` on its device and in its memory format; anything else unchanged."
     if not isinstance(value, torch.Tensor):
         return value
     return torch.empty_like(p).copy_(value) if value.shape == p.shape else value.to(p.device)
 
 
 def going_on(state):
-    "The callbacks that take up the checkpoint `state`."
+    "The callbacks that resume from the checkpoint `state`."
     return [skip := Skip(state["place"]), GoOn(state, skip)]

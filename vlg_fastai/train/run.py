@@ -1,4 +1,4 @@
-"""Config in, finished run folder out: the steps of a training, one a line."""
+"""Turn a config into a finished run: the steps of training, one per line."""
 
 import time
 from functools import partial
@@ -23,9 +23,9 @@ from vlg_fastai.train.trackers import tracked
 
 
 def train(cfg, source, cbs=()):
-    """Do the run that `cfg` asks for, or go on with it, from the weights of `source`; its Run.
+    """Train or resume the run that `cfg` asks for, from the weights of `source`; return its Run.
 
-    cbs: fastai callbacks of the caller's for the fit: to prune, to stop in time, to look on.
+    cbs: the caller's fastai callbacks for the fit: to prune, to stop in time, to observe.
     """
     if cfg.folds:
         return settled(in_folds(cfg, source, cbs))
@@ -39,7 +39,7 @@ def train(cfg, source, cbs=()):
         about = partial(facts_of, source, machine, start, resumed(earlier))
         probe, fold = candidates.fit_probe(prepared, run)
         if probe and learn and not (run.path / FACTS).exists():
-            # from here on the run can be used, whatever ends it
+            # from here on the run is usable, whatever ends it
             begun = {"probe": fold, **FitResult(UNFINISHED).facts(), **about()}
             finish(run, prepared, probe, begun)
         warm = candidates.warm_start(prepared, learn)
@@ -55,7 +55,7 @@ def train(cfg, source, cbs=()):
 
 
 def choose(found, prepared, fit):
-    "(the candidate to keep, rows of all figures, figures that the choice is no part of), said."
+    "Report the choice; return (the candidate to keep, rows of all figures, nested figures)."
     if not found:
         raise UserError(f"--lr {fit.lr:g}: training diverged; try a tenth of it")
     held = prepared.held

@@ -1,4 +1,4 @@
-"""Learner in, a sheet of training photos out, as the net sees them: cut and augmented."""
+"""Draw a sheet of a Learner's training photos as the net sees them: cropped and augmented."""
 
 import numpy as np
 import torch
@@ -7,12 +7,12 @@ from PIL import Image
 from vlg_fastai.runs.files import replacing
 from vlg_fastai.train.trial import undone
 
-SHOWN, ACROSS, SIDE, GAP = 24, 6, 160, 4  # photos, in a row, pixels of one, and between two
+SHOWN, ACROSS, SIDE, GAP = 24, 6, 160, 4  # photos, per row, pixels of one, and between two
 NAME = "batch.jpg"
 
 
 def write(learn, view, run):
-    "Write the first photos of a training batch of `learn`; no generator has moved after it."
+    "Write the first photos of a training batch of `learn`; leave all random generators unchanged."
     with undone(learn):
         x = learn.dls.train.one_batch()[0][:SHOWN]
     path = run.reports / NAME
@@ -31,7 +31,7 @@ def pictures(x, view):
 
 
 def grid(pictures):
-    "One picture of all `pictures`, `ACROSS` in a row."
+    "One image of all `pictures`, `ACROSS` per row."
     across = min(ACROSS, len(pictures))
     down = -(-len(pictures) // across)
     sheet = Image.new("RGB", (across * (SIDE + GAP) - GAP, down * (SIDE + GAP) - GAP), "white")

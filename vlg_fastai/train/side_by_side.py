@@ -1,4 +1,4 @@
-"""Folds and devices in, each fold fitted in a process of its own, as many at a time as devices."""
+"""Fit folds in parallel, each in its own process, as many at a time as there are devices."""
 
 import multiprocessing
 import os
@@ -23,18 +23,18 @@ from vlg_fastai.train.prepare import prepare, settle_and_scan
 if TYPE_CHECKING:
     from vlg_fastai.train.assembling import Fold
 
-LOG = "log.txt"  # what a process says, in the folder of its fold
-PATIENCE = 60  # seconds that processes have to keep what they did when they are asked to stop
-STEP = 0.5  # seconds between two looks
+LOG = "log.txt"  # output of a process, in the folder of its fold
+PATIENCE = 60  # seconds that processes get to save their work when asked to stop
+STEP = 0.5  # seconds between checks
 WHAT = "folds, epoch", "folds"
 
 
 def fit_all(todo, devices, source, settle, more=0):
-    """Fit the `Fold`s `todo`, each on the next free one of `devices`; False where it was stopped.
+    """Fit the `Fold`s `todo`, each on the next free one of `devices`; False if stopped.
 
-    settle: called after each of them; more: fits that come after all. One whose process dies costs
-    its fold and a line. Processes are started afresh: one that is forked cannot use a GPU that its
-    parent has used.
+    settle: called after each of them; more: fits that come after all. If a process dies, its fold
+    is lost and reported. Processes are spawned: a forked one cannot use a GPU that its parent has
+    used.
     """
     team, waiting = Team(devices, source), list(todo)
     try:
@@ -49,7 +49,7 @@ def fit_all(todo, devices, source, settle, more=0):
                         settle()
                 tell()
     except KeyboardInterrupt:
-        say("stopping every fold after its batch")
+        say("stopping every fold after its current batch")
         team.stop(signal.SIGINT)
         return False
     finally:
@@ -59,7 +59,7 @@ def fit_all(todo, devices, source, settle, more=0):
 
 @dataclass
 class Job:
-    "A fold that a process fits on the device called `name`."
+    "A fold being fitted by a process on the device `name`."
 
     one: "Fold"
     name: str
@@ -67,15 +67,15 @@ class Job:
     start: float
 
     def told(self):
-        "Whether the fold is done, which is said."
+        "Report whether the fold is done, and return it."
         folder = self.one.run.path
         if fold.is_done(self.one.run):
             say(f"{folder.name}: done on {self.name} in {clock(time.monotonic() - self.start)}")
             return True
         lines = (folder / LOG).read_text("utf-8", "replace").split("\n") if self.log_there else []
         last = next((line for line in reversed(lines) if line.strip()), "nothing")
-        say(f"{folder.name} is lost (exit code {self.process.exitcode} on {self.name}); it said"
-            f" last: {last}; all of it is in {folder / LOG}")  # fmt: skip
+        say(f"{folder.name} failed (exit code {self.process.exitcode} on {self.name}); its last"
+            f" output: {last}; full log: {folder / LOG}")  # fmt: skip
         return False
 
     @property
@@ -84,7 +84,7 @@ class Job:
 
 
 class Team:
-    "The processes that fit folds, one a device at a time."
+    "The processes that fit folds, one per device at a time."
 
     def __init__(self, devices, source):
         self.free, self.source, self.jobs = list(devices), source, []
@@ -92,7 +92,7 @@ class Team:
         self.threads = max(device.cpus() // on_cpu, 1) if on_cpu else None
 
     def begin(self, one, rounds):
-        "Have a process fit the Fold `one`; rounds: how many folds come one after the other here."
+        "Start a process that fits the Fold `one`; rounds: how many folds run in sequence here."
         name, cfg = self.free.pop(0), one.prepared.cfg
         hours = fold.part_of(cfg.hours, rounds, gone=True)
         cfg = replace(cfg, device=name, hours=hours, resume=str(one.run.path))
@@ -103,7 +103,7 @@ class Team:
         self.jobs.append(Job(one, name, process, time.monotonic()))
 
     def ended(self):
-        "The jobs that are over by now, or within a moment; their devices are free."
+        "Jobs that have ended by now, or do so within `STEP`; their devices are freed."
         wait([job.process.sentinel for job in self.jobs], STEP)
         over = [job for job in self.jobs if not job.process.is_alive()]
         for job in over:
@@ -113,7 +113,7 @@ class Team:
         return over
 
     def stop(self, signum):
-        "Ask all to stop and wait until they have kept what they did; end those that do not."
+        "Ask all to stop and wait until they have saved their work; kill those that do not."
         for job in self.jobs:
             if job.process.is_alive():
                 os.kill(job.process.pid, signum)
@@ -127,7 +127,7 @@ class Team:
 
 
 def progress(live, todo):
-    "A function that shows how many epochs, or folds without any, of `todo` are done by now."
+    "A function that shows how many epochs of `todo` are done, or folds if there are no epochs."
     cfg = todo[0].prepared.cfg
     epochs = cfg.epochs + cfg.freeze_epochs if cfg.epochs else 0
     total, what = (epochs or 1) * len(todo), WHAT[not epochs]
@@ -142,13 +142,13 @@ def progress(live, todo):
 
 
 def epochs_of(run):
-    "Epochs that are done, by the history of `run`."
+    "Number of epochs in the history of `run`."
     file = run.path / HISTORY
     return max(file.read_bytes().count(b"\n") - 1, 0) if file.exists() else 0
 
 
 def work(cfg, source, path, threads):
-    "What a process does: the fold whose split and options lie in `path`."
+    "Entry point of a process: fit the fold whose split and options are in `path`."
     apart(path / LOG)
     with plain_errors():
         if threads:
@@ -161,8 +161,8 @@ def work(cfg, source, path, threads):
 
 
 def apart(log):
-    """Have this process say all in the file `log`, hear of a Ctrl-C from its parent alone, and keep
-    what it did where that one dies."""
+    """Send all output of this process to the file `log`, let Ctrl-C reach it through its parent
+    alone, and have it save its work if the parent dies."""
     if hasattr(os, "setsid"):
         os.setsid()
     file = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND)

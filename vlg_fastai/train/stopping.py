@@ -1,4 +1,4 @@
-"""What ends a fit before its time, and what need not: a request to stop, losses of no number."""
+"""Handle what may end a fit early: a request to stop, and non-finite losses."""
 
 import signal
 import threading
@@ -11,27 +11,27 @@ from vlg_fastai.cli import PreemptedError
 from vlg_fastai.console import say
 from vlg_fastai.data.loaders import ASKING
 
-GO_ON = "stopped; go on where it was: train.py --resume {}"
-BAD_IN_A_ROW = 5  # batches without a finite loss that end a fit
+GO_ON = "stopped; resume where it left off: train.py --resume {}"
+BAD_IN_A_ROW = 5  # consecutive batches without a finite loss that end a fit
 
 
 def heard(names, handler):
-    "Have `handler` answer the signals `names`; {signal: handler before}, as far as there are such."
+    "Install `handler` for those signals `names` that exist; return {signal: previous handler}."
     main = threading.current_thread() is threading.main_thread()
     wanted = [getattr(signal, name) for name in names if hasattr(signal, name)] if main else []
     return {number: signal.signal(number, handler) for number in wanted}
 
 
 def unheard(before):
-    "Have the handlers `before` answer their signals again."
+    "Restore the handlers `before` for their signals."
     for number, handler in before.items():
         signal.signal(number, handler)
 
 
 @contextmanager
 def stoppable(run):
-    """End with the exit code of a run that can go on where a polite kill or a closed terminal comes
-    outside the fit: what was done until then is kept already."""
+    """Exit with the code of a resumable run if SIGTERM or a closed terminal comes outside the fit:
+    what was done until then is already saved."""
 
     def stop(signum, frame):
         raise PreemptedError(GO_ON.format(run.words))
@@ -44,8 +44,8 @@ def stoppable(run):
 
 
 class StopCleanly(Callback):
-    """The first Ctrl-C, polite kill or closed terminal ends the fit after this batch; a second
-    Ctrl-C ends the program. `over`: one of them came; `preempted`: it was not Ctrl-C."""
+    """End the fit after this batch on the first Ctrl-C, SIGTERM or closed terminal; a second Ctrl-C
+    ends the program. `over`: one of them came; `preempted`: it was not Ctrl-C."""
 
     order = 66  # after Checkpointer (65)
     over, preempted = False, False
@@ -65,7 +65,7 @@ class StopCleanly(Callback):
             raise CancelFitException("interrupted")
 
     def after_epoch(self):
-        if self.over:  # it came while the held-out photos were answered: the epoch is kept
+        if self.over:  # it came during validation: the epoch is kept
             raise CancelFitException("interrupted")
 
     def after_fit(self):
@@ -73,8 +73,8 @@ class StopCleanly(Callback):
 
 
 class SkipBadBatches(Callback):
-    """Leave out a batch whose loss is no number, before it reaches a weight; end the fit after
-    `BAD_IN_A_ROW` of them: nothing can come of weights that are none."""
+    """Skip a batch with a non-finite loss before it reaches a weight; end the fit after
+    `BAD_IN_A_ROW` of them: nothing can come of non-finite weights."""
 
     order = 11  # after mixed precision (10) has left its context
     over, skipped, in_a_row, told = False, 0, 0, torch.zeros(())
@@ -87,6 +87,6 @@ class SkipBadBatches(Callback):
             self.in_a_row, self.told = 0, self.loss.detach()
             return
         self.skipped, self.in_a_row = self.skipped + 1, self.in_a_row + 1
-        self.learn.loss = self.told  # or the smoothed loss is no number ever after
+        self.learn.loss = self.told  # else the smoothed loss is never finite again
         self.over = self.in_a_row >= BAD_IN_A_ROW
         raise CancelFitException("the loss is not finite") if self.over else CancelBatchException

@@ -1,4 +1,4 @@
-"""Labels and out-of-fold answers in, what a net is taught of each photo out."""
+"""Turn labels and out-of-fold predictions into the training target of each photo."""
 
 import numpy as np
 import torch
@@ -10,8 +10,8 @@ from torch.nn.functional import cross_entropy
 from vlg_fastai.console import say
 from vlg_fastai.model.inference import fit_temperature, probabilities
 
-LAST = 0.2  # of the epochs, in which photos are not mixed
-SHARE = 0.5  # of a soft target that is the probe's answer and not the label
+LAST = 0.2  # share of the epochs, at the end, in which photos are not mixed
+SHARE = 0.5  # share of a soft target that is the probe's prediction and not the label
 
 
 def given(y, probs):
@@ -20,17 +20,17 @@ def given(y, probs):
 
 
 def cleaned(y, probs):
-    """As labelled, but for photos that confident learning prunes by class and by noise rate alike
-    (Northcutt et al., 2021): these are taught as what the probe calls them."""
+    """As labelled, except photos that confident learning prunes both by class and by noise rate
+    (Northcutt et al., 2021): those get the class that the probe predicts."""
     issues = find_label_issues(y, probs, filter_by="both", n_jobs=1)
     return given(np.where(issues, probs.argmax(1), y), probs)
 
 
 def soft(y, probs):
-    """Half the label, half the answer of probes that never saw the photo.
+    """Half the label, half the prediction of probes that never saw the photo.
 
-    Self-distillation (Furlanello et al., 2018): a wrong label is half taken back, a likeness of two
-    classes is told, and a net that cannot learn labels by heart bears a higher rate.
+    Self-distillation (Furlanello et al., 2018): a wrong label is half undone, similarity of two
+    classes is conveyed, and a net that cannot memorize labels tolerates a higher learning rate.
     """
     return (1 - SHARE) * given(y, probs) + SHARE * probs.astype(np.float32)
 
@@ -39,8 +39,8 @@ TARGETS = {"given": given, "cleaned": cleaned, "soft": soft}
 
 
 class Targets(Callback):
-    """Teach `probs` (photos, classes) instead of labels: the last of a batch's parts says which
-    photos these are. Validation is by label."""
+    """Train on `probs` (photos, classes) instead of labels: the last part of a batch holds the rows
+    of its photos. Validation uses labels."""
 
     order = -5  # after the batch is on its device, before MixUp (90)
 
@@ -56,8 +56,8 @@ class Targets(Callback):
 
 
 class Unmixed(Callback):
-    """Rest from MixUp and CutMix in the last fifth of the epochs: what is predicted later is whole
-    photos (He et al., 2019; YOLOX closes its mosaic in the same way)."""
+    """Turn off MixUp and CutMix in the last fifth of the epochs: predictions are made on whole
+    photos (He et al., 2019; YOLOX turns off its mosaic in the same way)."""
 
     order = -1  # before they change the loss of an epoch
 
@@ -82,9 +82,9 @@ class TargetLoss:
 
 
 def targets_of(prepared):
-    """(photos, classes) of the table `prepared`, by the training side alone; None for labels.
+    """(photos, classes) targets for `prepared`, from the training side alone; None for labels.
 
-    Held-out photos have a row of zeros: nobody is taught them.
+    Held-out photos have a row of zeros: they are never trained on.
     """
     kind, taught = prepared.cfg.targets, ~prepared.held
     if kind == "given":
@@ -96,7 +96,7 @@ def targets_of(prepared):
 
 def _taught(prepared, kind):
     if prepared.extractor is None:
-        say(f"--targets {kind}: no trained backbone to fit a probe on; labels are taught as given")
+        say(f"--targets {kind}: no trained backbone to fit a probe on; using labels as given")
         return given(prepared.labels[~prepared.held], np.zeros((0, len(prepared.spec.classes))))
     _, y, fold = prepared.training_side
     return TARGETS[kind](y, probabilities(fold.logits, fit_temperature(fold.logits, y)))

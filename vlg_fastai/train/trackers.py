@@ -1,4 +1,4 @@
-"""Options in, fastai's own callbacks that log a run to TensorBoard or Weights & Biases out."""
+"""Log a run to TensorBoard or Weights & Biases with fastai's own callbacks."""
 
 import shutil
 from contextlib import contextmanager
@@ -11,7 +11,7 @@ FIGURES = ("accuracy", "macro_f1", "nll", "ece", "seconds")  # of the model that
 
 
 class TensorBoard:
-    "Curves of the fit and, at its end, options beside figures, in the run's folder `tensorboard`."
+    "Log curves of the fit and, at its end, options and figures to the run's folder `tensorboard`."
 
     def __init__(self, cfg, run):
         self.options, self.folder = as_json(cfg), run.path / "tensorboard"
@@ -26,15 +26,15 @@ class TensorBoard:
 
         options = {key: value for key, value in self.options.items() if _simple(value)}
         with SummaryWriter(self.folder) as writer:
-            kept = {f"kept/{key}": value for key, value in figures.items()}  # no point of a curve
+            kept = {f"kept/{key}": value for key, value in figures.items()}  # not points of a curve
             writer.add_hparams(options, kept, run_name=".")
 
     def close(self, failed):
-        "Every writer is closed where it was opened."
+        "Nothing to do: every writer is closed where it was opened."
 
 
 class WandB:
-    "The same as a run of a Weights & Biases project, under the name of the run folder."
+    "Log the same as a run of a Weights & Biases project, named after the run folder."
 
     def __init__(self, cfg, run):
         import wandb
@@ -44,14 +44,14 @@ class WandB:
             self.run = wandb.init(dir=run.path, **about)
         except wandb.errors.Error as error:
             raise UserError(
-                f"--wandb {cfg.wandb}: {error}; without a network set WANDB_MODE=offline"
+                f"--wandb {cfg.wandb}: {error}; without a network, set WANDB_MODE=offline"
             ) from None
 
     def attach(self, learn):
         from fastai.callback.wandb import WandbCallback
 
-        # the callback walks through all that the learner was made with and breaks off at what has
-        # no attributes (fastai 2.8.12); what was asked for is in the run's config already
+        # the callback walks through everything the learner was built with and fails on objects
+        # without attributes (fastai 2.8.12); the options are already in the run's config
         learn.gather_args = dict
         learn.add_cb(WandbCallback(log_preds=False))
 
@@ -67,9 +67,9 @@ TRACKERS = {"tensorboard": TensorBoard, "wandb": WandB}
 
 @contextmanager
 def tracked(cfg, run, learn):
-    """Log the fit of `learn`, or of a run that has none, to what `cfg` names.
+    """Log the fit of `learn`, or a run without one, to the trackers that `cfg` names.
 
-    Yields a function that is told the facts of the run at its end.
+    Yields a function to call with the facts of the run at its end.
     """
     made, failed = [], True
     try:
@@ -86,7 +86,7 @@ def tracked(cfg, run, learn):
 
 
 def _begun(tracker, cfg, run):
-    "The tracker; where it refuses a run that begins, its folder goes too: nothing is in it yet."
+    "Start the tracker; if it refuses a new run, remove the run's folder: nothing is in it yet."
     try:
         return tracker(cfg, run)
     except UserError:
@@ -96,7 +96,7 @@ def _begun(tracker, cfg, run):
 
 
 def named(run):
-    "What `run` is called where all runs of a project are listed: a fold by its run as well."
+    "Name of `run` in a project's list of runs; a fold is prefixed with the name of its run."
     home = run.path.parent
     return f"{home.name}/{run.path.name}" if (home / CONFIG).exists() else run.path.name
 

@@ -1,4 +1,4 @@
-"""Learner in, the same Learner out, whatever was fitted meanwhile: for fits that only measure."""
+"""Run fits that only measure, and leave the Learner as it was."""
 
 from contextlib import contextmanager
 
@@ -7,7 +7,7 @@ from vlg_fastai.machine import randomness
 
 @contextmanager
 def undone(learn):
-    "Leave the weights, the optimizer, every random generator and the loader as they are now."
+    "Restore the weights, the optimizer, every random generator and the loader on exit."
     numbers, place = randomness.state(), learn.dls.train.kept(0)
     weights = {key: value.cpu().clone() for key, value in learn.model.state_dict().items()}
     try:
@@ -16,6 +16,6 @@ def undone(learn):
     finally:
         learn.model.load_state_dict(weights)
         learn.model.zero_grad()
-        learn.opt = None  # with its moments; the fit makes its own
+        learn.opt = None  # with its moments; the fit creates its own
         randomness.restore(numbers)
         learn.dls.train.go_on(place)

@@ -1,4 +1,4 @@
-"""Cached features of the training side in, a fitted head out: where fine-tuning starts."""
+"""Fit a head on cached features of the training side: where fine-tuning starts."""
 
 import numpy as np
 import torch
@@ -12,7 +12,7 @@ EPOCHS, BS, LR = 20, 64, 2e-3  # passes over the features of the photos and of t
 
 
 def start_linear(head, prepared):
-    """Give the linear `head` the weights of a probe of the training side, its C found out of fold.
+    """Give the linear `head` the weights of a probe of the training side, with C tuned out of fold.
 
     LP-FT (Kumar et al., 2022): a head that is right from the start spares the backbone its noise.
     """
@@ -23,7 +23,7 @@ def start_linear(head, prepared):
 
 
 def start_mlp(head, prepared):
-    "Fit `head` as fine-tuning will: on features of photos and mirror images, with its loss."
+    "Fit `head` as fine-tuning will: on features of photos and mirror images, with the same loss."
     cfg, table, held = prepared.cfg, prepared.table, prepared.held
     taught = table[~held]
     views = [prepared.extractor.features(taught, prepared.pixels, flip) for flip in (False, True)]
@@ -38,8 +38,8 @@ STARTS = {"linear": start_linear, "mlp": start_mlp}  # head -> what fits it in p
 def fit_head(head, views, y, weights, cfg, device):
     """Fit `head` in place on `views`, features (photos, d) of each way the photos are shown.
 
-    y: (photos,) labels; weights: (photos,) how often each is drawn. One cycle of AdamW with the
-    loss of the fine-tuning to come; a head that knows nothing would send noise into the backbone.
+    y: (photos,) labels; weights: (photos,) how often each is sampled. One cycle of AdamW with the
+    loss of the later fine-tuning; an untrained head would send noise into the backbone.
     """
     x = torch.as_tensor(np.concatenate(views), device=device)
     y = torch.as_tensor(np.tile(y, len(views)), device=device)
@@ -52,7 +52,7 @@ def fit_head(head, views, y, weights, cfg, device):
     schedule = torch.optim.lr_scheduler.OneCycleLR(opt, LR, total_steps=steps)
     head.train()
     for step in track(range(steps), "warm start", steps):
-        if step % batches == 0:  # of all rows at a time: 100,000 photos took 400 s batch by batch
+        if step % batches == 0:  # for all rows at once: 100,000 photos took 400 s batch by batch
             rows = torch.multinomial(drawn, batches * bs, replacement=True).to(device)
         batch = rows[bs * (step % batches) :][:bs]
         loss = loss_of(head(x[batch]), y[batch])

@@ -1,7 +1,7 @@
-"""Answers to test photos that are taken differently: what they have in common is taken off.
+"""Adapt predictions to test photos with a style or domain shift by removing their shared offset.
 
-No label is needed. An offset that all photos of a test share cannot come from their classes, and
-photos that are called alike say where the middle of their class lies now.
+No labels are needed. An offset that all photos of a test share cannot come from their classes, and
+photos predicted alike show where the mean of their class lies now.
 """
 
 from collections.abc import Callable
@@ -15,16 +15,16 @@ from vlg_fastai.model import probe
 from vlg_fastai.model.inference import fit_temperature
 from vlg_fastai.unseen.likeness import Likeness
 
-MOST = 10_000  # photos that it is fitted on: memory stays flat beyond
-WEIGHT = 10  # photos that a class mean of training counts for, beside those of the test
+MOST = 10_000  # photos to fit on: memory stays flat beyond
+WEIGHT = 10  # test photos that a class mean of training is worth
 
 
 @dataclass(frozen=True)
 class Model:
     """A probe and class means of the same photos, each with a temperature for its logits.
 
-    kinds (k,): numbers of the classes that they know, in the order of their columns; middles (k, d)
-    and shares (k,) of these classes' training photos.
+    kinds (k,): numbers of the classes that they know, in column order; middles (k, d) and shares
+    (k,) of these classes' training photos.
     """
 
     tell: Callable
@@ -36,7 +36,7 @@ class Model:
 
     @classmethod
     def fit(cls, labelled, train, held=None):
-        "Of the rows `train` of `labelled`; temperatures of the rows `held`, none of them in there."
+        "Fit on the rows `train` of `labelled`; temperatures on the rows `held`, none among them."
         train = train[probe.drawn(labelled.y[train], labelled.seed, MOST)]
         x, y = labelled.x[train], labelled.y[train]
         with probe.solver():
@@ -49,7 +49,7 @@ class Model:
 
     @classmethod
     def whole(cls, labelled):
-        "Of all photos of `labelled`, with the temperatures of one that did not see all of them."
+        "Fit on all photos of `labelled`, with temperatures of a model that did not see them all."
         cuts = probe.folds(labelled.y, labelled.groups, labelled.seed)
         first = cls.fit(labelled, *cuts[0])
         return replace(
@@ -57,16 +57,16 @@ class Model:
         )
 
     def calibrated(self, x, y):
-        "With the temperatures at which it is as sure of photos `x` as it is right (labels `y`)."
+        "With temperatures at which it is as sure of photos `x` as it is accurate (labels `y`)."
         known = np.isin(y, self.kinds)
-        if not known.any():  # all of them are of classes that it was not shown
+        if not known.any():  # all of them are of classes that it was not trained on
             return self
         places = np.searchsorted(self.kinds, y[known])
         sides = self.logits(x[known]), -self.like.distances(unit(x[known]))
         return replace(self, temperatures=tuple(fit_temperature(z, places) for z in sides))
 
     def logits(self, x):
-        "(n, k) of the probe."
+        "Logits (n, k) of the probe."
         return self.tell(x)[:, self.kinds]
 
     def plain(self, x):
@@ -79,19 +79,19 @@ class Model:
 
     def moved(self, test):
         """`test` (m, d) moved so that its mean is that of the training photos, every class weighted
-        by its share there.
+        by its share in training.
 
-        Shares that the moved photos themselves vote for are no better on made-up tests, and were
-        seen to run away to one class for all of them.
+        Shares estimated from the moved photos themselves are no better on simulated tests, and have
+        been seen to collapse onto one class.
         """
         offset = test.mean(0, dtype=np.float32) - self.shares @ self.middles
         return test - offset.astype(np.float32)
 
     def adapted(self, x):
-        """Log probabilities (m, k) of `x` (m, d), features of a test as they were `moved`.
+        """Log probabilities (m, k) of `x` (m, d), features of a test after `moved`.
 
         The mean, in logs, of two opinions: the probe's, and that of the nearest class mean in the
-        whitened space once the photos that the probe calls so have moved the means.
+        whitened space once the photos that the probe predicts have moved the means.
         """
         told = self.plain(x)
         near = self.like.renewed(unit(x), told.argmax(1), WEIGHT)

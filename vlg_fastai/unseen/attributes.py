@@ -1,4 +1,4 @@
-"""Table of classes by attributes and features in, an expert on every class of the table out."""
+"""Build an expert on every class of a table of attributes, from that table and features."""
 
 import csv
 from dataclasses import dataclass
@@ -17,10 +17,10 @@ TAUS = (0.2, 0.3, 0.5, 0.7, 1.0, 1.5, 2.0)
 
 
 def read(path):
-    """{class as a person writes it, small letters: (attributes,) float} of the table at `path`.
+    """{class as a person writes it, in lower case: (attributes,) float} of the table at `path`.
 
-    A CSV with the class in its first column, or a matrix of numbers as AwA2's, whose classes are
-    listed in classes.txt beside it. Words are turned into one column each, numbers lie in 0 to 1.
+    A CSV with the class in its first column, or a matrix of numbers like AwA2's, whose classes are
+    listed in classes.txt beside it. Words become one column each, numbers are scaled to 0..1.
     """
     try:
         rows = _csv(path) if path.suffix.lower() == ".csv" else _matrix(path)
@@ -29,10 +29,10 @@ def read(path):
     names = [words(row[0]).lower() for row in rows]
     if len(set(names)) < len(names):
         twice = next(name for name in names if names.count(name) > 1)
-        raise UserError(f"--attributes {path}: the class {twice!r} is there twice")
+        raise UserError(f"--attributes {path}: the class {twice!r} occurs twice")
     columns = [_column(values) for values in zip(*(row[1:] for row in rows), strict=True)]
     if not all(np.isfinite(column).all() for column in columns):
-        raise UserError(f"--attributes {path}: holds numbers that are none (nan, inf)")
+        raise UserError(f"--attributes {path}: holds values that are not finite (nan, inf)")
     return dict(zip(names, np.concatenate(columns, axis=1), strict=True))
 
 
@@ -47,7 +47,7 @@ def _csv(path):
 def _matrix(path):
     listed = path.with_name("classes.txt")
     if not listed.is_file():
-        raise UserError(f"--attributes {path}: no {listed} beside it says which class a line means")
+        raise UserError(f"--attributes {path}: needs {listed} beside it to name each line's class")
     lines = [line.split() for line in path.read_text(encoding="utf-8").splitlines() if line.strip()]
     names = [n.strip() for n in listed.read_text(encoding="utf-8").splitlines() if n.strip()]
     names = unnumbered(names)
@@ -62,7 +62,7 @@ def _matrix(path):
 def _column(values):
     """One attribute as columns of numbers between 0 and 1.
 
-    A blank cell is 0, and so is -1 where all else is positive: AwA2 writes it where nobody knows.
+    A blank cell is 0, and so is -1 where all else is positive: AwA2 writes it for unknown values.
     """
     try:
         numbers = np.array([value.strip() or "0" for value in values], float)
@@ -76,13 +76,13 @@ def _column(values):
 
 
 def signatures(table, names, path):
-    "(names, attributes), centred and of length one; UserError for a name without a row."
+    "Attributes (names, attributes), centred, of length one; UserError for a name without a row."
     found = [_row(table, name) for name in names]
     lacking = [name.label for name, row in zip(names, found, strict=True) if row is None]
     if lacking:
         raise UserError(
             f"--attributes {path}: no row for {', '.join(lacking[:3])}"
-            f"{' and others' if len(lacking) > 3 else ''}; add it, or leave the name out"
+            f"{' and others' if len(lacking) > 3 else ''}; add the row or drop the name"
         )
     rows = np.stack(found) - np.mean(found, axis=0)
     return rows / np.maximum(np.linalg.norm(rows, axis=1, keepdims=True), 1e-9)
@@ -101,7 +101,7 @@ class AttributesExpert:
     saw its held-out classes; g and l are those that name held-out classes best.
     """
 
-    fits: dict  # of training rows, as bytes -> scores (n, names) of the labelled photos
+    fits: dict  # training rows, as bytes -> scores (n, names) of the labelled photos
     test: np.ndarray
     words: str
     taus = TAUS
@@ -113,7 +113,7 @@ class AttributesExpert:
         maps = {fold.train.tobytes(): Bilinear.of(x, labelled.y, fold.train, a)
                 for fold in evidence.folds}  # fmt: skip
         rates = _rates(maps, evidence.folds, x, labelled.y)
-        fits = {  # its own held-out photos have no say in a fold's penalties
+        fits = {  # a fold's own held-out photos are not used to choose its penalties
             key: made.scores(x, PENALTIES[np.delete(rates, i, axis=1).mean(1).argmax()])
             for i, (key, made) in enumerate(maps.items())
         }
@@ -130,7 +130,7 @@ class AttributesExpert:
 
 @dataclass(frozen=True)
 class Bilinear:
-    "What the map needs for any two penalties: eigenvectors of X'X and of A'A, and X'YA between."
+    "What the map needs for any two penalties: eigenvectors of X'X and A'A, and X'YA in between."
 
     basis: np.ndarray
     lengths: np.ndarray
@@ -159,7 +159,7 @@ class Bilinear:
 
 
 def _rates(maps, folds, x, y):
-    "(penalties, folds) how often held-out photos are named right among the held-out classes."
+    "(penalties, folds) accuracy of naming held-out photos among the held-out classes."
     asked = [(maps[f.train.tobytes()], x[f.rows[f.new]], f.held, y[f.rows[f.new]]) for f in folds]
     return np.array([
         [(held[made.scores(photos, pair)[:, held].argmax(1)] == truth).mean()

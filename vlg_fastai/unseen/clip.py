@@ -1,4 +1,4 @@
-"""CLIP by name and tag, or by name and a file of weights, in; an expert on any names out."""
+"""Build an expert on any names from CLIP, given by name and tag or by name and weights file."""
 
 import difflib
 from dataclasses import dataclass
@@ -17,9 +17,9 @@ from vlg_fastai.model.features import FeatureExtractor
 from vlg_fastai.model.inference import fit_temperature
 from vlg_fastai.unseen.features import UnavailableError
 
-DEFAULT = "ViT-B-32/datacomp_xl_s13b_b90k"  # open weights, 69.2 % of ImageNet without training
-HUB = "laion/CLIP-ViT-B-32-DataComp.XL-s13B-b90K"  # where they are: asked before open_clip loads
-MOST = 2_000  # training photos that its temperature is fitted on
+DEFAULT = "ViT-B-32/datacomp_xl_s13b_b90k"  # open weights, 69.2 % zero-shot on ImageNet
+HUB = "laion/CLIP-ViT-B-32-DataComp.XL-s13B-b90K"  # where they are: checked before open_clip loads
+MOST = 2_000  # training photos to fit its temperature on
 TEMPLATES = (  # the plain ones, and the seven that OpenAI's notebook found to matter
     "{}", "a photo of a {}.", "itap of a {}.", "a bad photo of the {}.", "a origami {}.",
     "a photo of the large {}.", "a {} in a video game.", "art of the {}.",
@@ -46,8 +46,8 @@ class ClipExpert:
     def of(cls, shown, asked, texts, labelled, words, scale=100.0):
         """From embeddings of length one: photos (n, d) and (m, d), names (names, d).
 
-        shown holds all labelled photos; only those without doubt need to be embedded. The one
-        temperature is fitted on all known classes, those that a fold holds out included.
+        shown holds all labelled photos; only those without doubt need embeddings. The single
+        temperature is fitted on all known classes, including those that a fold holds out.
         """
         logits = [scale * side @ texts.T for side in (shown, asked)]
         rows = np.random.default_rng(labelled.seed).permutation(labelled.sound)[:MOST]
@@ -66,24 +66,24 @@ class Tower(FeatureExtractor):
 
     def _forward(self, x):
         with torch.no_grad():
-            made = self.net(x)  # of some nets the pooled output and the tokens
+            made = self.net(x)  # some nets return the pooled output and the tokens
             return (made[0] if isinstance(made, tuple) else made).float()
 
 
 def check(asked):
     "UserError where the CLIP that is `asked` for is not available."
     if find_spec("open_clip") is None:
-        raise UserError(f"--clip {asked}: pip install -r requirements-clip.txt first")
+        raise UserError(f"--clip {asked}: needs pip install -r requirements-clip.txt")
     _chosen(asked)
 
 
 def expert(run_features, names, asked):
-    "The ClipExpert for `names`; a UserError where the user `asked` for this one in vain."
+    "The ClipExpert for `names`; UserError where the one the user `asked` for is not available."
     if find_spec("open_clip") is None:
-        raise UnavailableError("pip install -r requirements-clip.txt")
+        raise UnavailableError("CLIP needs pip install -r requirements-clip.txt")
     if not (asked or _available({"hf_hub": HUB})):
         raise UnavailableError(
-            f"the weights of {DEFAULT} are not in the hub's cache, nor is the hub"
+            f"the weights of {DEFAULT} are not in the hub's cache, and the hub does not answer"
         )
     arch, tag = _chosen(asked or DEFAULT)
     model, tokenizer = _loaded(arch, tag, run_features.extractor.machine)
@@ -101,14 +101,14 @@ def _chosen(asked):
     arch, _, tag = asked.partition("/")
     if arch not in open_clip.list_models():
         close = difflib.get_close_matches(arch, open_clip.list_models(), n=3)
-        raise UserError(f"--clip {asked}: open_clip has no {arch}; close: {', '.join(close)}")
+        raise UserError(f"--clip {asked}: open_clip has no {arch}; similar: {', '.join(close)}")
     if Path(tag).is_file():
         return arch, tag
     facts = get_pretrained_cfg(arch, tag)
     if not facts:
         known = ", ".join(open_clip.list_pretrained_tags_by_model(arch)) or "none"
         raise UserError(
-            f"--clip {asked}: {tag or 'nothing'} is neither a file of weights nor a tag of {arch};"
+            f"--clip {asked}: {tag or 'nothing'} is neither a weights file nor a tag of {arch};"
             f" tags: {known}"
         )
     if not _available(facts):
@@ -133,14 +133,14 @@ def _loaded(arch, tag, machine):
     try:
         model = open_clip.create_model(arch, pretrained=tag, device=machine.device)
         tokenizer = open_clip.get_tokenizer(arch)
-    except Exception as error:  # a damaged file, another net's weights, the hub: many words
+    except Exception as error:  # a damaged file, another net's weights, the hub: long messages
         reason = " ".join(str(error).split())[:200]
         raise UserError(f"--clip {arch}/{tag}: cannot be loaded ({reason})") from None
     return model.eval(), tokenizer
 
 
 def _embedded(model, run_features):
-    "Embeddings of length one of the labelled photos without doubt (others are 0), and of the test."
+    "Embeddings of length one of labelled photos without doubt (others are 0), and of test photos."
     facts = model.visual.preprocess_cfg
     size = facts["size"] if isinstance(facts["size"], int) else facts["size"][0]
     view = View(size, tuple(facts["mean"]), tuple(facts["std"]), facts["interpolation"], 1.0)
@@ -148,7 +148,7 @@ def _embedded(model, run_features):
     tower = Tower(model.visual, view, extractor.machine, extractor.store)
     sound = run_features.labelled.sound
     if tower.lost(run_features.shown.iloc[sound]):
-        raise UnavailableError("the run's photos are not there any more; see --data")
+        raise UnavailableError("the run's photos are missing; see --data")
     found = [
         unit(tower.features(side)) for side in (run_features.shown.iloc[sound], run_features.asked)
     ]
@@ -158,7 +158,7 @@ def _embedded(model, run_features):
 
 
 def _texts(model, tokenizer, names, machine):
-    "(names, d): the mean direction of each name's prompts in all templates."
+    "(names, d): the mean direction of each name's prompts over all templates."
     made = []
     for name in names:
         said = [template.format(prompt) for prompt in name.prompts for template in TEMPLATES]

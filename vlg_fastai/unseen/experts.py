@@ -1,8 +1,8 @@
-"""Options, features and names in, the first expert that is available out.
+"""Find the first available expert on class names.
 
 An expert has `words` (what it is), `taus` (temperatures worth trying) and gives probabilities over
-any columns of the names: `of_labelled(rows, columns, tau, train)` for labelled photos, from what
-photos `train` alone taught it, and `of_test(columns, tau)`.
+any columns of the names: `of_labelled(rows, columns, tau, train)` for labelled photos, trained on
+the photos `train` alone, and `of_test(columns, tau)`.
 """
 
 from vlg_fastai.config import UserError
@@ -13,14 +13,14 @@ from vlg_fastai.unseen.attributes import AttributesExpert
 from vlg_fastai.unseen.features import UnavailableError
 
 WAYS = (
-    "pip install -r requirements-clip.txt (CLIP, with weights of the hub or --clip NAME/FILE),"
-    " --attributes TABLE, or pip install -r requirements-text.txt (sentences for the backbone's own"
-    " ImageNet classifier)"
+    "pip install -r requirements-clip.txt (CLIP, with weights from the hub or --clip NAME/FILE),"
+    " --attributes TABLE, or pip install -r requirements-text.txt (sentence embeddings for the"
+    " backbone's own ImageNet classifier)"
 )
 
 
 def check(cfg, names):
-    "UserError for what can be known to fail before anything is computed."
+    "UserError for anything known to fail before computing starts."
     if cfg.attributes is not None:
         attributes.signatures(attributes.read(cfg.attributes), names, cfg.attributes)
     if cfg.text_encoder is not None:
@@ -30,7 +30,7 @@ def check(cfg, names):
 
 
 def find(cfg, run_features, names, seen=None):
-    """CLIP, the table of attributes, or ImageNet's names; what an option asks for goes first.
+    """CLIP, the table of attributes, or ImageNet's names; what an option asks for comes first.
 
     seen: (m, d) features of the test photos, where they are not those of `run_features`.
     """
@@ -49,9 +49,9 @@ def find(cfg, run_features, names, seen=None):
             if name in asked:
                 say(f"--{name.replace('_', '-')}: {reason}")
             continue
-        say(f"names are told by {expert.words}")
+        say(f"matching names with {expert.words}")
         return expert
-    raise UserError(f"--unseen: nothing here knows names ({'; '.join(reasons)}). Ways: {WAYS}")
+    raise UserError(f"--unseen: no expert on names ({'; '.join(reasons)}). Use one of: {WAYS}")
 
 
 def _by_attributes(cfg, run_features, names, seen):

@@ -1,4 +1,4 @@
-"""A run and a folder of test photos in, what its frozen backbone makes of both sides out."""
+"""Features of a run's labelled photos and of test photos, by its frozen starting backbone."""
 
 import dataclasses
 from dataclasses import dataclass
@@ -22,9 +22,9 @@ from vlg_fastai.unseen.folds import Labelled, UnavailableError, check, gather
 @dataclass(frozen=True)
 class RunFeatures:
     """Labelled photos (`shown`) and test photos (`asked`) as tables of path and content, and the
-    backbone that the run started from: fine-tuning has seen every class, so it is no judge.
+    backbone that the run started from: fine-tuning has seen every class, so it cannot judge.
 
-    Test photos that cannot be read any more are not in `asked`.
+    Test photos that can no longer be read are not in `asked`.
     """
 
     spec: ModelSpec
@@ -44,14 +44,14 @@ class RunFeatures:
         lost = extractor.lost(shown) or int((~_seen(extractor, spec, shown, now=False)).sum())
         if lost:
             raise UnavailableError(
-                f"{lost} of the run's photos are not in {data} as they were; see --data"
+                f"{lost} of the run's photos are not in {data} or have changed; see --data"
             )
         asked = asked[_seen(extractor, spec, asked)].reset_index(drop=True)
         return cls(spec, extractor, shown, asked, run.config["seed"])
 
     @cached_property
     def labelled(self):
-        "The `Labelled` photos; their out-of-fold logits are those that the run kept, if it did."
+        "The `Labelled` photos, with the out-of-fold logits that the run stored, if it did."
         pixels = self.spec.view.pixels(self.shown, self.extractor.store, now=False)
         x = self.extractor.features(self.shown, pixels)
         numbers = {label: i for i, label in enumerate(self.spec.classes)}
@@ -76,7 +76,7 @@ class RunFeatures:
 
     @cached_property
     def moved(self):
-        "(m, d) features of the test photos without what they have in common and should not."
+        "(m, d) features of the test photos without their shared offset."
         return self.model.moved(self.test.astype(np.float32))
 
     @cached_property
@@ -89,17 +89,17 @@ class RunFeatures:
 
     @property
     def evidence(self):
-        "What folds say of known, pseudo-unseen and test photos; an error for too few photos."
+        "Scores of known, pseudo-unseen and test photos by folds; an error for too few photos."
         return self._evidences[0]
 
     @property
     def moved_evidence(self):
-        "The same, of the test photos as they were `moved`."
+        "The same for the test photos as they were `moved`."
         return self._evidences[1]
 
     @cached_property
     def kin(self):
-        "(m,) near-duplicate groups of the test photos among themselves."
+        "(m,) near-duplicate groups among the test photos."
         return twins.groups_of(self.asked)
 
     @cached_property
@@ -121,8 +121,8 @@ def decided(run, cfg):
 
 
 def _replayed(split, made):
-    "The photos in use, labelled as decided by now; said where that is not what the run was taught."
-    given = split.get("folder", split["label"])  # runs of before there were decisions have none
+    "The photos in use, with current decisions applied; reports any changed since training."
+    given = split.get("folder", split["label"])  # runs older than decisions have no such column
     dropped = split["problem"] == decisions.DROPPED
     again = made.replayed(split.assign(label=given, problem=split["problem"].mask(dropped, "")))
     made.say(again)
@@ -130,20 +130,20 @@ def _replayed(split, made):
     used = split["split"] != "unused"
     changed = int((now != dropped).sum() + (used & ~now & (again["label"] != split["label"])).sum())
     if changed:
-        say(f"{changed} of these decisions are other than when the run was trained: train again")
+        say(f"{changed} of these decisions changed since the run was trained; retrain")
     kept = again[used & ~now & again["label"].isin(split.loc[used, "label"])]
     return kept.reset_index(drop=True)
 
 
 def _seen(extractor, spec, photos, now=True):
-    "(n,) True where the frozen backbone has features of one of `photos`, made here if need be."
+    "(n,) True where the frozen backbone has features of one of `photos`, computed if needed."
     return extractor.look(photos, spec.view.pixels(photos, extractor.store, now))
 
 
 def started_from(run, spec, machine, store):
-    """The frozen backbone that `run` began with, its own classifier included.
+    """The frozen backbone that `run` started from, including its own classifier.
 
-    UnavailableError where it is not there: what its weights have against it is no mistake here.
+    UnavailableError, not UserError, where its weights cannot be loaded: callers can do without.
     """
     source = _source(run, spec)
     try:
@@ -153,13 +153,13 @@ def started_from(run, spec, machine, store):
 
 
 def _source(run, spec):
-    "Where the weights come from that the run started with."
+    "The source of the weights that the run started from."
     weights = run.facts.weights
     if weights["from"] == "nothing":
-        raise UnavailableError("the run started from no trained weights")
+        raise UnavailableError("the run did not start from trained weights")
     asked = run.config.get("weights")
     if weights["from"] == "file" and not Path(asked).is_file():
-        raise UnavailableError(f"the weights it started from, {asked}, are not there any more")
+        raise UnavailableError(f"the weights it started from, {asked}, are missing")
     try:
         file = Path(asked) if weights["from"] == "file" else None
         return sources.choose(spec.arch, file, True)

@@ -1,6 +1,6 @@
-"""Labelled and test features in, figures out that need no label of the test: what a forecast reads.
+"""Compute the figures that a forecast reads from labelled and test features, without test labels.
 
-Agreements, differences and levels, no counts: real tests are larger than made-up ones.
+Agreements, differences and levels, no counts: real tests are larger than simulated ones.
 Sources: difference of confidences (Guillory et al., 2021), average thresholded confidence (Garg et
 al., 2022), disagreement (Jiang et al., 2022; Baek et al., 2022), distance of two sets (Deng &
 Zheng, 2021), relative Mahalanobis likeness (Ren et al., 2021), dispersion of classes (Xie et al.,
@@ -17,18 +17,18 @@ from vlg_fastai.unseen import offset
 from vlg_fastai.unseen.adapt import Model
 
 UPPER = 0.6  # quantile of certainty that photos of other classes hardly move
-NEAREST = 5  # neighbours that are asked whether they are called alike
+NEAREST = 5  # neighbours whose predictions are compared
 QUANTILES = (0.5, 0.75, 0.9)  # of likeness: of all photos, of the more alike ones
-LEAST = 1e-3  # share of a residual that is called an offset
+LEAST = 1e-3  # share of a residual that counts as an offset, at least
 TAIL = 0.1  # share of known photos below the likeness that counts as unlike
-MOST, DRAWS = 1_000, 4  # photos of each side that neighbours are looked for among, how often
+MOST, DRAWS = 1_000, 4  # photos per side in which to look for neighbours, number of samples
 
 
 def of(labelled, evidence, mixed, test, own):
-    """{name: figure} of `test` features (m, d) beside the `Labelled` photos.
+    """{name: figure} of `test` features (m, d) against the `Labelled` photos.
 
-    evidence, mixed: what folds say of both, and the `Mixture` in it. own: the backbone's own logits
-    of (labelled, test), or two arrays without a column where it has no classifier.
+    evidence, mixed: scores of both by folds, and the `Mixture` in them. own: the backbone's own
+    logits of (labelled, test), or two arrays without columns where it has no classifier.
     """
     sound = labelled.sound
     train, held = probe.folds(labelled.y[sound], labelled.groups[sound], labelled.seed)[0]
@@ -51,8 +51,8 @@ def of(labelled, evidence, mixed, test, own):
 
 @dataclass(frozen=True)
 class Sides:
-    """A `Model`, and features of known photos that it never saw and of the test: as they are, and
-    moved by what the test photos have in common."""
+    """A `Model`, and features of known photos that it never saw and of the test photos: as they
+    are, and moved by their shared offset."""
 
     model: Model
     known: np.ndarray
@@ -66,7 +66,7 @@ class Sides:
         return cls(model, x, test, model.moved(test))
 
     def called(self, x):
-        "(n,) column of the class that the probe names."
+        "(n,) column of the class that the probe predicts."
         return self.model.plain(x).argmax(1)
 
 
@@ -92,7 +92,7 @@ def _mixture(mixed):
 
 
 def _answers(sides):
-    "Whether answers stay what they are when the common offset goes, and how they are spread."
+    "Whether predictions survive removing the shared offset, and how they are distributed."
     model, plain, moved = sides.model, sides.called(sides.test), sides.called(sides.moved)
     adapted = model.adapted(sides.moved).argmax(1)
     return {
@@ -108,7 +108,7 @@ def _answers(sides):
 
 
 def _other_shares(called, shares):
-    "Total variation between the classes' shares in the answers and in training."
+    "Total variation between the classes' shares in the predictions and in training."
     found = np.bincount(called, minlength=len(shares)) / len(called)
     return np.abs(found - shares).sum() / 2
 
@@ -136,7 +136,7 @@ def _halves(labelled, train, sides):
 
 
 def _sureness(sides):
-    "Certainty of moved photos, and once they are adapted to."
+    "Certainty on moved photos, without and with adapting."
     known = np.exp(sides.model.plain(sides.known)).max(1).mean()
     moved, adapted = sides.model.plain(sides.moved), sides.model.adapted(sides.moved)
     return {
@@ -148,8 +148,8 @@ def _sureness(sides):
 def _likeness(sides):
     """How many photos are less like any class than nearly all known ones, and how far off they lie.
 
-    Photos of other classes leave the most alike ones as they are; another way of taking photos
-    makes these less alike as well, and moves all of them the same way.
+    Photos of unseen classes leave the most alike ones unchanged; a style or domain shift makes
+    these less alike as well, and moves all of them the same way.
     """
     like = sides.model.like
     known = like(unit(sides.known))
@@ -167,15 +167,15 @@ def _likeness(sides):
 
 
 def _common(residuals):
-    "Log of the part of the residuals (n, d) that all photos share, chance taken off."
+    "Log of the share of the residuals (n, d) that all photos have in common, chance subtracted."
     whole = (residuals**2).sum(1).mean()
     part = (residuals.mean(0) ** 2).sum() / max(whole, 1e-9) - 1 / len(residuals)
     return np.log(max(part, LEAST))
 
 
 def _structure(sides, seed):
-    """What needs as many photos of either side, since it depends on how densely they lie: the mean
-    over `DRAWS` draws of so many."""
+    """Figures that need equally many photos per side, since they depend on density: the mean over
+    `DRAWS` random samples."""
     count = min(MOST, len(sides.known), len(sides.test))
     found = {}
     for name, measure in STRUCTURE.items():
@@ -195,7 +195,7 @@ def _draws(x, count, seed):
 
 
 def _neighbours(sides, x):
-    "Share of the photos beside each photo that are called as it is."
+    "Share of each photo's neighbours with the same prediction as the photo."
     called, near = sides.called(x), unit(x)
     alike = near @ near.T
     np.fill_diagonal(alike, -1)
@@ -204,7 +204,7 @@ def _neighbours(sides, x):
 
 
 def _dispersion(sides, x):
-    "Log of how far apart photos lie that are called otherwise, beside those called alike."
+    "Log ratio of the variance between predicted classes to that within them."
     called, flat = sides.called(x), unit(x)
     kinds, at = np.unique(called, return_inverse=True)
     middles = np.stack([flat[at == i].mean(0) for i in range(len(kinds))])
@@ -213,7 +213,7 @@ def _dispersion(sides, x):
 
 
 def _norm(sides, x):
-    "Nuclear norm of the probabilities: 1 where they are sure and every class is there as often."
+    "Nuclear norm of the probabilities: 1 where they are certain and classes equally frequent."
     probs = np.exp(sides.model.plain(x))
     return np.linalg.norm(probs, "nuc") / np.sqrt(len(probs) * min(probs.shape))
 

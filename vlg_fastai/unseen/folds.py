@@ -1,7 +1,7 @@
-"""Labelled and test features in, how known, left-out and test photos score out.
+"""Score known, held-out and test photos by folds, from labelled and test features.
 
-Folds over photos say how photos of known classes score that a model never saw; folds over classes
-say how photos of classes score that it never saw. Both are the yardstick for the test photos.
+Folds over photos show how new photos of known classes score; folds over classes show how photos of
+classes score that a model never saw. Both are the yardstick for the test photos.
 """
 
 import warnings
@@ -22,12 +22,12 @@ from vlg_fastai.unseen.likeness import Likeness
 
 SCORES = ("likeness", "certainty")  # relative Mahalanobis; calibrated maximum probability
 CLASS_FOLDS = 5
-FEWEST_PHOTOS, FEWEST_CLASSES = 40, 3  # below them folds tell nothing
-MOST = 10_000  # photos that folds are cut from: memory and time stay flat beyond
+FEWEST_PHOTOS, FEWEST_CLASSES = 40, 3  # below them folds are not informative
+MOST = 10_000  # photos to cut folds from: memory and time stay flat beyond
 
 
 class UnavailableError(Exception):
-    "Why something cannot be told or had here."
+    "Why something cannot be computed or is not available here."
 
 
 @dataclass(frozen=True)
@@ -56,18 +56,18 @@ class Labelled:
 
     def pruned(self, filter_by):
         "(n,) True where confident learning prunes the label, by one of cleanlab's filters."
-        if len(np.unique(self.y)) < self.classes:  # cleanlab wants every class to be there
+        if len(np.unique(self.y)) < self.classes:  # cleanlab needs every class to occur
             return np.zeros(len(self.y), bool)
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # it has a word on every class of few photos
+            warnings.simplefilter("ignore")  # it warns about every class with few photos
             return find_label_issues(self.y, self.probs, filter_by=filter_by, n_jobs=1)
 
     @cached_property
     def sound(self):
-        """Rows without a doubtful label; of more than `MOST` a draw, of each class the same share.
+        """Rows without a doubtful label; above `MOST`, a random sample with class shares kept.
 
-        The doubt is that of a probe which knew all classes, so held-out photos are a little cleaner
-        than those of a test.
+        The probe behind the doubts knew all classes, so held-out photos are slightly cleaner than
+        those of a test.
         """
         rows = np.flatnonzero(~self.doubtful)
         return rows[probe.drawn(self.y[rows], self.seed, MOST)]
@@ -78,16 +78,16 @@ class Labelled:
 
     @property
     def enough(self):
-        "Whether folds can tell anything."
+        "Whether there are enough photos and classes for folds."
         kinds = len(np.unique(self.y[self.sound]))
         return len(self.sound) >= FEWEST_PHOTOS and kinds >= FEWEST_CLASSES
 
 
 @dataclass(frozen=True)
 class ClassFold:
-    """What a model of the classes `known` makes of photos it never saw, some of classes `held`.
+    """Scores by a model of the classes `known` on photos it never saw, some of classes `held`.
 
-    train: rows it was fitted on; rows (n,): those it was asked about; logits (n, known); scores
+    train: rows it was fitted on; rows (n,): those it was evaluated on; logits (n, known); scores
     (n, 2), likeness first; new (n,): True where the photo's class was held out.
     """
 
@@ -125,7 +125,7 @@ class Evidence:
         return np.concatenate([fold.scores[fold.new] for fold in self.folds])
 
     def auroc(self, score):
-        "How well the score called `score` tells held-out classes from known ones, fold by fold."
+        "How well the score named `score` separates held-out classes from known ones, fold by fold."
         i = SCORES.index(score)
         return [roc_auc_score(~fold.new, fold.scores[:, i]) for fold in self.folds]
 
@@ -152,26 +152,26 @@ def gather(labelled, test):
         return _class_fold(labelled, cut)
 
     with probe.solver(), ThreadPoolExecutor(cpus()) as pool:
-        made = list(track(pool.map(work, jobs), "known and unlike, fold", len(jobs)))
+        made = list(track(pool.map(work, jobs), "scoring photos, fold", len(jobs)))
     return _judged(labelled, made[: len(photo_folds)], made[len(photo_folds) :])
 
 
 def check(labelled):
-    "UnavailableError for photos from which folds can tell nothing."
+    "UnavailableError for photos that are too few for folds."
     if not labelled.enough:
-        raise UnavailableError("too few photos or classes to tell by")
+        raise UnavailableError("too few photos or classes")
     if not probe.folds(labelled.y[labelled.sound], _groups(labelled), labelled.seed):
-        raise UnavailableError("no class has two photos that are no copies of each other")
+        raise UnavailableError("no class has two photos that are not copies of each other")
 
 
 def likeness(labelled):
-    """(n,) how like the known classes each labelled photo is to models that never saw it.
+    """(n,) likeness of each labelled photo to the known classes, by models that never saw it.
 
     0 is the mean of photos without a doubtful label, 1 their spread. UnavailableError for too few.
     """
     cuts = labelled.enough and probe.folds(labelled.y, labelled.groups, labelled.seed)
     if not cuts:
-        raise UnavailableError("too few photos or classes to tell by")
+        raise UnavailableError("too few photos or classes")
     x, found = unit(labelled.x), np.zeros(len(labelled.y))
     for train, held in cuts:
         learned = np.intersect1d(train, labelled.sound)
@@ -205,7 +205,7 @@ def _class_fold(labelled, held):
     rest, left_out = sound[~new], sound[new]
     cuts = probe.folds(y[rest], labelled.groups[rest], 0)
     if not cuts:
-        raise UnavailableError("without one class no other has two photos that are no copies")
+        raise UnavailableError("with some classes held out, the others have only copies")
     train, known = (rest[rows] for rows in cuts[0])
     tell, like = _models(labelled, train)
     rows = np.concatenate([known, left_out])
@@ -220,13 +220,13 @@ def _class_fold(labelled, held):
 def _models(labelled, train):
     x, y = labelled.x[train], labelled.y[train]
     if len(np.unique(y)) < 2:
-        raise UnavailableError("photos of one class alone are left to learn from")
+        raise UnavailableError("only photos of one class are left to learn from")
     tell = probe.teller(x, y, labelled.fold.strength, labelled.classes, labelled.factor)
     return tell, Likeness.fit(unit(x), y)
 
 
 def _standard(scores, known):
-    "Each fold has a scale of its own: that of the photos of known classes which it never saw."
+    "Scores on the fold's own scale: that of photos of known classes which it never saw."
     return (scores - known.mean()) / max(known.std(), 1e-9)
 
 

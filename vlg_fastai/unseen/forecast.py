@@ -1,4 +1,4 @@
-"""What made-up tests with such figures scored in, the score to expect on this test out."""
+"""Forecast the score of a test from what simulated tests with similar figures scored."""
 
 from dataclasses import asdict, dataclass
 
@@ -7,23 +7,23 @@ import numpy as np
 from vlg_fastai.unseen.regression import Foretold
 
 FEW = 20  # test photos below which nothing is forecast
-FEWEST = 50  # below them nothing is adapted: their common offset is chance
-GAIN = 0.01  # of known classes that adapting must promise
-APART = 0.3  # width of the interval of the share from which on causes cannot be told apart
+FEWEST = 50  # test photos below which nothing is adapted: their shared offset is chance
+GAIN = 0.01  # in accuracy on known classes that adapting must promise
+APART = 0.3  # width of the share's interval above which causes cannot be told apart
 VAGUE = 0.9  # width of an interval that says nothing
 
 
 @dataclass(frozen=True)
 class Forecast:
-    """The accuracy to expect of what is submitted, in the test's own photos and classes, with 95 %
+    """The accuracy to expect of the submission, on the test's own photos and classes, with 95 %
     intervals.
 
-    accuracy: of the answers that are submitted without names: `adapted` ones or `plain` ones.
-    share: of photos of classes without a training photo; known_here: accuracy on the others, and
-    plain_known without adapting;
-    known_accuracy: on photos taken like those of training. unlike: share that looks like no known
-    class, whatever the reason; if_known: the accuracy if all of these were of known classes.
-    odd: no made-up test is like this one, and the intervals are twice as wide.
+    accuracy: of the predictions submitted without names: `adapted` ones or `plain` ones.
+    share: of photos of unseen classes; known_here: accuracy on the others, and plain_known without
+    adapting; known_accuracy: on photos that resemble those of training.
+    unlike: share that looks like no known class, whatever the reason; if_known: the accuracy if all
+    of these were of known classes.
+    odd: no simulated test resembles this one, so the intervals are twice as wide.
     """
 
     photos: int
@@ -43,32 +43,32 @@ class Forecast:
     odd: bool
 
     def in_words(self, source, before):
-        "The forecast beside the accuracy `before` on known classes, which `source` says."
+        "The forecast beside the accuracy `before` on known classes, which `source` names."
         low, high = self.accuracy_interval
         if high - low > VAGUE:
-            told = f"{self.accuracy:.2f}, but it cannot be foretold ({low:.2f} to {high:.2f})"
+            told = f"{self.accuracy:.2f}, but too uncertain to forecast ({low:.2f} to {high:.2f})"
         else:
             told = f"{self.accuracy:.2f} expected ({low:.2f} to {high:.2f})"
         return f"{source.split(',')[0]} {before:.2f}; this test set: {told}"
 
     def causes_in_words(self):
-        "Why it is not the accuracy on known classes, as far as the photos tell."
+        "Why it differs from the accuracy on known classes, as far as the photos show."
         low, high = self.share_interval
         if self.told_apart:
             return (
                 f"{part(self.share)} of its photos are of classes that were not trained on"
-                f" ({low:.0%} to {high:.0%}); of the others {self.known_here.value:.2f} should be"
-                f" answered right ({self.known_here.low:.2f} to {self.known_here.high:.2f})"
+                f" ({low:.0%} to {high:.0%}); of the others, {self.known_here.value:.2f} should be"
+                f" predicted correctly ({self.known_here.low:.2f} to {self.known_here.high:.2f})"
             )
         return (
-            f"other classes ({low:.0%} to {high:.0%} of the photos) and known ones photographed"
-            f" differently ({self.known_here.low:.2f} to {self.known_here.high:.2f} of them right)"
-            " cannot be told apart here"
+            f"unseen classes ({low:.0%} to {high:.0%} of the photos) and known ones photographed"
+            f" differently ({self.known_here.low:.2f} to {self.known_here.high:.2f} of them"
+            " correct) cannot be told apart here"
         )
 
     @property
     def told_apart(self):
-        "Whether the interval of the share of other classes says something."
+        "Whether the interval of the share of unseen classes is narrow enough to be useful."
         return self.share_interval[1] - self.share_interval[0] <= APART
 
     def facts(self):
@@ -82,7 +82,7 @@ def _chance(photos, *accuracies):
 
 
 def part(share):
-    "A share in words: what the data can tell is no finer."
+    "A share in words, no finer than the data can support."
     if share < 0.03:
         return "next to none"
     words = {
@@ -94,11 +94,11 @@ def part(share):
 
 
 def forecast(found, mixed, evidence, accuracy, photos, adapt="auto"):
-    """The `Forecast` of a model that has `accuracy` on known classes, known from `photos` of them.
+    """The `Forecast` of a model with `accuracy` on known classes, measured on `photos` of them.
 
-    found: (targets, odd) as the `Regression` foretells them for the probe of the frozen backbone
-    that `evidence` is of; mixed: the `Mixture`. Another model's figures are the probe's, times what
-    it is better or worse where labels tell, and less sure by the chance in that.
+    found: (targets, odd) as the `Regression` forecasts them for the probe of the frozen backbone
+    behind `evidence`; mixed: the `Mixture`. Another model's figures are the probe's times the ratio
+    of their accuracies on labelled photos, with intervals widened by the chance in that ratio.
     """
     targets, odd = found
     beside = evidence.right.mean()

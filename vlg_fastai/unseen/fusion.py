@@ -1,6 +1,6 @@
-"""Probabilities of a classifier and of an expert in, those over known and unseen classes out.
+"""Fuse probabilities of a classifier and an expert into those over known and unseen classes.
 
-The classifier tells known classes apart better than any expert that was never shown them; the
+The classifier tells known classes apart better than any expert that was not trained on them; the
 expert knows all names, and its own mass on the known ones is the gate between the two.
 """
 
@@ -12,15 +12,15 @@ from scipy.special import softmax
 
 from vlg_fastai.model.inference import probabilities
 
-GAMMAS = np.arange(-2, 5.01, 0.5)  # favours for unseen classes that are tried, in nats
+GAMMAS = np.arange(-2, 5.01, 0.5)  # bonuses for unseen classes to try, in nats
 LEAST = 1e-12
 
 
 @dataclass(frozen=True)
 class Setting:
-    """The expert's temperature tau and the favour gamma, and what class folds said of them.
+    """The expert's temperature tau and the bonus gamma, and what they scored on class folds.
 
-    share: of unseen photos it was chosen for; accuracy: weighted to that share.
+    share: of unseen photos, for which they were chosen; accuracy: weighted to that share.
     """
 
     tau: float
@@ -29,7 +29,7 @@ class Setting:
     accuracy: float
     known: float
     unseen: float
-    rates: tuple[tuple[float, float], ...] = ()  # the same trial by trial
+    rates: tuple[tuple[float, float], ...] = ()  # the same for each trial
 
     def in_words(self):
         return (
@@ -46,8 +46,9 @@ def scores(known, q, gamma):
     """Log scores (n, known + unseen) of the product fusion.
 
     known: (n, known) probabilities of the classifier; q: (n, known + unseen) of the expert, which
-    must not be scaled to the unseen ones alone: then one of them always seems sure. A known class
-    gets log p + log q(any known), an unseen one log q + gamma; at gamma = -inf nothing changes.
+    must not be normalised over the unseen ones alone: one of them would always seem certain. A
+    known class gets log p + log q(any known), an unseen one log q + gamma; at gamma = -inf nothing
+    changes.
     """
     count = known.shape[1]
     gate = np.log(q[:, :count].sum(1, keepdims=True) + LEAST)
@@ -71,10 +72,10 @@ class Trial:
 
 
 def trials(evidence, y, known, unseen):
-    """The `Trial`s for `unseen` names beside `known` classes, as many names in each.
+    """The `Trial`s for `unseen` names beside `known` classes, with that many names in each.
 
-    Where a fold holds more classes than there are names, they take turns; where it holds fewer, the
-    user's own names fill up: no training photo has them.
+    Where a fold holds out more classes than there are names, they take turns; where it holds out
+    fewer, the user's own names, which no training photo has, fill the rest.
     """
     made = []
     for fold in evidence.folds:
@@ -89,7 +90,7 @@ def trials(evidence, y, known, unseen):
 
 
 def choose(tried, y, expert, share):
-    "The `Setting` of best accuracy over the trials, weighted to the expected `share` of unseen."
+    "The `Setting` of best accuracy over the trials, weighted to the expected unseen `share`."
     found = []
     for tau in expert.taus:
         each = np.array([_rates(trial, y, expert, tau) for trial in tried])

@@ -1,4 +1,4 @@
-"""What is known of a run and its test photos in, where a gap between the scores comes from out."""
+"""Explain the gap between the validation score and the forecast for a run's test photos."""
 
 from dataclasses import dataclass
 
@@ -6,12 +6,12 @@ import numpy as np
 
 from vlg_fastai.model import probe
 
-COLUMNS = ("cause", "accuracy", "how it is known")
+COLUMNS = ("cause", "accuracy", "source")
 
 
 @dataclass(frozen=True)
 class Cause:
-    "A cause, how much it moves the accuracy (None: not a move of its own), and how it is known."
+    "A cause, its effect on the accuracy (None: no effect of its own), and how that is known."
 
     cause: str
     effect: float | None
@@ -29,17 +29,17 @@ class Cause:
 
 
 def rows(view, steps):
-    """From the validation accuracy to the forecast of `view` (an Outlook); `steps` as its first run
-    was judged: (words, accuracy), each without what the next words name.
+    """From the validation accuracy to the forecast of `view` (an Outlook); `steps` are those of its
+    first run: (words, accuracy), each accuracy after the change that its words name.
 
-    The rows up to the forecast add up to it; what follows is told beside, not added.
+    The rows up to the forecast add up to it; those after it are for information.
     """
     expected = view.forecast
     doubtful = int(view.run_features.labelled.doubtful.sum())
     sources = {
         "repeated photos in it": "the same without near-duplicates of training photos",
         "wrong labels in it": f"the same without doubtful labels; {doubtful} photos have one",
-        "all photos judged, not those alone": "out of fold, without doubtful labels",
+        "all photos judged, not only those": "out of fold, without doubtful labels",
         "the other runs": "their mean, by the same steps",
     }
     if len(view.judged) > 1:
@@ -51,26 +51,26 @@ def rows(view, steps):
         *_of_this_test(expected, view.accuracy),
         Cause("expected on this test", expected.accuracy,
             "95 %: {:.3f} to {:.3f}".format(*expected.accuracy_interval), total=True),
-        Cause("kept out: repeated photos", _twins(view.run_features),
-            "what a split through near-duplicates would add to the probe out of fold"),
+        Cause("excluded: repeated photos", _twins(view.run_features),
+            "what splitting near-duplicates apart would add to the probe out of fold"),
     ]  # fmt: skip
 
 
 def _of_this_test(expected, before):
-    "The causes that lie in the test, as far as the photos tell them apart."
+    "The causes that lie in the test, as far as the photos can tell them apart."
     change, low, high = expected.plain.value - before, *expected.share_interval
-    similar = "as in made-up tests that resemble this one"
+    similar = "as in simulated tests that resemble this one"
     source = f"{low:.0%} to {high:.0%} of the test, {similar}"
     if change >= 0:
-        yield Cause("easier than photos of training", change, similar)
+        yield Cause("easier than training photos", change, similar)
     elif expected.told_apart:
         new = expected.share * before
         otherwise = max((1 - expected.share) * (before - expected.plain_known.value), 0)
         part = new / max(new + otherwise, 1e-9)
-        yield Cause("photos of other classes", change * part, source)
+        yield Cause("photos of unseen classes", change * part, source)
         yield Cause("known ones, photographed differently", change * (1 - part), similar)
     else:
-        yield Cause("other classes, or another way of taking photos", change, source)
+        yield Cause("unseen classes, or known ones photographed differently", change, source)
     if expected.is_adapted:
         yield Cause("adapted to these photos", expected.accuracy - expected.plain.value,
                     similar)  # fmt: skip
@@ -79,7 +79,7 @@ def _of_this_test(expected, before):
 def _twins(run_features):
     """How much higher out-of-fold accuracy is where near-duplicates may lie on both sides.
 
-    By the strength that was found: the search is not for this row (0.4 s instead of 1.6).
+    Reuses the strength already found: a new search is not worth it here (0.4 s instead of 1.6).
     """
     labelled = run_features.labelled
     y, alone = labelled.y, np.arange(len(labelled.groups))

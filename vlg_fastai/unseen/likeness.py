@@ -1,4 +1,4 @@
-"""Features in, how much each looks like one of the known classes out."""
+"""Score how much features look like one of the known classes."""
 
 from dataclasses import dataclass
 
@@ -14,9 +14,9 @@ class Likeness:
     """Relative Mahalanobis distance on features of length one, negated: high is like a known class.
 
     Ren et al., 2021 (relative), Mueller & Hein, 2025 (length one). Both covariances are shrunk by
-    the same share, Ledoit-Wolf's for the within-class one: with a share of its own the total one
-    is shrunk less where there are fewer photos than features, and the difference turns its sign
-    (AUROC .18 instead of .89 on 1,503 photos of 28 classes).
+    the same share, Ledoit-Wolf's for the within-class one: with its own share the total one is
+    shrunk less where there are fewer photos than features, and the difference changes its sign
+    (AUROC 0.18 instead of 0.89 on 1,503 photos of 28 classes).
     """
 
     means: np.ndarray  # (classes, d)
@@ -26,7 +26,7 @@ class Likeness:
 
     @classmethod
     def fit(cls, x, y):
-        "Of features `x` (n, d) of length one and labels `y` (n,); labels need not be 0, 1, ..."
+        "Fit on features `x` (n, d) of length one and labels `y` (n,), which need not be 0, 1, ..."
         labels, at = np.unique(y, return_inverse=True)
         means = np.stack([x[at == i].mean(0) for i in range(len(labels))])
         middle, rest = x.mean(0), x - means[at]
@@ -46,13 +46,13 @@ class Likeness:
         return _squares(_white(self.within, x), _white(self.within, self.means))
 
     def residuals(self, x):
-        "(n, d) what is left of `x` in the whitened space behind the mean of the nearest class."
+        "(n, d) residuals of `x` in the whitened space, after the mean of the nearest class."
         white, means = _white(self.within, x), _white(self.within, self.means)
         return white - means[_squares(white, means).argmin(1)]
 
     def renewed(self, x, called, weight):
-        """(n, classes) the same to means that photos `x` have moved: those which are `called`
-        (n,) so, each, beside `weight` photos at the mean of training."""
+        """(n, classes) squared distances to means that photos `x` have moved: those `called` (n,)
+        a class move its mean, which counts as `weight` photos at the mean of training."""
         white, means = _white(self.within, x), _white(self.within, self.means)
         sums = np.stack([white[called == i].sum(0) for i in range(len(means))])
         counts = np.bincount(called, minlength=len(means))[:, None]

@@ -1,4 +1,4 @@
-"""Scores of known, left-out and test photos in, how many of the test look like no class out."""
+"""Estimate how many test photos look like no known class, from scores of photos by folds."""
 
 from dataclasses import dataclass
 
@@ -9,14 +9,14 @@ from scipy.special import expit, logit
 from vlg_fastai.unseen.folds import SCORES
 
 BINS = 16  # of equal numbers of reference photos
-ROUNDS = 300  # of expectation and maximisation: the share moves by less than 1e-4 after 100
+ROUNDS = 300  # of expectation-maximisation: the share moves by less than 1e-4 after 100
 
 
 @dataclass(frozen=True)
 class Mixture:
-    """The share of test photos that look like no known class, the mean over scores, and by each of
-    them alone; `unlike` (m,) how likely each photo is to be one. `accuracy`: what to expect if they
-    all are of other classes; `if_known`: if they are of known ones, photographed differently."""
+    """The share of test photos that look like no known class: the mean over scores, and by each
+    score alone; `unlike` (m,): probability that each photo is one. `accuracy`: to expect if all of
+    them are of unseen classes; `if_known`: if of known ones, photographed differently."""
 
     share: float
     shares: dict[str, float]
@@ -42,7 +42,7 @@ class Histograms:
         return cls(*(np.searchsorted(edges, values) for values in sides))
 
     def unlike(self):
-        """(share of unlike photos, probability (m,) of each test photo to be one).
+        """(share of unlike photos, probability (m,) that each test photo is one).
 
         Expectation-maximisation of the share of a mixture of two known histograms.
         """
@@ -61,7 +61,7 @@ def _density(places):
 
 
 def mixture(evidence, accuracy):
-    "The `Mixture` that `evidence` tells; `accuracy` of the model on sound photos of known classes."
+    "The `Mixture` in `evidence`; `accuracy`: of the model on sound photos of known classes."
     found = {score: Histograms.of(evidence, score).unlike() for score in SCORES}
     share = float(np.mean([value for value, _ in found.values()]))
     unlike = np.mean([probs for _, probs in found.values()], axis=0)
@@ -73,7 +73,7 @@ def mixture(evidence, accuracy):
 
 
 def matched(unlike, share):
-    "Probabilities `unlike` (m,), moved by one step in log odds so that their mean is `share`."
+    "Probabilities `unlike` (m,), shifted by a constant in log odds so that their mean is `share`."
     odds, share = logit(np.clip(unlike, 1e-4, 1 - 1e-4)), np.clip(share, 1e-3, 1 - 1e-3)
     step = brentq(lambda by: expit(odds + by).mean() - share, -30, 30)
     return expit(odds + step)

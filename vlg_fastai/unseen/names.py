@@ -1,4 +1,4 @@
-"""File of class names in, names with their prompts out. Loads nothing heavy."""
+"""Read class names and their prompts from a file. Loads nothing heavy."""
 
 import re
 from dataclasses import dataclass
@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from vlg_fastai.config import UserError
 from vlg_fastai.console import say
 
-NUMBERED = re.compile(r"^\d+[\t ]+(?=\D)")  # AwA2's classes.txt counts its lines
+NUMBERED = re.compile(r"^\d+[\t ]+(?=\D)")  # AwA2's classes.txt numbers its lines
 
 
 @dataclass(frozen=True)
@@ -43,21 +43,21 @@ def words(label):
 
 
 def read(path, option, classes):
-    """The `Names` of a file beside the known `classes`; `option` is how the user calls the file.
+    """The `Names` of a file beside the known `classes`; `option` is the option that names the file.
 
-    A line is `label`, or `label: prompt | synonym`. The lines of known classes give their prompts,
-    and are otherwise not needed. UserError where the file is no text or a label comes twice.
+    A line is `label`, or `label: prompt | synonym`. Lines of known classes give their prompts, and
+    are otherwise optional. UserError where the file is not text or repeats a label.
     """
     meant, found = {_key(label): label for label in classes}, {}
     for name in (_name(line, meant) for line in _lines(path, option, meant)):
         key = _key(name.label)
         if not key or key in found:
-            what = "a line has no label" if not key else f"{name.label!r} is there twice"
+            what = "a line has no label" if not key else f"{name.label!r} occurs twice"
             raise UserError(f"{option} {path}: {what}")
         found[key] = name
     old = {meant[key]: name for key, name in found.items() if key in meant}
     known = tuple(Name(c, old[c].prompts) if c in old else Name.of(c) for c in classes)
-    # in an order of their own: that of the file must not matter
+    # sorted: the order in the file must not matter
     unseen = tuple(found[key] for key in sorted(found.keys() - meant.keys()))
     _report(option, path, old, unseen, classes)
     return Names(known, unseen)
@@ -71,13 +71,13 @@ def _lines(path, option, meant):
     try:
         text = path.read_text(encoding="utf-8-sig")
     except UnicodeDecodeError:
-        raise UserError(f"{option} {path}: is no text in UTF-8; one name a line") from None
+        raise UserError(f"{option} {path}: is not UTF-8 text; write one name per line") from None
     lines = [line.strip() for line in text.splitlines() if line.strip()]
     return lines if any(_key(line) in meant for line in lines) else unnumbered(lines)
 
 
 def unnumbered(lines):
-    "`lines` without the numbers in front of them, where these only count the lines."
+    "`lines` without their leading numbers, where these only count the lines."
     numbers = [NUMBERED.match(line) for line in lines]
     counted = all(numbers) and [int(n.group()) for n in numbers] == [*range(1, len(lines) + 1)]
     return [NUMBERED.sub("", line) for line in lines] if counted else lines
@@ -92,11 +92,11 @@ def _name(line, meant):
 
 
 def _report(option, path, old, unseen, classes):
-    "Say what of the file is already known."
+    "Report which classes of the run the file repeats or lacks, and whether any name is new."
     if old and option == "--unseen":
-        say(f"{path}: {len(old)} names are classes of the run, e.g. {next(iter(old))!r}: left out")
+        say(f"{path}: ignoring {len(old)} names that the run knows, e.g. {next(iter(old))!r}")
     if option == "--classes" and len(old) < len(classes):
         lacking = next(c for c in classes if c not in old)
-        say(f"{path}: {len(classes) - len(old)} classes of the run are not in it, e.g. {lacking!r}")
+        say(f"{path}: lacks {len(classes) - len(old)} classes of the run, e.g. {lacking!r}")
     if not unseen:
-        say(f"{path}: no name that the run does not know: nothing changes")
+        say(f"{path}: holds no name that is new to the run; nothing changes")

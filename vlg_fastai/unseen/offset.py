@@ -1,16 +1,16 @@
-"""Features of two sets of photos in, how far apart the sets lie as wholes out, without a model."""
+"""Measure how far apart two sets of photos lie as wholes, from their features, without a model."""
 
 import numpy as np
 from scipy.special import log_softmax
 from sklearn.decomposition import PCA
 
 AXES = 40  # principal components in which an offset is measured
-NARROW = 1e-3  # share of the first axis's variance below which an axis is none: copies make such
+NARROW = 1e-3  # share of the first axis's variance below which an axis is dropped: copies make such
 BLOCK = 1_000  # photos at a time
 
 
 def of(x, test):
-    "How far apart the middles of both sides are, in deviations of the training photos."
+    "How far apart the means of both sides are, in deviations of the training photos."
     middle = x.mean(0, dtype=np.float32)
     axes = PCA(min(AXES, len(x) - 1, x.shape[1]), random_state=0)
     axes.fit(x.astype(np.float32) - middle)
@@ -26,7 +26,7 @@ def of(x, test):
 
 
 def of_own(known, test):
-    "How sure the backbone's own classifier is of both sides: of what kind of picture they are."
+    "How certain the backbone's own classifier is on both sides, which depends on picture style."
     if not known.shape[1]:
         return {"own certainty": np.nan, "own entropy": np.nan}
     (sure, mixed), (there, spread) = (_sure(side) for side in (known, test))
@@ -34,7 +34,7 @@ def of_own(known, test):
 
 
 def _sure(logits):
-    "(mean certainty, mean entropy) of `logits` (n, classes), which may be of 20,000 classes."
+    "(mean certainty, mean entropy) of `logits` (n, classes), which may have 20,000 classes."
     sure, spread = [], []
     for part in np.array_split(logits, max(1, len(logits) // BLOCK)):
         logs = log_softmax(part.astype(np.float32), axis=1)

@@ -1,4 +1,4 @@
-"""Runs and test photos in, what to expect of the score and why it differs from validation out."""
+"""Forecast the score of runs on test photos, and explain why it differs from validation."""
 
 from dataclasses import dataclass
 from functools import cached_property
@@ -13,26 +13,26 @@ from vlg_fastai.unseen.features import RunFeatures, UnavailableError
 from vlg_fastai.unseen.forecast import FEW, forecast
 from vlg_fastai.unseen.regression import shipped
 
-NAMED = 5  # most shifted photos that are named
-ODD = "no made-up test resembles this one, so the intervals are twice as wide"
+NAMED = 5  # most shifted photos to name
+ODD = "no simulated test resembles this one, so the intervals are twice as wide"
 
 
 @dataclass(frozen=True)
 class Outlook:
-    "Features of a run and what they tell of the test photos."
+    "Features of a run and what they say about the test photos."
 
     run_features: RunFeatures
-    judged: list["Judged"]  # one a run
+    judged: list["Judged"]  # one per run
     adapt: str = "auto"
 
     @property
     def accuracy(self):
-        "Mean accuracy of the runs on labelled photos without doubt that they did not see."
+        "Mean accuracy of the runs on labelled photos that they did not see, without doubtful ones."
         return float(np.mean([judged.accuracy for judged in self.judged]))
 
     @property
     def photos(self):
-        "How many these are at least."
+        "The smallest number of such photos for a run."
         return min(len(judged.final) for judged in self.judged)
 
     @cached_property
@@ -42,13 +42,13 @@ class Outlook:
 
     @cached_property
     def figures(self):
-        "What can be told of the test without its labels."
+        "Figures of the test that need no labels of it."
         view = self.run_features
         return figures.of(view.labelled, view.evidence, self.mixture, view.test, view.own_logits)
 
     @cached_property
     def share(self):
-        "The `Foretold` share of other classes, for a test that is known to show some."
+        "The `Foretold` share of unseen classes, for a test that is known to contain some."
         return shipped(unseen=True)(self.figures)[0]["unseen"]
 
     @cached_property
@@ -62,8 +62,8 @@ class Outlook:
 
     @cached_property
     def unlike(self):
-        """(m,) how likely each test photo is to be of no known class: as unlike as it is without
-        what all have in common, in the share that is foretold."""
+        """(m,) probability that each test photo is of no known class: from its likeness without the
+        shared offset, scaled to the forecast share."""
         evidence = self.run_features.moved_evidence
         plain = mixture.mixture(evidence, evidence.right.mean()).unlike
         return mixture.matched(plain, self.forecast.share)
@@ -74,12 +74,12 @@ class Outlook:
 
     @property
     def seen(self):
-        "(m, d) features of the test photos as they are answered: moved, where that gains."
+        "(m, d) features of the test photos as they are predicted from: moved, if adapted."
         return self.run_features.moved if self.is_adapted else self.run_features.test
 
     @property
     def seen_evidence(self):
-        "What folds say of the photos as they are answered."
+        "Scores by folds of the test photos as they are predicted from."
         features = self.run_features
         return features.moved_evidence if self.is_adapted else features.evidence
 
@@ -97,8 +97,8 @@ class Outlook:
 
 @dataclass(frozen=True)
 class Judged:
-    """Whether a run is right about its held-out photos (n,); which of them have no near-duplicate
-    in training, and no doubtful label either; for a probe also about all photos, out of fold."""
+    """Whether a run is right on its held-out photos (n,); which of them have no near-duplicate in
+    training, and no doubtful label either; for a probe also on all photos, out of fold."""
 
     right: np.ndarray
     own: np.ndarray
@@ -107,7 +107,7 @@ class Judged:
 
     @property
     def final(self):
-        "The answers that tell best how good it is: (n,) bool."
+        "The results that best show how good it is: (n,) bool."
         if self.out_of_fold is not None:
             return self.out_of_fold
         return self.right[self.sure] if self.sure.any() else self.right
@@ -125,13 +125,13 @@ class Judged:
             found.append(("repeated photos in it", self.right[self.own].mean()))
         found.append(("wrong labels in it", self.right[self.sure].mean()))
         if self.out_of_fold is not None:
-            found.append(("all photos judged, not those alone", self.accuracy))
+            found.append(("all photos judged, not only those", self.accuracy))
         return [(words, float(value)) for words, value in found]
 
 
 def of(cfg, blend, photos, means, required):
-    """The Outlook of the table `photos`, by the first of the runs of `blend` and by what they say
-    together of photos that none saw; None with a word why.
+    """The Outlook for the table `photos`, from the first of the runs of `blend` and their joint
+    predictions on photos that none saw; None, with a message, where there is none.
 
     UserError instead where an option needs it (`required`: how it was given).
     """
@@ -141,7 +141,7 @@ def of(cfg, blend, photos, means, required):
     good = photos[photos["problem"].isna()].reset_index(drop=True)
     try:
         run_features = RunFeatures.of_run(blend.runs[0], cfg, good, machine, store)
-        run_features.evidence  # noqa: B018  it may turn out that there are too few photos
+        run_features.evidence  # noqa: B018  fails here if there are too few photos
     except UnavailableError as reason:
         if required:
             raise UserError(f"{required}: not with --run {blend.runs[0].path}: {reason}") from None
@@ -159,7 +159,7 @@ def judge(run, run_features):
 
 
 def judged(valid, run_features, is_probe=False):
-    "The same of answers in a table like valid.csv."
+    "The same for predictions in a table like valid.csv."
     labelled, evidence = run_features.labelled, run_features.evidence
     classes, place = (
         list(valid.columns[2:]),
@@ -176,7 +176,7 @@ def judged(valid, run_features, is_probe=False):
 
 
 def told(cfg, chosen, view, answer):
-    "(answer with p_unseen, facts for forecast.json); says what is expected."
+    "(answer with p_unseen, facts for forecast.json); prints what to expect."
     evidence = view.run_features.evidence
     facts = {
         "run": chosen[0].path.name,
@@ -206,8 +206,9 @@ def told(cfg, chosen, view, answer):
 def _quality(evidence):
     found = evidence.auroc("likeness")
     return (
-        f"how well unlike photos are told, on classes held out in turn: AUROC {np.mean(found):.3f}"
-        f" ({min(found):.3f} to {max(found):.3f}), if test photos were taken as those of training"
+        f"detecting photos unlike any known class, on classes held out in turn: AUROC"
+        f" {np.mean(found):.3f} ({min(found):.3f} to {max(found):.3f}), if test photos are taken"
+        " like training photos"
     )
 
 
@@ -217,6 +218,6 @@ def _most_shifted(view):
 
 def _shifted(view):
     return (
-        f"test and training photos are told apart with AUC {view.shift.auc:.2f} (.5: not at all;"
-        f" unseen classes count as well), most surely {', '.join(_most_shifted(view))}"
+        f"test and training photos can be told apart with AUC {view.shift.auc:.2f} (0.5: not at"
+        f" all; unseen classes count as well), most clearly {', '.join(_most_shifted(view))}"
     )

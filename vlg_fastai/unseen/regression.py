@@ -1,8 +1,8 @@
-"""Figures of a test in, what tests of other photos with such figures scored out, and how surely.
+"""Forecast what a test scores, with intervals, from tests of other photos with similar figures.
 
-`foretold.json` holds tests that were made of labelled photos (`benchmarks/foretelling.py`): their
-figures, what came true, and what was foretold for each by trees that had seen neither its challenge
-nor its family. No photo, no model and no pickled tree is in it: the trees are grown when asked.
+`foretold.json` holds tests simulated from labelled photos (`benchmarks/foretelling.py`): their
+figures, the true results, and the forecast for each by trees that had seen neither its challenge
+nor its family. It holds no photo, no model and no pickled tree: the trees are grown when needed.
 """
 
 import json
@@ -20,18 +20,18 @@ from sklearn.svm import SVR
 
 TABLE = Path(__file__).with_name("foretold.json")
 # extremely randomised trees (Geurts et al., 2006) and support vectors: their mean was off by 0.079
-# on left-out tests, trees alone by 0.082; those of the spread see larger neighbourhoods
+# on left-out tests, trees alone by 0.082; trees for the spread average over larger neighbourhoods
 TREES = {"n_estimators": 200, "min_samples_leaf": 4, "max_features": 0.5, "random_state": 0}
 VECTORS = {"C": 0.3, "epsilon": 0.03, "gamma": 0.01}
 SPREAD = {"n_estimators": 200, "min_samples_leaf": 15, "max_features": 0.3, "random_state": 0}
-NEAREST = 5  # made-up tests that tell whether a test is like any of them
-ROWS = ("rows", "truth", "foretold")  # what the table has for each made-up test
-LEAST = 0.01  # deviation that is never undercut
+NEAREST = 5  # simulated tests that decide whether a test resembles any of them
+ROWS = ("rows", "truth", "foretold")  # what the table has for each simulated test
+LEAST = 0.01  # smallest deviation
 
 
 @dataclass(frozen=True)
 class Foretold:
-    "A figure that nobody can count, and the bounds that hold it in 95 of 100 cases."
+    "A forecast figure, and the bounds that hold the true one in 95 of 100 cases."
 
     value: float
     low: float
@@ -39,7 +39,7 @@ class Foretold:
 
     @classmethod
     def within(cls, value, low, high):
-        "Of a share: between 0 and 1."
+        "Clipped to lie between 0 and 1, as a share does."
         return cls(*np.clip([value, low, high], 0, 1).tolist())
 
     def times(self, factor):
@@ -54,25 +54,25 @@ class Foretold:
 
 
 def grow_middle(x, truth):
-    "A function from figures (m, d) to what is foretold (m, targets), learned from made-up tests."
+    "A function from figures (m, d) to forecasts (m, targets), learned from simulated tests."
     trees = ExtraTreesRegressor(**TREES).fit(x, truth)
     vectors = make_pipeline(StandardScaler(), MultiOutputRegressor(SVR(**VECTORS))).fit(x, truth)
     return lambda asked: (trees.predict(asked) + vectors.predict(asked)) / 2
 
 
 def grow_spread(x, missed):
-    "The same for how far off that will be: `missed` (n, targets) by trees that had not seen them."
+    "The same for its error, from `missed` (n, targets) by trees that had not seen these tests."
     return ExtraTreesRegressor(**SPREAD).fit(x, missed).predict
 
 
 def distances(x, row, scale):
-    "How far the `NEAREST` of the tests `x` (n, d) are from `row` (d,), in deviations of a figure."
+    "Mean distance from `row` (d,) to the `NEAREST` tests in `x` (n, d), in deviations of a figure."
     apart = np.sqrt((((x - row) / np.maximum(scale, 1e-6)) ** 2).mean(1))
     return np.sort(apart)[:NEAREST].mean()
 
 
 class Regression:
-    "What the made-up tests of `table`, the content of `foretold.json`, say of another."
+    "Forecasts for a test from the simulated tests of `table`, the content of `foretold.json`."
 
     def __init__(self, table):
         self.names, self.targets = table["figures"], table["targets"]
@@ -82,10 +82,10 @@ class Regression:
         self.spread = grow_spread(self.x, np.abs(truth - np.array(table["foretold"])))
 
     def __call__(self, figures):
-        """({target: `Foretold`}, True where no made-up test is like this one).
+        """({target: `Foretold`}, True where no simulated test resembles this one).
 
-        A figure that is not at hand (NaN: a backbone without a classifier) is taken to be the
-        median. A test unlike all others has intervals of twice the width.
+        A missing figure (NaN: a backbone without a classifier) is replaced by the median. A test
+        unlike all others has intervals of twice the width.
         """
         row = np.array([figures[name] for name in self.names], float)
         row = np.where(np.isfinite(row), row, np.median(self.x, axis=0))
@@ -100,13 +100,13 @@ class Regression:
 
 @cache
 def shipped(unseen=False):
-    "The `Regression` of the table beside this file; `unseen`: of tests with unseen classes alone."
+    "The `Regression` of the table beside this file; `unseen`: only from tests with unseen classes."
     table = json.loads(TABLE.read_text(encoding="utf-8"))
     return Regression(with_unseen(table) if unseen else table)
 
 
 def with_unseen(table):
-    "`table` without the tests that show known classes alone."
+    "`table` without the tests that contain only known classes."
     at = table["targets"].index("unseen")
     kept = [truth[at] > 0 for truth in table["truth"]]
     rows = {name: list(compress(table[name], kept)) for name in ROWS}

@@ -1,13 +1,13 @@
-"""Fused scores of all test photos in, scores that the test photos themselves have corrected out."""
+"""Correct the fused scores of all test photos by self-training on those photos."""
 
 import numpy as np
 from scipy.special import log_softmax, logsumexp
 
 from vlg_fastai.model import probe
 
-ROUNDS, PER_ROUND = 5, 8  # each round takes as many more photos of every unseen class
+ROUNDS, PER_ROUND = 5, 8  # each round takes 8 more photos of every unseen class
 WEIGHT = 0.5  # of the probe's own opinion
-TOLERANCE = 1e-2  # of its fits, 25 of them in a search; the last digits do not matter here
+TOLERANCE = 1e-2  # of its fits, 25 per search; the last digits do not matter here
 FLOOR = -30.0  # nats below which no class falls
 
 
@@ -38,7 +38,7 @@ def transduced(scores, known, shown, asked, fit):
 
 
 def picked(scores, known, most):
-    "(rows, labels): of each class from `known` on the `most` surest of the photos that it wins."
+    "(rows, labels): for each class from `known` on, the `most` surest of the photos that it wins."
     best = scores.argmax(1)
     rows = []
     for label in range(known, scores.shape[1]):
@@ -51,7 +51,7 @@ def picked(scores, known, most):
 def rates(trial, labelled, setting, expert, share, temperature):
     """(known, unseen) accuracy of self-training in one `Trial`.
 
-    Its pool of test photos holds `share` unseen ones, as the real one does.
+    Its pool of test photos contains a `share` of unseen ones, like the real one.
     """
     from vlg_fastai.unseen import fusion
 

@@ -1,4 +1,4 @@
-"""Features of training and test photos in, how easily they are told apart out."""
+"""Measure how easily training and test photos can be told apart by their features."""
 
 from dataclasses import dataclass
 
@@ -7,20 +7,20 @@ from sklearn.metrics import roc_auc_score
 
 from vlg_fastai.model import probe
 
-STRENGTH = 0.003  # C of the classifier: weak, since only two answers share so many features
-MOST = 5_000  # photos of each side: more do not move the figure
+STRENGTH = 0.003  # C of the classifier: small, since only two classes share so many features
+MOST = 5_000  # photos per side: more do not change the figure
 
 
 @dataclass(frozen=True)
 class Shift:
-    """auc: .5 where nothing tells test from training photos, 1 where everything does; certainty
-    (m,): how surely each test photo is told to be one, NaN where it was not asked about."""
+    """auc: 0.5 where nothing tells test from training photos, 1 where everything does; certainty
+    (m,): how surely each test photo is recognised as one, NaN where it was not evaluated."""
 
     auc: float
     certainty: np.ndarray
 
     def most(self, count):
-        "Numbers of the test photos that are told most surely."
+        "Numbers of the test photos that are recognised most surely."
         order = np.argsort(-np.nan_to_num(self.certainty, nan=-1), kind="stable")
         return order[:count]
 
@@ -28,9 +28,9 @@ class Shift:
 def measure(x, groups, test, kin, seed=0):
     """The `Shift` between training features `x` (n, d) and `test` (m, d).
 
-    groups (n,), kin (m,): near-duplicates among each of the sides.
+    groups (n,), kin (m,): near-duplicates within each side.
     A linear classifier of the two sides, judged in folds that keep near-duplicates together. A test
-    set with classes of its own is told apart by them as well: the figure does not say why.
+    set with its own classes is told apart by those as well: the figure does not say why.
     """
     rng = np.random.default_rng(seed)
     ours, theirs = (np.sort(rng.permutation(len(part))[:MOST]) for part in (x, test))

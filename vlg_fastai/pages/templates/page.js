@@ -4,7 +4,7 @@ const element = (name, attributes = {}, ...inside) => {
   return node;
 };
 
-// colours of charts are names of CSS variables, so that they follow the page's theme
+// chart colours are names of CSS variables, so that charts follow the page's theme
 const colour = name => getComputedStyle(document.documentElement).getPropertyValue(name).trim();
 const themed = chart => JSON.parse(JSON.stringify(chart).replace(/"var\((--[\w-]+)\)"/g, (_, name) => JSON.stringify(colour(name))));
 
@@ -19,7 +19,7 @@ matchMedia("(prefers-color-scheme: dark)").addEventListener("change", drawAll);
 
 function sortBy(button) {
   const head = button.closest("th"), table = head.closest("table"), column = head.cellIndex;
-  const state = head.getAttribute("aria-sort"); // numbers begin with the largest, text with a
+  const state = head.getAttribute("aria-sort"); // numbers sort largest first, text from a
   const up = state === "descending" || (state === "none" && !head.classList.contains("number"));
   table.querySelectorAll("th[aria-sort]").forEach(other => other.setAttribute("aria-sort", "none"));
   head.setAttribute("aria-sort", up ? "ascending" : "descending");
