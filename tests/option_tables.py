@@ -16,6 +16,7 @@ from vlg_fastai.config import (
     PredictConfig,
     TrainConfig,
 )
+from vlg_fastai.export.options import ExportConfig
 from vlg_fastai.tune.options import TuneConfig
 
 PAGE = Path(__file__).parents[1] / "docs/options.md"
@@ -26,6 +27,7 @@ COMMANDS = {
     "interpret": InterpretConfig,
     "compare": CompareConfig,
     "tune": TuneConfig,
+    "export": ExportConfig,
 }
 FIELD = re.compile(r"((?:^    #.*\n)*)^    (\w+): (?:[^#\n]*?)(?:  # (.*))?$", re.MULTILINE)
 

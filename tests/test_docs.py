@@ -77,14 +77,13 @@ def workshop(tmp_path_factory):
     (root / "names.txt").write_text(names)
     seen = "\n".join(path.name for path in sorted((challenge / "train").iterdir()))
     (root / "all.txt").write_text(f"{seen}\n{names}")
-    for rate in (1e-4, 3e-4, 1e-3):  # blends and soups want nets that differ
-        cfg = toy_config(root / "data/demo", root / "runs", recipe="strong", lr=rate, **NET)
-        run_training(cfg)
-    first = sorted((root / "runs").iterdir())
-    for number in range(4, 8):
-        model = first[number % 3]
-        name = f"{number:04d}{model.name[4:]}"
-        shutil.copytree(model, root / "runs" / name, copy_function=os.link)
+    data, runs = root / "data/demo", root / "runs"
+    for rate in (3e-3, 2e-3, 1e-3):  # runs 1 to 3: a soup wants fine-tuned nets that differ
+        run_training(toy_config(data, runs, lr=rate, probe=False, warm_start=False, **NET))
+    for path in sorted(runs.iterdir()):
+        name = f"{int(path.name[:4]) + 3:04d}{path.name[4:]}"
+        shutil.copytree(path, runs / name, copy_function=os.link)
+    run_training(toy_config(data, runs, **NET))  # run 7, with candidates
     return root
 
 

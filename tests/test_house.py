@@ -18,12 +18,13 @@ MODULES = sorted(PACKAGE.rglob("*.py"))
 LAYERS = [
     {"limits"}, {"config", "parts", "recipes"}, {"checks", "cli", "console"}, {"machine"}, {"runs"},
     {"data"}, {"pages", "demo"}, {"model"}, {"unseen"}, {"train"}, {"predict"}, {"audit"},
-    {"report"}, {"compare"}, {"tune"}, {"commands", "api", "score"},
+    {"report"}, {"compare"}, {"tune"}, {"export"}, {"commands", "api", "score"},
 ]  # fmt: skip
 LIGHT = [
     "config", "parts", "recipes", "checks", "cli", "console", "commands", "api", "runs/run",
     "runs/find", "runs/facts", "runs/files", "data/folder", "data/walking", "data/tables",
     "data/images", "data/decisions", "model/sources", "unseen/names", "tune/options", "tune/space",
+    "export/options",
 ]  # fmt: skip
 LONGEST, MEDIAN = 30, 7  # lines of a function
 HEAVY = {"torch", "fastai", "timm", "pandas", "matplotlib", "sklearn"}
@@ -202,7 +203,7 @@ def test_every_requirement_is_used_and_has_a_lower_bound():
         "tensorboard",
         "transformers",
     }
-    extra = ("clip", "text", "trackers", "tune")
+    extra = ("clip", "text", "trackers", "tune", "export")
     files = ("requirements.txt", *(f"requirements-{name}.txt" for name in extra))
     lines = [line for name in files for line in (ROOT / name).read_text("utf-8").splitlines()]
     for line in lines:

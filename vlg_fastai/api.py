@@ -14,7 +14,7 @@ from pathlib import Path
 
 from vlg_fastai.checks import check_extra
 from vlg_fastai.cli import configured, quiet_start
-from vlg_fastai.commands import with_source
+from vlg_fastai.commands import predict_with, with_source
 from vlg_fastai.config import (
     AuditConfig,
     CompareConfig,
@@ -23,9 +23,9 @@ from vlg_fastai.config import (
     TrainConfig,
     UserError,
 )
-from vlg_fastai.data.folder import defaults_for, test_of
+from vlg_fastai.data.folder import defaults_for
+from vlg_fastai.export.options import ExportConfig
 from vlg_fastai.model.sources import choose
-from vlg_fastai.runs.blends import names_of
 from vlg_fastai.runs.find import find, finished
 from vlg_fastai.runs.resume import earlier
 from vlg_fastai.runs.run import Run as RunFolder
@@ -33,7 +33,8 @@ from vlg_fastai.tune.options import TuneConfig
 from vlg_fastai.tune.space import say_plan
 
 __all__ = [
-    "Run", "UserError", "audit", "compare", "interpret", "predict", "show", "train", "tune"
+    "Run", "UserError", "audit", "compare", "export", "interpret", "predict", "show", "train",
+    "tune",
 ]  # fmt: skip
 
 
@@ -65,14 +66,13 @@ def train(cbs=(), **options):
 
 
 def predict(**options):
-    "Predict as `predict.py` does; return the path of the submission."
-    cfg = configured(PredictConfig, _named(options))
-    chosen = find(cfg.runs, names_of(cfg))
-    test = test_of(cfg, chosen[0])
-    quiet_start()
-    from vlg_fastai.predict.run import predict
+    """Predict as `predict.py` does; the path of the submission.
 
-    return predict(cfg, chosen, test)
+    With photos=[...], print the answers and return (classes, probabilities (photos, classes)).
+    """
+    cfg = configured(PredictConfig, _named(options))
+    quiet_start()
+    return predict_with(cfg)
 
 
 def interpret(**options):
@@ -123,6 +123,18 @@ def show(path, height=800):
     from vlg_fastai.pages.inline import Inline
 
     return Inline(Path(path), height)
+
+
+def export(**options):
+    "Export as `export.py` does; the path of the folder."
+    cfg = configured(ExportConfig, _named(options))
+    for package in ("onnx", "onnxscript", "onnxruntime") if cfg.onnx else ():
+        check_extra(package, "export", "export")
+    chosen = find(cfg.runs, cfg.run)
+    quiet_start()
+    from vlg_fastai.export.run import export_runs
+
+    return export_runs(cfg, chosen)
 
 
 def _named(options):

@@ -1,7 +1,9 @@
 """Run each command: parse its arguments, import what is heavy, call one function."""
 
 import sys
+from dataclasses import replace
 from functools import partial
+from pathlib import Path
 
 from vlg_fastai.checks import check_extra
 from vlg_fastai.cli import parse, plain_errors
@@ -14,7 +16,8 @@ from vlg_fastai.config import (
     TrainConfig,
     UserError,
 )
-from vlg_fastai.data.folder import defaults_for, test_of
+from vlg_fastai.data.folder import TEST, child, defaults_for, descend, test_of
+from vlg_fastai.export.options import EXPORTED, ExportConfig
 from vlg_fastai.model.sources import choose
 from vlg_fastai.runs import resume
 from vlg_fastai.runs.blends import names_of
@@ -46,12 +49,48 @@ def with_source(read):
 
 def predict(argv=None):
     with plain_errors():
-        cfg = parse(PredictConfig, argv)
-        chosen = find(cfg.runs, names_of(cfg))
-        test = test_of(cfg, chosen[0])
-        from vlg_fastai.predict.run import predict
+        predict_with(parse(PredictConfig, argv))
 
-        predict(cfg, chosen, test)
+
+def predict_with(cfg):
+    "Predict a folder, or single photos on screen, with runs or with an export."
+    cfg = with_photos(cfg)
+    home = exported(cfg.run)
+    if home:
+        check_extra("onnxruntime", f"--run {home}", "export")
+        from vlg_fastai.export import use
+
+        return use.classify(cfg, home) if cfg.photos else use.predict(cfg, home, given_test(cfg))
+    chosen = find(cfg.runs, names_of(cfg))
+    if cfg.photos:
+        from vlg_fastai.predict.onscreen import classify
+
+        return classify(cfg, chosen)
+    test = test_of(cfg, chosen[0])
+    from vlg_fastai.predict.run import predict
+
+    return predict(cfg, chosen, test)
+
+
+def with_photos(cfg):
+    "The config with files that were taken for names of runs, as in `--run 3 photo.jpg`, as photos."
+    files = tuple(Path(name) for name in cfg.run if Path(name).is_file())
+    runs = tuple(name for name in cfg.run if Path(name) not in files)
+    return replace(cfg, run=runs, photos=(*cfg.photos, *files))
+
+
+def exported(names):
+    "The export folder that is named as the only run, or None."
+    alone = Path(names[0]) if len(names) == 1 else None
+    return alone if alone and (alone / EXPORTED).is_file() else None
+
+
+def given_test(cfg):
+    "The folder of test photos for an export, which knows of none itself."
+    found = cfg.test or (cfg.data and child(descend(cfg.data), TEST))
+    if not found:
+        raise UserError("--test: an export knows no test photos; give --test DIR, or name photos")
+    return found
 
 
 def interpret(argv=None):
@@ -85,6 +124,17 @@ def tune(argv=None):
         tune(cfg, source)
 
 
+def export(argv=None):
+    with plain_errors():
+        cfg = parse(ExportConfig, argv)
+        for package in ("onnx", "onnxscript", "onnxruntime") if cfg.onnx else ():
+            check_extra(package, "export.py", "export")
+        chosen = find(cfg.runs, cfg.run)
+        from vlg_fastai.export.run import export_runs
+
+        export_runs(cfg, chosen)
+
+
 def compare(argv=None):
     with plain_errors():
         cfg = parse(CompareConfig, argv)
@@ -96,7 +146,7 @@ def compare(argv=None):
 
 COMMANDS = {
     "train": train, "predict": predict, "interpret": interpret, "audit": audit, "compare": compare,
-    "tune": tune,
+    "tune": tune, "export": export,
 }  # fmt: skip
 
 

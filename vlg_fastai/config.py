@@ -4,6 +4,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Literal
 
+from tyro.conf import Positional
+
 from vlg_fastai.limits import (
     Amount,
     Count,
@@ -119,6 +121,8 @@ class TrainConfig(Cache, Compute, Decided, Tabled, Place):
 class PredictConfig(Cache, Compute, Decided, Chosen):
     "Predict the test photos with one run or a blend of several, and write a submission."
 
+    # photos to predict on screen, such as photo.jpg; default: a folder of test photos is predicted
+    photos: Positional[tuple[File, ...]] = ()
     test: Folder | None = None  # folder of photos to predict; default: the data folder's `test`
     out: NewFile = Path("submission.csv")  # the submission; probabilities and forecast go beside it
     sample: File | None = None  # sample submission to follow; default: found in the data folder

@@ -71,6 +71,12 @@ def of_folder(folder):
     return located(pd.DataFrame(rows, columns=COLUMNS))
 
 
+def of_paths(paths):
+    "The pictures at `paths`, unlabelled."
+    rows = [(Path(), str(path), "", PLAIN, "test") for path in paths]
+    return located(pd.DataFrame(rows, columns=COLUMNS))
+
+
 def of_run(run, root):
     "The photos that `run` was made from, as it stored them, located below `root`."
     return located(run.split, root)

@@ -39,6 +39,11 @@ def scan_files(folder):
     return _scan(listing.of_folder(folder))
 
 
+def scan_named(paths):
+    "The same table for the pictures at `paths`; `file` is the path as it was given."
+    return _scan(listing.of_paths(paths))
+
+
 def _say_formulas(table):
     odd = table[table.astype(str).apply(lambda cells: cells.str.match(FORMULA)).any(axis=1)]
     if len(odd):

@@ -12,6 +12,7 @@ from vlg_fastai.console import say
 from vlg_fastai.model.inference import logs
 from vlg_fastai.predict import checking, submission
 from vlg_fastai.runs.blends import NAME
+from vlg_fastai.runs.facts import FACTS
 from vlg_fastai.runs.files import write_csv, write_json
 from vlg_fastai.runs.run import TEST
 
@@ -147,7 +148,7 @@ def write(cfg, blend, asked, answer, facts):
     with checking.kept(cfg.out) as before:
         write_csv(cfg.out, table)
     write_csv(probabilities, details)
-    if len(blend.runs) == 1 and not blend.facts:
+    if len(blend.runs) == 1 and not blend.facts and (blend.runs[0].path / FACTS).exists():
         keep(blend.runs[0], details, answer.photos)
     for path, told in ((forecast, facts), (shares, blend.facts)):
         if told:
