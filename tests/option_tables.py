@@ -9,6 +9,8 @@ from types import UnionType
 from typing import Literal, get_args, get_origin, get_type_hints
 
 sys.path.insert(0, str(Path(__file__).parents[1]))  # run by hand, the package need not be installed
+from tyro.conf import Positional
+
 from vlg_fastai.config import (
     AuditConfig,
     CompareConfig,
@@ -48,6 +50,14 @@ def flag_of(config_class, name):
     return next(filter(None, given), name).replace("_", "-")
 
 
+def is_positional(config_class, name):
+    "Whether the option `name` is given without a flag."
+    hint = get_type_hints(config_class, include_extras=True)[name]
+    return any(
+        rule is Positional[int].__metadata__[0] for rule in getattr(hint, "__metadata__", ())
+    )
+
+
 def words(hint):
     "The words that an option takes: those of its `Literal`."
     if get_origin(hint) is Literal:
@@ -67,7 +77,8 @@ def table(config_class):
         default = "" if field.default in (None, ()) else f"`{field.default}`"
         flag, choice = flag_of(config_class, field.name), " ".join(words(hints[field.name]))
         flag += f" {choice.replace(' ', '/')}" if " " in choice else ""
-        lines.append(f"| `--{flag}` | {default} | {told[field.name]} |")
+        flag = f"{flag.upper()} ..." if is_positional(config_class, field.name) else f"--{flag}"
+        lines.append(f"| `{flag}` | {default} | {told[field.name]} |")
     return "\n".join(lines)
 
 

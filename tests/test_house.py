@@ -201,6 +201,7 @@ def test_every_requirement_is_used_and_has_a_lower_bound():
         "torchvision",
         "fastcore",
         "tensorboard",
+        "onnxscript",
         "transformers",
     }
     extra = ("clip", "text", "trackers", "tune", "export")

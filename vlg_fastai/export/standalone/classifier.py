@@ -28,7 +28,7 @@ class Classifier:
         options.intra_op_num_threads = threads or 0
         self.session = onnxruntime.InferenceSession(str(folder / "model.onnx"), options)
         found = folder / "likeness.npz"
-        self.likeness = Likeness(np.load(found)) if found.is_file() else None
+        self.likeness = Familiarity(np.load(found)) if found.is_file() else None
 
     def __call__(self, photos):
         """(probabilities (n, classes), share (n,) or None) of `photos`, paths or Pillow images.
@@ -85,7 +85,7 @@ class Classifier:
         return image.resize((size, size), self.resample, box=box, reducing_gap=3.0)
 
 
-class Likeness:
+class Familiarity:
     """Relative Mahalanobis distance to the nearest class (Ren et al., 2021) on features of length
     one, as the share of held-out photos that score lower."""
 
