@@ -1,7 +1,6 @@
 """Write the option tables of docs/options.md from the configs: `python tests/option_tables.py`."""
 
 import dataclasses
-import inspect
 import re
 import sys
 from pathlib import Path
@@ -9,7 +8,6 @@ from types import UnionType
 from typing import Literal, get_args, get_origin, get_type_hints
 
 sys.path.insert(0, str(Path(__file__).parents[1]))  # run by hand, the package need not be installed
-from tyro.conf import Positional
 
 from vlg_fastai.config import (
     AuditConfig,
@@ -19,6 +17,7 @@ from vlg_fastai.config import (
     TrainConfig,
 )
 from vlg_fastai.export.options import ExportConfig
+from vlg_fastai.helping import flag_of, groups, helps, is_positional
 from vlg_fastai.tune.options import TuneConfig
 
 PAGE = Path(__file__).parents[1] / "docs/options.md"
@@ -31,31 +30,6 @@ COMMANDS = {
     "tune": TuneConfig,
     "export": ExportConfig,
 }
-FIELD = re.compile(r"((?:^    #.*\n)*)^    (\w+): (?:[^#\n]*?)(?:  # (.*))?$", re.MULTILINE)
-
-
-def helps(config_class):
-    "Option -> its comment, the one behind it or the lines above it, of a config and its bases."
-    found = {}
-    for base in config_class.__mro__[:-1]:
-        for above, name, behind in FIELD.findall(inspect.getsource(base)):
-            found.setdefault(name, behind or " ".join(re.findall(r"# (.*)", above)))
-    return found
-
-
-def flag_of(config_class, name):
-    "What the option `name` is called on a command line."
-    hint = get_type_hints(config_class, include_extras=True)[name]
-    given = [getattr(rule, "name", None) for rule in getattr(hint, "__metadata__", ())]
-    return next(filter(None, given), name).replace("_", "-")
-
-
-def is_positional(config_class, name):
-    "Whether the option `name` is given without a flag."
-    hint = get_type_hints(config_class, include_extras=True)[name]
-    return any(
-        rule is Positional[int].__metadata__[0] for rule in getattr(hint, "__metadata__", ())
-    )
 
 
 def words(hint):
@@ -73,13 +47,20 @@ def table(config_class):
     if lacking:
         raise SystemExit(f"no comment that says what they are for: {', '.join(lacking)}")
     lines = ["| option | default | |", "| - | - | - |"]
-    for field in dataclasses.fields(config_class):
-        default = "" if field.default in (None, ()) else f"`{field.default}`"
-        flag, choice = flag_of(config_class, field.name), " ".join(words(hints[field.name]))
-        flag += f" {choice.replace(' ', '/')}" if " " in choice else ""
-        flag = f"{flag.upper()} ..." if is_positional(config_class, field.name) else f"--{flag}"
-        lines.append(f"| `{flag}` | {default} | {told[field.name]} |")
+    for title, names in groups(config_class).items():
+        lines.append(f"| **{title}** | | |")
+        lines += [row(config_class, name, told[name], hints[name]) for name in names]
     return "\n".join(lines)
+
+
+def row(config_class, name, told, hint):
+    "The table's row of an option."
+    value = config_class.__dataclass_fields__[name].default
+    default = "" if value in (None, ()) else f"`{value}`"
+    flag, choice = flag_of(config_class, name), " ".join(words(hint))
+    flag += f" {choice.replace(' ', '/')}" if " " in choice else ""
+    flag = f"{flag.upper()} ..." if is_positional(config_class, name) else f"--{flag}"
+    return f"| `{flag}` | {default} | {told} |"
 
 
 def with_tables(page):

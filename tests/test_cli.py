@@ -1,17 +1,18 @@
 """The command line: light, helpful, and exact about what it refuses."""
 
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 from option_tables import COMMANDS as SCRIPTS
-from option_tables import flag_of, helps, is_positional
 
-from vlg_fastai import cli
+from vlg_fastai import cli, synonyms
 from vlg_fastai.cli import as_json, parse
 from vlg_fastai.config import InterpretConfig, PredictConfig, TrainConfig, UserError
+from vlg_fastai.helping import groups, helps, usage
 from vlg_fastai.recipes import RECIPES
 
 ROOT = Path(__file__).parents[1]
@@ -37,8 +38,7 @@ def test_help_answers_without_torch_and_names_every_option(script):
     assert not {"torch", "fastai", "timm", "matplotlib"} & loaded
     text = " ".join(output.replace("│", " ").split())
     for name, told in helps(SCRIPTS[script]).items():
-        positional = is_positional(SCRIPTS[script], name)
-        assert positional or f"--{flag_of(SCRIPTS[script], name)}" in output
+        assert usage(SCRIPTS[script], name) in output
         assert told in text, name
 
 
@@ -77,6 +77,61 @@ def test_every_option_says_what_it_is_for(config_class):
     told = helps(config_class)
     for name in config_class.__dataclass_fields__:
         assert len(told[name]) > 12, name
+
+
+@pytest.mark.parametrize("config_class", SCRIPTS.values())
+def test_help_shows_every_option_once_and_everyday_ones_first(config_class):
+    found = groups(config_class)
+    shown = [name for names in found.values() for name in names]
+    assert sorted(shown) == sorted(config_class.__dataclass_fields__)
+    assert "" not in found, "an option stands above the first heading"
+    assert next(iter(found)) in ("Everyday", "Reports")
+
+
+def test_help_fits_a_terminal_of_80_columns():
+    done = subprocess.run(
+        [sys.executable, "train.py", "--help"],
+        cwd=ROOT, capture_output=True, text=True, env={**os.environ, "COLUMNS": "80"},
+    )  # fmt: skip
+    lines = done.stdout.splitlines()
+    assert max(map(len, lines)) <= 80
+    assert "--lr X|find" in done.stdout
+    assert "--[no-]probe" in done.stdout
+    assert "{None}" not in done.stdout
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("train.py", "--batch-size", "8"), "--batch-size: it is called --bs here"),
+        (("train.py", "--learning_rate=1"), "--learning-rate: it is called --lr here"),
+        (("train.py", "--lr-find"), "--lr-find: it is called --lr find here"),
+        (("train.py", "--imgsz", "64"), "--imgsz: it is called --size here"),
+        (("train.py", "--model", "x"), "--model: it is called --arch here"),
+        (("train.py", "--optimizer", "sgd"), "--optimizer: there is no such option; AdamW"),
+        (("train.py", "--lr", "1e-3,1e-4"), "--lr 1e-3 --lr-body 1e-4"),
+        (("predict.py", "--output", "x.csv"), "--output: it is called --out here"),
+    ],
+)
+def test_a_name_from_elsewhere_is_answered_with_ours(arguments, message):
+    status, output, loaded = call(*arguments)
+    assert status == 2
+    assert message in output
+    assert not {"torch", "fastai"} & loaded
+
+
+def test_no_synonym_hides_an_option_of_ours():
+    for config_class in SCRIPTS.values():
+        own = {name.replace("_", "-") for name in config_class.__dataclass_fields__}
+        synonyms.check([f"--{name}" for name in own], own)
+    assert all(not name.startswith("-") for name in synonyms.NAMES)
+
+
+def test_the_number_of_a_run_stands_for_its_config(tmp_path):
+    run = tmp_path / "0003-net"
+    run.mkdir()
+    (run / "config.json").write_text('{"epochs": 9}')
+    assert parse(TrainConfig, ["--config", "3", "--runs", str(tmp_path)]).epochs == 9
 
 
 def test_a_stored_config_reads_back_equal(tmp_path):

@@ -15,8 +15,10 @@ from typing import get_args, get_origin, get_type_hints
 import tyro
 from typeguard import TypeCheckError, check_type
 
+from vlg_fastai import synonyms
 from vlg_fastai.checks import check
 from vlg_fastai.config import ARCH, UserError
+from vlg_fastai.helping import flag_of, show_help
 from vlg_fastai.recipes import defaults_of
 
 FULL = "; free some space, or name another folder"
@@ -99,6 +101,11 @@ def parse(config_class, argv=None, adapt=None, earlier=None):
     `earlier` takes it and returns the options stored with the run that it resumes, if any.
     """
     argv = sys.argv[1:] if argv is None else list(argv)
+    if {"-h", "--help"} & set(argv):
+        show_help(config_class, _prog())
+        raise SystemExit(0)
+    synonyms.check(argv, _flags(config_class))
+    synonyms.check_rates(argv)
     read = partial(_read, config_class, argv)
     return _settled(config_class, read, adapt, earlier)
 
@@ -124,7 +131,7 @@ def _settled(config_class, read, adapt, earlier):
     asked = read({})
     stored = earlier(asked) if earlier else {}
     if getattr(asked, "config", None):
-        stored = stored_config(asked.config, config_class)
+        stored = stored_config(_of_number(asked.config, asked.runs), config_class)
     first = read(stored)
     defaults = adapt(first) if adapt else {}
     if hasattr(first, "recipe"):
@@ -148,9 +155,24 @@ def _as_hinted(value, hint):
 
 
 def _read(config_class, argv, defaults):
+    return tyro.cli(config_class, args=argv, default=config_class(**defaults), prog=_prog())
+
+
+def _prog():
     script = Path(sys.argv[0]).name or "vlg_fastai"
-    prog = f"python {script}" if script.endswith(".py") else script
-    return tyro.cli(config_class, args=argv, default=config_class(**defaults), prog=prog)
+    return f"python {script}" if script.endswith(".py") else script
+
+
+def _flags(config_class):
+    "Every flag of a command, without dashes, those that turn an option off among them."
+    own = {flag_of(config_class, name) for name in config_class.__dataclass_fields__}
+    return own | {f"no-{flag}" for flag in own} | {"help"}
+
+
+def _of_number(path, runs):
+    "The run folder under `runs` that `--config 3` means; any other path as it is."
+    found = sorted(runs.glob(f"{int(path.name):04d}-*")) if path.name.isdigit() else []
+    return found[0] if found and not path.exists() else path
 
 
 def stored_config(path, config_class):

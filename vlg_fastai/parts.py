@@ -15,6 +15,7 @@ class UserError(Exception):
 class Place:
     "Where runs are stored."
 
+    # == Folders ==
     runs: NewFolder = Path("runs")  # folder of run folders
 
 
@@ -22,6 +23,7 @@ class Place:
 class Chosen(Place):
     "Which runs to work with, and where their photos are now."
 
+    # == Runs ==
     # runs by name, number or path; predict blends them, interpret handles each in turn; default:
     # the newest finished one
     run: tuple[str, ...] = ()
@@ -32,6 +34,7 @@ class Chosen(Place):
 class Decided:
     "Manual decisions about labels and photos."
 
+    # == Decisions ==
     # decisions file; default: decisions.csv in the data folder, or here if that is read-only
     decisions: NewFile | None = None
 
@@ -40,6 +43,7 @@ class Decided:
 class Compute:
     "Where to compute."
 
+    # == Machine ==
     device: str = "auto"  # auto, cpu, cuda, cuda:1 or mps; auto picks a GPU only if it works
     precision: Literal["auto", "fp32", "bf16", "fp16"] = "auto"  # auto: the device's native one
     workers: Count | None = None  # processes that read photos; default: fits the machine
@@ -49,6 +53,7 @@ class Compute:
 class Cache:
     "Cache of decoded photos and frozen-backbone features."
 
+    # == Cache ==
     # folder for decoded photos and features; default: the user's cache folder; off: no cache
     cache: Literal["off"] | NewFolder | None = None
     cache_gb: Amount = 10.0  # cache limit in GB; the least recently used entries go first
@@ -59,6 +64,7 @@ class Cache:
 class Tabled:
     "Labels in a table instead of folder names."
 
+    # == Labels in a table ==
     # CSV with a row per photo; default: class folders, or the data folder's table if it has none
     labels: File | None = None
     photos: Folder | None = None  # folder of the table's photos; default: found beside it
