@@ -174,3 +174,14 @@ def challenge(tmp_path_factory):
 def probed(challenge, tmp_path_factory):
     "A probe trained on the generated challenge."
     return run_training(toy_config(challenge, tmp_path_factory.mktemp("runs"), **PROBE))
+
+
+@pytest.fixture(scope="session")
+def exported_probe(probed, tmp_path_factory):
+    "The run `probed`, and its export with four samples."
+    pytest.importorskip("onnxruntime", reason="pip install -r requirements-export.txt")
+    from vlg_fastai.export.options import ExportConfig
+    from vlg_fastai.export.run import export_runs
+
+    out = tmp_path_factory.mktemp("export") / "e"
+    return probed, export_runs(ExportConfig(out=out, samples=4), [probed])

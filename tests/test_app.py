@@ -12,12 +12,12 @@ import time
 import urllib.request
 
 import pytest
-from conftest import PROBE, run_training, toy_config
 
 pytest.importorskip("onnxruntime", reason="pip install -r requirements-export.txt")
 PYTHON = os.environ.get("VLG_APP_PYTHON")
 pytestmark = [
     pytest.mark.slow,
+    pytest.mark.xdist_group("export"),
     pytest.mark.skipif(not PYTHON, reason="VLG_APP_PYTHON: a Python with the app's requirements"),
 ]
 ASK = """
@@ -30,12 +30,8 @@ print(json.dumps(told))
 
 
 @pytest.fixture(scope="module")
-def home(challenge, tmp_path_factory):
-    from vlg_fastai.export.options import ExportConfig
-    from vlg_fastai.export.run import export_runs
-
-    run = run_training(toy_config(challenge, tmp_path_factory.mktemp("runs"), **PROBE))
-    return export_runs(ExportConfig(out=tmp_path_factory.mktemp("app") / "e", samples=3), [run])
+def home(exported_probe):
+    return exported_probe[1]
 
 
 @pytest.fixture(scope="module")

@@ -277,7 +277,7 @@ def test_the_command_answers_without_torch(tmp_path):
     command = [sys.executable, "-c", code]
     done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, env=env)
     assert done.stdout.strip().endswith("[]"), done.stdout + done.stderr
-    assert "written: runs/index.html" in done.stdout
+    assert "next: open runs/index.html" in done.stdout
 
 
 def test_a_wrong_name_is_one_line(tmp_path, capsys):

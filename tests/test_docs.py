@@ -1,6 +1,7 @@
 """README, docs and notebooks: every link leads somewhere, every command runs as written."""
 
 import dataclasses
+import json
 import os
 import re
 import shlex
@@ -31,6 +32,7 @@ SMALL = {  # what is added to a command, so that it runs in seconds
     "audit": ["--size", "32", *QUICK],
     "interpret": QUICK,
     "compare": [],
+    "export": [],
     "tune": ["--size", "32", "--folds", "2", *QUICK],
 }
 NAMES = [path.stem for path in PAGES]
@@ -84,6 +86,9 @@ def workshop(tmp_path_factory):
         name = f"{int(path.name[:4]) + 3:04d}{path.name[4:]}"
         shutil.copytree(path, runs / name, copy_function=os.link)
     run_training(toy_config(data, runs, **NET))  # run 7, with candidates
+    two = [str(path) for path in sorted(runs.iterdir())[:2]]
+    blend = {"runs": two, "shares": [0.5, 0.5], "temperature": 1.0}
+    (root / "blend.json").write_text(json.dumps(blend))
     return root
 
 
@@ -139,12 +144,19 @@ def run(command, root, monkeypatch):
     return COMMANDS[name]([*words[2:], *SMALL[name]])
 
 
+def earlier(page):
+    "Commands of the pages before this one: they are not run twice."
+    return {one for other in PAGES[: PAGES.index(page)] for one in commands_of(other)}
+
+
 @pytest.mark.slow
+@pytest.mark.xdist_group("docs")
 @pytest.mark.parametrize(
     "page", [page for page in PAGES if commands_of(page)], ids=lambda p: p.stem
 )
 def test_every_command_of_the_page_runs(page, in_workshop, monkeypatch, capsys):
-    for command in commands_of(page):
+    known = earlier(page)
+    for command in (one for one in commands_of(page) if one not in known):
         if command.startswith("pip install -r "):
             for name in re.findall(r"-r (\S+)", command):
                 assert (ROOT / name).is_file(), command

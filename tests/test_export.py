@@ -15,7 +15,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
-from conftest import FINE_TUNED, PROBE, run_prediction, run_training, toy_config
+from conftest import FINE_TUNED, run_prediction, run_training, toy_config
 from PIL import Image
 
 onnxruntime = pytest.importorskip("onnxruntime", reason="pip install -r requirements-export.txt")
@@ -28,19 +28,13 @@ from vlg_fastai.export.options import ExportConfig  # noqa: E402
 from vlg_fastai.export.run import export_runs  # noqa: E402
 from vlg_fastai.export.standalone.classifier import Classifier  # noqa: E402
 
+pytestmark = pytest.mark.xdist_group("export")
 LITE = {"arch": "tf_efficientnet_lite0", "pretrained": True}
 PLAIN = {"adapt": "off", "forecast": False}
 
 
 def exported(runs, out, **options):
     return export_runs(ExportConfig(out=out, **options), runs if isinstance(runs, list) else [runs])
-
-
-@pytest.fixture(scope="module")
-def probe(challenge, tmp_path_factory):
-    "A probe of the generated challenge, and its export."
-    run = run_training(toy_config(challenge, tmp_path_factory.mktemp("runs"), **PROBE))
-    return run, exported(run, tmp_path_factory.mktemp("export") / "e", samples=4)
 
 
 def predicted(run, out, **options):
@@ -50,8 +44,8 @@ def predicted(run, out, **options):
 
 
 @pytest.mark.slow
-def test_an_export_predicts_what_predict_predicts(probe, tmp_path, challenge):
-    run, home = probe
+def test_an_export_predicts_what_predict_predicts(exported_probe, tmp_path, challenge):
+    run, home = exported_probe
     want = predicted(run, tmp_path)
     classifier = Classifier(home)
     files = [name for name in want.index if pd.isna(want.loc[name, "problem"])]
@@ -63,8 +57,8 @@ def test_an_export_predicts_what_predict_predicts(probe, tmp_path, challenge):
 
 
 @pytest.mark.slow
-def test_photos_of_known_classes_look_more_familiar_than_noise(probe, challenge):
-    _, home = probe
+def test_photos_of_known_classes_look_more_familiar_than_noise(exported_probe, challenge):
+    _, home = exported_probe
     rng = np.random.default_rng(0)
     noise = [Image.fromarray(rng.integers(0, 255, (64, 64, 3), dtype=np.uint8)) for _ in range(8)]
     photos = sorted((challenge / "train").glob("*/*.jpg"))[::40]
@@ -73,8 +67,8 @@ def test_photos_of_known_classes_look_more_familiar_than_noise(probe, challenge)
 
 
 @pytest.mark.slow
-def test_the_self_test_passes_and_finds_another_model(probe, tmp_path):
-    _, home = probe
+def test_the_self_test_passes_and_finds_another_model(exported_probe, tmp_path):
+    _, home = exported_probe
     copy = shutil.copytree(home, tmp_path / "copy")
 
     def tested():
@@ -91,8 +85,10 @@ def test_the_self_test_passes_and_finds_another_model(probe, tmp_path):
 
 
 @pytest.mark.slow
-def test_predict_takes_an_export_for_a_run(probe, tmp_path, challenge, capsys, monkeypatch):
-    run, home = probe
+def test_predict_takes_an_export_for_a_run(
+    exported_probe, tmp_path, challenge, capsys, monkeypatch
+):
+    run, home = exported_probe
     monkeypatch.chdir(tmp_path)
     want = predicted(run, tmp_path)
     commands.predict(["--run", str(home), "--test", str(challenge / "test"), "--out", "e.csv"])
@@ -111,8 +107,10 @@ def test_predict_takes_an_export_for_a_run(probe, tmp_path, challenge, capsys, m
 
 @pytest.mark.slow
 @pytest.mark.parametrize("option", [["--tta"], ["--reject", "x"], ["--adapt", "on"]])
-def test_what_needs_training_photos_is_refused_with_an_export(probe, option, challenge, capsys):
-    _, home = probe
+def test_what_needs_training_photos_is_refused_with_an_export(
+    exported_probe, option, challenge, capsys
+):
+    _, home = exported_probe
     with pytest.raises(SystemExit):
         commands.predict(["--run", str(home), "--test", str(challenge / "test"), *option])
     assert f"error: {option[0]}: needs a run" in capsys.readouterr().err
@@ -135,10 +133,10 @@ def test_single_photos_are_answered_on_screen(finished_run, toy, tmp_path, capsy
 
 
 @pytest.mark.slow
-def test_timm_loads_the_folder_and_its_softmax_is_calibrated(probe, challenge):
+def test_timm_loads_the_folder_and_its_softmax_is_calibrated(exported_probe, challenge):
     import timm
 
-    run, home = probe
+    run, home = exported_probe
     net = timm.create_model(f"local-dir:{home}", pretrained=True).eval()
     classifier = Classifier(home)
     photo = sorted((challenge / "test").glob("*.jpg"))[0]
@@ -151,8 +149,8 @@ def test_timm_loads_the_folder_and_its_softmax_is_calibrated(probe, challenge):
 
 
 @pytest.mark.slow
-def test_nothing_exported_names_the_person_or_the_machine(probe):
-    run, home = probe
+def test_nothing_exported_names_the_person_or_the_machine(exported_probe):
+    run, home = exported_probe
     secrets = {str(Path.home()), str(Path.cwd()), str(run.path.parent), platform.node()}
     secrets |= {run.config["data"], getpass.getuser()} - {"root"}
     ours = {str(Path(graph.__file__).parents[2])}
@@ -166,8 +164,10 @@ def test_nothing_exported_names_the_person_or_the_machine(probe):
 
 
 @pytest.mark.slow
-def test_what_is_uploaded_holds_generated_pictures_unless_asked(probe, challenge, tmp_path):
-    run, home = probe
+def test_what_is_uploaded_holds_generated_pictures_unless_asked(
+    exported_probe, challenge, tmp_path
+):
+    run, home = exported_probe
     told = (home / "README.md").read_text()
     assert "4 held-out photos of the data set" in told
     assert run.facts.classes[0] in told

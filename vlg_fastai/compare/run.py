@@ -36,7 +36,7 @@ def compare(cfg, chosen, reference):
         if reference and one["lines"] and one["other"] == "the best":
             say(f"--against {reference.path.name}: not among these runs; compared with the best")
     path = page.write(cfg.runs / "index.html", "runs.html", **on_page(cfg, parts))
-    say(f"written: {path}")
+    say(f"next: open {path}")
     return path
 
 

@@ -79,7 +79,10 @@ class Decisions:
     def say(self, table):
         "Report how many decisions apply to the replayed `table`, and which file holds them."
         if not len(self):
-            say(f"decisions: none yet in {self.path}")
+            if (
+                self.path.exists() or self.path.name != NAME
+            ):  # otherwise nobody has decided anything
+                say(f"decisions: none yet in {self.path}")
             return
         keys = set(zip(table["content"], table["folder"], strict=True))
         found = [decision.action for key, decision in self.made.items() if key in keys]

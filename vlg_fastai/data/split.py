@@ -14,6 +14,7 @@ from vlg_fastai.runs.files import write_csv
 PLACE = ["group", "split", "fold"]  # columns that a split adds; the last one with folds only
 BOUND, GIVEN = "bound", "given_fold"  # columns that a table of labels may add
 ALWAYS = -1  # the fold of photos that every fold trains on
+MOST_SHOWN, SHOWN = 8, 5  # classes in a table of all, and of those with the fewest photos
 TOLD = ["label", "content"]  # what must be unchanged for a run to resume
 KEPT = ["file", "label", "folder", "content", "group", "split", "problem", "source"]
 
@@ -182,7 +183,9 @@ def say_split(table):
         )
         for label, part in table.groupby("label")
     ]
-    show("photos by class", ["class", "photos", "groups", "train", "valid"], rows)
+    fewest = sorted(rows, key=lambda row: row[1])[:SHOWN] if len(rows) > MOST_SHOWN else rows
+    title = "photos by class" if fewest is rows else f"the {SHOWN} classes with the fewest photos"
+    show(title, ["class", "photos", "groups", "train", "valid"], fewest)
     for label, photos, groups, _, valid in rows:
         if not valid:
             say(f"{label}: {photos} photos in {groups} group: training only; its score stays blank")

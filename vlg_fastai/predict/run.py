@@ -15,6 +15,8 @@ from vlg_fastai.runs.find import twins_among
 from vlg_fastai.unseen import outlook
 from vlg_fastai.unseen.features import decided
 
+WORTH_NAMING = 0.1  # share of photos of unseen classes that may be from which names are suggested
+
 
 def predict(cfg, chosen, test):
     """Predict every file of the folder `test` with the average of the runs `chosen`.
@@ -44,16 +46,31 @@ def predict(cfg, chosen, test):
     if cfg.reject:
         answer, facts["reject"] = rejecting.reject(cfg, answer, view)
     write(cfg, blend, (sample, order, spelled), answer, facts)
-    say_how_to_score(cfg, test)
+    say_end(cfg, test, blend, facts)
     return cfg.out
 
 
 def say_how_to_score(cfg, test):
-    "Print the scoring command for a test of the generated challenge: its truth is available."
+    "Print the scoring command for a test of the generated challenge, if it is one."
     marks = (place / folder.DEMO_MARK for place in (test.parent, test.parent.parent))
     truth = test.parent / "truth/test.csv"
     if truth.is_file() and any(mark.exists() for mark in marks):
         say(f"score it: python -m vlg_fastai.score {cfg.out} {truth}")
+        return True
+    return False
+
+
+def say_end(cfg, test, blend, facts):
+    """Print the next step: the scoring command where the truth is at hand, names if the test may
+    hold other classes, else a look at what the model gets wrong."""
+    if say_how_to_score(cfg, test):
+        return
+    most = facts.get("forecast", {}).get("share_interval", (0, 0))[1]
+    if most > WORTH_NAMING and not (cfg.unseen or cfg.classes or cfg.reject):
+        say("next: if the test has classes without training photos, name them: python predict.py"
+            " --unseen names.txt")  # fmt: skip
+    else:
+        say(f"next: python interpret.py --run {blend.runs[0].words}")
 
 
 def needs(cfg, names):

@@ -29,6 +29,7 @@ REPORTS = {
 }  # fmt: skip
 WITH_TEST = {"unlike", "map"}  # made from features of training and test photos
 WITHOUT_MODEL = {"confusion", "reliability", *WITH_TEST}
+PAGE = "index.html"
 ASKED_FOR = {"faithfulness", *WITH_TEST}  # take minutes or need test photos: not part of "all"
 
 
@@ -66,7 +67,11 @@ def interpret_one(cfg, run, machine):
         for name in names:
             files += made(cfg, name, inputs)
     for path in files:
-        say(f"written: {path}")
+        if path.name != PAGE:
+            say(f"written: {path}")
+    for path in files:
+        if path.name == PAGE:
+            say(f"next: open {path}")
     return files
 
 
