@@ -191,7 +191,7 @@ def test_processes_fit_folds_side_by_side_and_one_that_dies_costs_its_fold(
         run.check_finished()
     assert [one["run"] for one in run.facts.folds] == ["fold-1", "fold-2"]
     run_prediction(run, tmp_path / "s.csv", forecast=False)
-    assert "the mean of 2 folds, 1 of 3 are missing" in capsys.readouterr().out
+    assert "mean of 2 folds, 1 of 3 are missing" in capsys.readouterr().out
     again = run_training(going_on(dataclasses.replace(cfg, devices=None)))
     assert [one["run"] for one in again.facts.folds] == ["fold-0", "fold-1", "fold-2"]
     assert again.facts.status == "finished"

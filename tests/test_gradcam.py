@@ -133,7 +133,7 @@ def test_explaining_leaves_the_model_as_it_was():
 def test_a_net_without_maps_is_named():
     model, x = model_of("mixer_s32_224", size=224)
     model[0].net.patch_embed = None
-    with pytest.raises(UserError, match="--gradcam: MlpMixer has no maps"):
+    with pytest.raises(UserError, match="--gradcam: MlpMixer has no feature maps"):
         gradcam._spatial(torch.zeros(1, 4), model[0].net)
 
 

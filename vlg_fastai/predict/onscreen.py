@@ -11,6 +11,7 @@ from vlg_fastai.predict import known
 from vlg_fastai.predict.run import blended
 
 TOP = 3  # classes shown
+LONGEST = 24  # letters of a path
 ALONE = {"photos", "runs", "run", "data", "device", "precision", "workers", "cache", "cache_gb",
          "clear_cache", "bs", "tta", "blend", "soup", "forecast", "adapt", "decisions"}  # fmt: skip
 FAMILIAR = ["familiar"]
@@ -48,13 +49,18 @@ def answered(cfg, answers):
     rows = iter(rows_of(probs, classes, shares))
     blank = [""] * (len(heads) - 2 + (shares is not None))
     told = [
-        [file, *(next(rows) if fine else [f"unreadable: {problem}", *blank])]
+        [shortened(file), *(next(rows) if fine else [f"unreadable: {problem}", *blank])]
         for file, problem, fine in zip(photos["file"], photos["problem"], good, strict=True)
     ]
     show("answers, with calibrated probabilities", heads + FAMILIAR[: shares is not None], told)
     if shares is not None:
         say(WHAT)
     return classes, probs
+
+
+def shortened(file):
+    "The end of a long path: a table of 80 columns has more to show."
+    return file if len(file) <= LONGEST else f"...{file[3 - LONGEST :]}"
 
 
 def check(cfg):
