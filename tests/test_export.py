@@ -21,11 +21,15 @@ from PIL import Image
 onnxruntime = pytest.importorskip("onnxruntime", reason="pip install -r requirements-export.txt")
 pytest.importorskip("onnxscript", reason="pip install -r requirements-export.txt")
 
-from vlg_fastai import commands  # noqa: E402
+from vlg_fastai import api, commands  # noqa: E402
 from vlg_fastai.config import UserError  # noqa: E402
-from vlg_fastai.export import graph, hub, pretrained  # noqa: E402
+from vlg_fastai.data import images  # noqa: E402
+from vlg_fastai.data.view import View  # noqa: E402
+from vlg_fastai.export import card, graph, hub, pretrained, use  # noqa: E402
+from vlg_fastai.export import run as running  # noqa: E402
 from vlg_fastai.export.options import ExportConfig  # noqa: E402
 from vlg_fastai.export.run import export_runs  # noqa: E402
+from vlg_fastai.export.standalone import classifier as standalone  # noqa: E402
 from vlg_fastai.export.standalone.classifier import Classifier  # noqa: E402
 
 pytestmark = pytest.mark.xdist_group("export")
@@ -340,3 +344,109 @@ def test_a_net_whose_classifier_is_not_linear_has_no_layout_of_timms():
         plain = head.eval()(body.eval().forward_head(body.forward_features(x), pre_logits=True))
         assert torch.allclose(net(x), plain / 2, atol=1e-5)
     assert pretrained.classifier_of(body, torch.nn.Linear(7, 2), spec) is None
+
+
+@pytest.mark.slow
+def test_an_earlier_export_is_replaced_as_a_whole(exported_probe, tmp_path):
+    run, _ = exported_probe
+    home = exported(run, tmp_path / "e", samples=4)
+    (home / "left.txt").write_text("of the earlier one")
+    exported(run, home, onnx=False)
+    assert not (home / "left.txt").exists()
+    assert not (home / "samples").exists()
+    assert not (home / "model.onnx").exists()
+    assert (home / "model.safetensors").exists()
+
+
+@pytest.mark.parametrize("holds", ["facts.json", "config.json", "README.md"])
+def test_a_folder_that_is_no_export_is_left_alone(exported_probe, tmp_path, holds):
+    run, _ = exported_probe
+    (tmp_path / holds).write_text("mine")
+    with pytest.raises(UserError, match="holds other files"):
+        exported(run, tmp_path)
+    assert [path.name for path in tmp_path.iterdir()] == [holds]
+
+
+@pytest.mark.slow
+def test_an_export_that_answers_otherwise_is_not_made(exported_probe, tmp_path, monkeypatch):
+    run, _ = exported_probe
+    monkeypatch.setitem(running.TOLERANCE, "fp32", 1e-12)
+    with pytest.raises(UserError, match="nothing was exported"):
+        exported(run, tmp_path / "e", samples=1)
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.slow
+def test_comments_inside_a_photo_stay_at_home(toy, tmp_path):
+    data = shutil.copytree(toy, tmp_path / "data")
+    for path in (data / "train").rglob("*.png"):
+        with Image.open(path) as image:
+            image.save(path.with_suffix(".jpg"), comment=b"Taken by Ann")
+        path.unlink()
+    run = run_training(toy_config(data, tmp_path / "runs", **FINE_TUNED))
+    home = exported(run, tmp_path / "e", samples=2)
+    for sample in (home / "samples").iterdir():
+        assert b"Taken by Ann" not in sample.read_bytes()
+        with Image.open(sample) as image:
+            assert not image.getexif()
+
+
+def test_an_export_without_its_graph_is_named(tmp_path, exported_probe, challenge, capsys):
+    _, home = exported_probe
+    copy = shutil.copytree(home, tmp_path / "copy")
+    (copy / "model.onnx").unlink()
+    with pytest.raises(SystemExit):
+        commands.predict(["--run", str(copy), "--test", str(challenge / "test")])
+    assert "cannot be read as an export" in capsys.readouterr().err
+    with pytest.raises(SystemExit):
+        commands.interpret(["--run", str(home)])
+    assert "is an export" in capsys.readouterr().err
+
+
+@pytest.mark.slow
+def test_a_photo_that_goes_after_the_scan_costs_its_row_alone(exported_probe, challenge, tmp_path):
+    _, home = exported_probe
+    classifier = Classifier(home)
+    paths = [*sorted((challenge / "test").glob("*.jpg"))[:2], tmp_path / "gone.jpg"]
+    (answered,) = use.answers(classifier, [paths[2], *paths[:2]])
+    assert answered[0].tolist() == [1, 2]
+    assert np.isfinite(answered[1]).all()
+
+
+def test_huge_photos_are_reduced_as_in_training(exported_probe, tmp_path, monkeypatch):
+    _, home = exported_probe
+    rng = np.random.default_rng(0)
+    noise = rng.integers(0, 255, (900, 1200, 3), dtype=np.uint8)
+    Image.fromarray(noise).save(tmp_path / "a.png")
+    for module in (images, standalone):
+        monkeypatch.setattr(module, "HUGE", 1_000_000)
+    classifier = Classifier(home)
+    view = View(128, (0.5,) * 3, (0.5,) * 3, classifier.facts["interpolation"], 1.0)
+    theirs = np.asarray(view.pixels().read(tmp_path / "a.png"))
+    ours = np.asarray(classifier.smaller(standalone.upright(tmp_path / "a.png", classifier.side)))
+    assert np.array_equal(theirs, ours)
+
+
+def test_an_upload_that_fails_is_one_line(tmp_path, monkeypatch):
+    from huggingface_hub import constants
+
+    monkeypatch.setattr(constants, "ENDPOINT", "http://127.0.0.1:9")
+    monkeypatch.setenv("HF_TOKEN", "hf_test")
+    with pytest.raises(UserError, match="--hub ann/cats: "):
+        hub.upload(tmp_path, "ann/cats", space=False)
+
+
+def test_options_of_the_card_are_those_that_train_takes():
+    assert card.flag("ema", True) == "--ema"
+    assert card.flag("probe", False) == "--no-probe"
+    assert card.flag("lr_body", 1e-4) == "--lr-body 0.0001"
+
+
+@pytest.mark.slow
+def test_photos_are_answered_from_python_too(finished_run, toy):
+    photos = sorted((toy / "test").iterdir())[:2]
+    classes, probs = api.predict(
+        photos=[str(one) for one in photos], run=finished_run, device="cpu", workers=0
+    )
+    assert classes == finished_run.facts.classes
+    assert np.allclose(probs.sum(1), 1)

@@ -1,6 +1,7 @@
 """Where photos are searched for, and what is reported if there are none."""
 
 import os
+import shutil
 
 import pytest
 
@@ -174,3 +175,13 @@ def test_names_that_a_spreadsheet_would_run_are_said_once(tmp_path, capsys):
     lay(tmp_path, "test/=cmd().jpg", "test/@x.jpg", "test/plain.jpg")
     scan.scan_files(tmp_path / "test")
     assert capsys.readouterr().out.count("2 names begin like a formula, e.g. =cmd().jpg") == 1
+
+
+def test_a_table_beside_class_folders_is_not_ignored_in_silence(toy, tmp_path, capsys):
+    data = shutil.copytree(toy, tmp_path / "data")
+    (data / "train.csv").write_text("id,label\n1,frog\n")
+    (data / "sample_submission.csv").write_text("id,label\n")
+    assert folder.layout(data).labels is None
+    told = capsys.readouterr().out
+    assert "train.csv is not read" in told
+    assert "sample_submission" not in told

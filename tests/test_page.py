@@ -105,6 +105,32 @@ def test_the_headline_is_what_the_run_and_its_forecast_say(run, page_text, tmp_p
     )
 
 
+def test_the_page_begins_with_a_sentence_two_bands_and_what_to_do_next(run, page_text):
+    top = page_text[page_text.index('class="hero"') : page_text.index('id="score"')]
+    held = held_out(run)
+    right = (held.guess == held.y).mean()
+    assert f"{right:.0%} of the held-out photos are predicted correctly" in top
+    low, high = run.facts.accuracy_interval
+    assert f"validation: {right:.2f} ({low:.2f} to {high:.2f})" in top
+    assert "your test photos: " in top
+    steps = re.findall(r"<li>(.*?)</li>", top)
+    assert len(steps) == 3
+    assert "doubtful label" in steps[0]
+    assert 'href="#losses"' in steps[0]
+    assert 'href="#confusion"' in steps[1]
+    assert f"python predict.py --run {run.words}" in steps[2]
+
+
+def test_a_link_to_doubtful_labels_leaves_only_these_on_show(browser, run, page_text):
+    page, errors = opened(browser, run.reports)
+    page.wait_for_selector("body[data-ready]")
+    page.get_by_role("link", name="doubtful label").click()
+    shown = page.locator(".card:visible").evaluate_all("all => all.map(c => c.dataset.reading)")
+    assert shown
+    assert set(shown) == {"label"}
+    assert not errors
+
+
 def test_every_held_out_photo_is_in_its_cell(run, page_text):
     held, cells = held_out(run), embedded(page_text, "CELLS")
     for i, file in enumerate(held.files):

@@ -171,7 +171,7 @@ def _flags(config_class):
 
 def _of_number(path, runs):
     "The run folder under `runs` that `--config 3` means; any other path as it is."
-    found = sorted(runs.glob(f"{int(path.name):04d}-*")) if path.name.isdigit() else []
+    found = sorted(runs.glob(f"{int(path.name):04d}-*")) if path.name.isdecimal() else []
     return found[0] if found and not path.exists() else path
 
 
@@ -195,7 +195,7 @@ def _checked(where, key, value, hints):
         raise UserError(f"{where}: unknown option {key!r}; known: {', '.join(hints)}")
     kind = hints[key]
     value = tuple(value) if isinstance(value, list) else value
-    typed = Path(value) if _means_path(value, kind) else value
+    typed = Path(value) if _means_path(value, kind) else _with_paths(value, kind)
     try:
         return check_type(typed, kind if not isinstance(value, bool) or kind is bool else str)
     except TypeCheckError:
@@ -209,6 +209,17 @@ def as_typed(where, key, text, hints):
     except ValueError:
         value = text
     return _checked(where, key, value, hints)
+
+
+def _with_paths(value, kind):
+    "A tuple of texts as one of paths, if the option takes these."
+    wants = get_origin(kind) is tuple and Path in _parts(kind)
+    return tuple(map(Path, value)) if wants and isinstance(value, tuple) else value
+
+
+def _parts(hint):
+    "Every type inside a type hint."
+    return {hint, *(part for one in get_args(hint) for part in _parts(one))}
 
 
 def _means_path(value, kind):

@@ -17,11 +17,13 @@ from vlg_fastai.config import (
     UserError,
 )
 from vlg_fastai.data.folder import TEST, child, defaults_for, descend, test_of
-from vlg_fastai.export.options import EXPORTED, ExportConfig
+from vlg_fastai.data.walking import SUFFIXES
+from vlg_fastai.export.options import ExportConfig
 from vlg_fastai.model.sources import choose
 from vlg_fastai.runs import resume
 from vlg_fastai.runs.blends import names_of
 from vlg_fastai.runs.find import find, finished
+from vlg_fastai.runs.run import EXPORTED
 from vlg_fastai.tune.options import TuneConfig
 from vlg_fastai.tune.space import say_plan
 
@@ -74,8 +76,15 @@ def predict_with(cfg):
 
 def with_photos(cfg):
     "The config with files that were taken for names of runs, as in `--run 3 photo.jpg`, as photos."
-    files = tuple(Path(name) for name in cfg.run if Path(name).is_file())
+    files = tuple(
+        Path(name)
+        for name in cfg.run
+        if Path(name).is_file() and Path(name).suffix.lower() in SUFFIXES
+    )
     runs = tuple(name for name in cfg.run if Path(name) not in files)
+    for path in cfg.photos:
+        if path.is_dir():
+            raise UserError(f"{path}: is a folder; predict it with --test {path}")
     return replace(cfg, run=runs, photos=(*cfg.photos, *files))
 
 

@@ -138,7 +138,7 @@ class PredictConfig(Cache, Compute, Decided, Chosen):
 
     # == Everyday ==
     # photos to predict on screen, such as photo.jpg; default: a folder of test photos is predicted
-    photos: Positional[tuple[File, ...]] = ()
+    photos: Positional[tuple[Path, ...]] = ()
     test: Folder | None = None  # folder of photos to predict; default: the data folder's `test`
     out: NewFile = Path("submission.csv")  # the submission; probabilities and forecast go beside it
     tta: bool = False  # average with the mirrored photo; reports whether that helped

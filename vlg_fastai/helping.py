@@ -124,5 +124,5 @@ def _entry(option, text, width):
 def _default(config_class, name):
     "The default in words, where there is one that says something."
     default = config_class.__dataclass_fields__[name].default
-    silent = default in (None, (), False, True, dataclasses.MISSING)
+    silent = isinstance(default, bool) or default in (None, (), dataclasses.MISSING)
     return "" if silent else f" [{default}]"

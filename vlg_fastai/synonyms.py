@@ -16,7 +16,7 @@ NAMES = {
     "kfold": "folds", "k-folds": "folds", "n-folds": "folds", "cv": "folds", "augment": "aug",
     "augmentation": "aug", "early-stopping": "patience", "optimizer": "", "opt": "",
     "time-limit": "hours", "random-seed": "seed", "n-trials": "trials", "checkpoint": "run",
-    "ckpt": "run", "test-dir": "test", "confidence": "reject",
+    "ckpt": "run", "test-dir": "test",
 }  # fmt: skip
 NONE = {"optimizer": "AdamW is the only one", "opt": "AdamW is the only one"}
 
@@ -40,8 +40,9 @@ def check(argv, options):
 def check_rates(argv):
     "UserError for `--lr 1e-3,1e-4`, one rate for each group, as some write it."
     for flag, value in zip(argv, argv[1:], strict=False):
-        if flag == "--lr" and "," in value:
-            first, *rest = sorted(value.split(","), key=_number)
+        rates = value.split(",")
+        if flag == "--lr" and len(rates) > 1 and all(map(_number, rates)):
+            first, *rest = sorted(rates, key=_number)
             raise UserError(
                 f"--lr {value}: takes the head's rate alone; the backbone's is --lr-body:"
                 f" --lr {rest[-1]} --lr-body {first}"

@@ -93,6 +93,8 @@ def layout(data, apart=frozenset(), cfg=None):
     if found is None and getattr(cfg, "group_col", None):
         raise UserError(f"--group-col {cfg.group_col}: needs a table of labels, and there is none"
                         f" in {root}; see --labels")  # fmt: skip
+    if found is None:
+        tables.say_unused(root)
     return found or of_classes(root, apart, data)
 
 

@@ -43,6 +43,14 @@ def beside(root, folders):
     return found[0], photos
 
 
+def say_unused(root):
+    "Name the tables of labels in a data folder whose labels come from class folders."
+    for path in sorted(root.glob("*.csv")):
+        if words(path.stem) & TRAINING:
+            say(f"{root}: labels come from class folders; {path.name} is not read"
+                f" (--labels {path} reads it instead)")  # fmt: skip
+
+
 def _photos(folders):
     "The folder among `folders` that holds the training photos, or None if none stands out."
     folders = [path for path in folders if not words(path.name) & TESTING]

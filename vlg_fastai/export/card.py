@@ -18,13 +18,15 @@ PERSONAL = {"data", "runs", "weights", "cache", "decisions", "labels", "photos",
             "wandb", "device", "devices", "workers", "cache_gb", "tensorboard"}  # fmt: skip
 
 
-def write(home, run, told):
-    "Write README.md from the facts of `run` and what the export `told` ({name: value})."
-    facts = run.facts
+def write(home, blend, told):
+    "Write README.md from the facts of the `Blended` runs and what the export `told`."
+    run, facts = blend.runs[0], blend.runs[0].facts
+    archs = dict.fromkeys(one.facts.arch for one in blend.runs)
     values = {
-        "classes": facts.classes, "arch": facts.arch,
+        "classes": facts.classes, "arch": "`, `".join(archs), "blend": shares(blend),
         "photos": {"train": 0, "valid": 0, **facts.photos},
-        "scores": scores(run), "scored": scored(facts), "pictures": pictures(home, run),
+        "scores": blended(blend) or scores(run), "scored": scored(facts),
+        "pictures": [] if len(blend.runs) > 1 else pictures(home, run),
         "options": options(run), "gradio": APP["gradio"], "unlike": UNLIKE,
         "versions": sorted((k, v) for k, v in facts.versions.items() if v), **told,
     }  # fmt: skip
@@ -33,20 +35,50 @@ def write(home, run, told):
         trim_blocks=True, lstrip_blocks=True, autoescape=False,  # Markdown
     )  # fmt: skip
     text = made.get_template("card.md").render(values)
-    (home / "README.md").write_text(text, encoding="utf-8")
+    (home / "README.md").write_text(text, encoding="utf-8", errors="backslashreplace")
+
+
+def shares(blend):
+    "What each of several runs counts, in words; [] of a single one."
+    if len(blend.runs) < 2:
+        return []
+    pairs = zip(blend.runs, blend.shares, strict=True)
+    return [
+        f"{share:.2f} of {run.facts.arch} at {run.facts.view['size']} px" for run, share in pairs
+    ]
+
+
+def blended(blend):
+    "[(name, figure)] of several runs: their blend on photos that none saw, and each alone."
+    if len(blend.runs) < 2:
+        return []
+    judged = (blend.facts or {}).get("judged") or {}
+    rows = [
+        (f"accuracy of the {name}, judged on photos that no run saw", spanned(one))
+        for name, one in judged.items()
+    ]
+    alone = [
+        (f"accuracy of {run.facts.arch} alone", spanned(vars(run.facts))) for run in blend.runs
+    ]
+    return rows + [(name, told) for name, told in alone if told]
+
+
+def spanned(figures):
+    "An accuracy with its interval; empty where there is none."
+    if figures.get("accuracy") is None:
+        return ""
+    low, high = figures.get("accuracy_interval") or (None, None)
+    span = "" if low is None else f" (95 %: {low:.3f} to {high:.3f})"
+    return f"{figures['accuracy']:.4f}{span}"
 
 
 def scores(run):
     "[(name, figure)] of a run."
     facts, rows = run.facts, []
     if facts.accuracy is not None:
-        low, high = facts.accuracy_interval or (None, None)
-        span = "" if low is None else f" (95 %: {low:.3f} to {high:.3f})"
-        rows.append(("accuracy", f"{facts.accuracy:.4f}{span}"))
+        rows.append(("accuracy", spanned(vars(facts))))
     if facts.nested:
-        low, high = facts.nested["accuracy_interval"]
-        span = f"{facts.nested['accuracy']:.4f} (95 %: {low:.3f} to {high:.3f})"
-        rows.append(("accuracy, model selected without the photo", span))
+        rows.append(("accuracy, model selected without the photo", spanned(facts.nested)))
     rows += forecast(run)
     for name, value in (("macro-F1", facts.macro_f1), ("NLL", facts.nll),
                         ("expected calibration error", facts.ece)):  # fmt: skip
@@ -83,7 +115,7 @@ def pictures(home, run):
     try:
         with muted():
             interpret(config, [run])
-    except UserError:  # no held-out photo
+    except (UserError, OSError):  # no held-out photo; a run that may only be read
         return []
     found = [(run.reports / name, words) for name, words in PICTURES.items()]
     for path, _ in found:
@@ -92,10 +124,18 @@ def pictures(home, run):
 
 
 def options(run):
-    "[(option, value)] that differ from the defaults of train.py and are nobody's business."
+    "Options that differ from the defaults of train.py, without those that name places."
     asked, plain = read_json(run.path / "config.json"), vars(TrainConfig())
     return [
-        (f"--{key.replace('_', '-')}", value)
+        flag(key, value)
         for key, value in asked.items()
         if key in plain and key not in PERSONAL and value not in (None, plain[key])
     ]
+
+
+def flag(key, value):
+    "An option as it is typed."
+    name = key.replace("_", "-")
+    if isinstance(value, bool):
+        return f"--{name}" if value else f"--no-{name}"
+    return f"--{name} {value}"

@@ -2,10 +2,8 @@
 
 from dataclasses import dataclass
 
-from vlg_fastai.limits import Count, NewFolder
+from vlg_fastai.limits import NewFolder, Positive
 from vlg_fastai.parts import Cache, Chosen
-
-EXPORTED = "preprocess.json"  # a folder that has it is an export
 
 
 @dataclass(frozen=True)
@@ -20,6 +18,6 @@ class ExportConfig(Cache, Chosen):
 
     # == Contents ==
     onnx: bool = True  # write model.onnx with self-test and app; --no-onnx: only timm's layout
-    samples: Count = 12  # held-out photos to include for the self-test
+    samples: Positive = 12  # held-out photos to include for the self-test
     # include them with --hub or --space too; without it, these get generated pictures
     with_samples: bool = False

@@ -4,6 +4,7 @@ import random
 
 import numpy as np
 import pandas as pd
+from PIL import Image
 
 from vlg_fastai.config import PredictConfig
 from vlg_fastai.data import folder, listing, scan
@@ -26,7 +27,8 @@ def write(cfg, run, home):
     photos = [] if generated(cfg) else held_out(cfg, run)
     (home / "samples").mkdir(exist_ok=True)
     for number, image in enumerate(photos or drawn(cfg.samples), 1):
-        image.save(home / f"samples/{number:02d}.jpg", quality=QUALITY)
+        bare = Image.fromarray(np.asarray(image))  # without comments, which Pillow would keep
+        bare.save(home / f"samples/{number:02d}.jpg", quality=QUALITY)
     if not photos:
         return "generated pictures, no photo of the data set"
     return f"{len(photos)} held-out photos of the data set"

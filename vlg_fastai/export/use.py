@@ -2,6 +2,7 @@
 
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import cached_property, partial
 from pathlib import Path
 
 import numpy as np
@@ -30,9 +31,15 @@ class Exported:
 
     path: Path
 
-    @property
+    @cached_property
     def classifier(self):
-        return Classifier(self.path)
+        "Its `Classifier`; UserError where the folder lacks something or is damaged."
+        try:
+            return Classifier(self.path)
+        except Exception as error:  # onnxruntime has its own
+            reason = str(error).strip().splitlines()[0]
+            raise UserError(f"--run {self.path}: cannot be read as an export ({reason}); export the"
+                            " run again") from None  # fmt: skip
 
     @property
     def facts(self):
@@ -67,7 +74,7 @@ def predict(cfg, home, test):
 def classify(cfg, home):
     "Print what the export says of `cfg.photos`."
     check(cfg, home)
-    classifier = Classifier(home)
+    classifier = Exported(home).classifier
 
     def told(photos):
         parts = list(answers(classifier, photos["path"].tolist()))
@@ -83,8 +90,19 @@ def answers(classifier, paths):
     parts = [np.arange(i, min(i + BATCH, len(paths))) for i in range(0, len(paths), BATCH)]
     with quiet_decoders(), ThreadPoolExecutor(cpus()) as pool:
         for part in track(parts, "predicting", len(parts)):
-            x = np.stack(list(pool.map(classifier.pixels, [paths[i] for i in part])))
-            yield part, *classifier.of_pixels(x)
+            pixels = list(pool.map(partial(readable, classifier), [paths[i] for i in part]))
+            seen = np.array([one is not None for one in pixels])
+            if seen.any():
+                told = classifier.of_pixels(np.stack([one for one in pixels if one is not None]))
+                yield part[seen], *told
+
+
+def readable(classifier, path):
+    "The pixels of a photo; None where it is gone or broken since it was scanned."
+    try:
+        return classifier.pixels(path)
+    except Exception:  # each decoder has its own; the photo's row then says so
+        return None
 
 
 def check(cfg, home):

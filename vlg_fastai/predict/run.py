@@ -67,8 +67,10 @@ def say_end(cfg, test, blend, facts):
         return
     most = facts.get("forecast", {}).get("share_interval", (0, 0))[1]
     if most > WORTH_NAMING and not (cfg.unseen or cfg.classes or cfg.reject):
-        say("next: if the test has classes without training photos, name them: python predict.py"
-            " --unseen names.txt")  # fmt: skip
+        say(
+            "next: if the test has classes without training photos, name them: python predict.py"
+            f" --run {' '.join(run.words for run in blend.runs)} --unseen names.txt --out named.csv"
+        )
     else:
         say(f"next: python interpret.py --run {blend.runs[0].words}")
 

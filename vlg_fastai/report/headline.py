@@ -18,6 +18,9 @@ class Expected:
     figure: str = "-"
     note: str = "no forecast"
     rows: list = field(default_factory=list)  # from validation to this test
+    # (accuracy, low, high) of the test, and the most that unseen classes may be of it
+    span: tuple | None = None
+    unseen: float = 0.0
 
 
 def expected(inputs):
@@ -43,7 +46,8 @@ def expected(inputs):
     )
     return Expected(
         lines, f"{found.accuracy:.2f}", f"{low:.2f} to {high:.2f}, {found.photos} photos",
-        [row.told() for row in gap.rows(view, steps)],
+        [row.told() for row in gap.rows(view, steps)], (found.accuracy, low, high),
+        found.share_interval[1],
     )  # fmt: skip
 
 

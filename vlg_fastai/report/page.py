@@ -11,7 +11,7 @@ from vlg_fastai.config import TrainConfig
 from vlg_fastai.console import drawable, say
 from vlg_fastai.pages import charts, page
 from vlg_fastai.pages.album import Album
-from vlg_fastai.report import cards, confusion, gallery, headline, losses, reliability
+from vlg_fastai.report import cards, confusion, gallery, headline, hero, losses, reliability
 from vlg_fastai.report.around import READINGS, Around
 from vlg_fastai.runs.files import read_csv
 from vlg_fastai.runs.run import HISTORY
@@ -36,6 +36,8 @@ def write(inputs, count):
         "left_out": len(album.left_out),
     }
     values["found"] = Counter(card["reading"] for card in values["cards"])
+    told = values["expected"], values["found"], values["pairs"]
+    values["hero"] = hero.hero(inputs.run, inputs.held, *told)
     if album.left_out:
         say(f"the page shows {album.most} pictures; {len(album.left_out)} more are left out")
     return [page.write(inputs.folder / "index.html", "run.html", **values)]

@@ -10,7 +10,7 @@ from vlg_fastai.config import UserError
 from vlg_fastai.console import say
 from vlg_fastai.runs.facts import FACTS
 from vlg_fastai.runs.landing import NEXT, land_where_allowed
-from vlg_fastai.runs.run import CANDIDATES, CONFIG, WEIGHTS, Run, number_of, safe_name
+from vlg_fastai.runs.run import CANDIDATES, CONFIG, EXPORTED, WEIGHTS, Run, number_of, safe_name
 
 HALF = "is unfinished and has nothing to use yet; resume it: train.py --resume {}"
 TAIL = 4096  # bytes at the end of a weights file, to tell files apart without reading them all
@@ -105,6 +105,8 @@ def _named(root, name, option="--run"):
         known = ", ".join(sorted(run.path.name for run in _usable(root))) or "none yet"
         raise UserError(f"{option} {name}: no such run in {root}; usable: {known}")
     land_where_allowed(run.path)
+    if not (run.path / FACTS).exists() and (run.path / EXPORTED).exists():
+        raise UserError(f"{option} {name}: is an export; only predict.py takes one, and it alone")
     if not (run.path / FACTS).exists():
         raise UserError(f"{option} {name}: {run.path} {HALF.format(run.words)}")
     return run

@@ -15,6 +15,7 @@ CONFIG, HISTORY, SPLIT, VALID = "config.json", "history.csv", "split.csv", "vali
 IN_SPLIT = "file", "label", "group", "split"  # columns of split.csv that every reader needs
 TEST = "test.csv"  # last test predictions that predict.py made with this run alone
 CHECKPOINT = "checkpoint"  # folder of all that an unfinished fit depends on
+EXPORTED = "preprocess.json"  # a folder that has it is an export, not a run
 CANDIDATES = "candidates"  # folder of the models not kept, a run folder each
 WEIGHTS = "model.safetensors"
 OOF = "oof.csv"  # out-of-fold predictions of every labelled photo, by the probe or the fold nets

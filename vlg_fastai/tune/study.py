@@ -184,10 +184,14 @@ def beating(trial):
 
     def beat():
         count = 0
-        with suppress(RuntimeError):  # another process took it for dead and recorded that
-            while not over.wait(EVERY):
-                count += 1
+        while not over.wait(EVERY):
+            count += 1
+            try:
                 trial.set_user_attr(BEAT, count)
+            except optuna.exceptions.UpdateFinishedTrialError:  # somebody took it for dead
+                return
+            except Exception:  # a storage that does not respond now may do so next time
+                continue
 
     thread = threading.Thread(target=beat, daemon=True)
     thread.start()

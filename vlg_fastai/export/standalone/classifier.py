@@ -5,6 +5,7 @@ Needs numpy, pillow and onnxruntime; everything else it reads lies beside this f
 
 import json
 import math
+from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +15,7 @@ from PIL import Image, ImageOps
 HERE = Path(__file__).parent
 FORMATS = ("JPEG", "PNG", "GIF", "BMP", "WEBP", "TIFF", "AVIF", "PPM", "JPEG2000")
 DEEP = ("I", "F", "I;16", "I;16B", "I;16L", "I;16N")
+HUGE = 20_000_000  # pixels
 RANGES = [2**bits - 1 for bits in (8, 10, 12, 14, 16)]
 
 
@@ -117,7 +119,9 @@ def upright(photo, side):
     image = photo if isinstance(photo, Image.Image) else Image.open(photo, formats=FORMATS)
     image.draft("RGB", (side, side))
     image.load()
-    image = ImageOps.exif_transpose(image)
+    image = handy(image, side)
+    with suppress(Exception):  # a damaged EXIF block says nothing about the pixels
+        image = ImageOps.exif_transpose(image)
     if image.mode in DEEP:
         return eight_bits(image).convert("RGB")
     if image.has_transparency_data:
@@ -125,6 +129,21 @@ def upright(photo, side):
         below = Image.new("RGBA", image.size, (255, 255, 255))
         image = Image.alpha_composite(below, image)
     return image.convert("RGB")
+
+
+def handy(image, side):
+    "A huge image reduced towards `side`, before anything copies it."
+    factor = min(image.size) // (2 * side)
+    if image.width * image.height < HUGE or factor < 2:
+        return image
+    if image.mode in DEEP:
+        small = eight_bits(image).reduce(factor)
+    elif image.mode in ("P", "1"):
+        small = image.convert("RGBA" if image.has_transparency_data else "RGB").reduce(factor)
+    else:
+        small = image.reduce(factor)
+    small.info, small._exif = image.info, image.getexif()
+    return small
 
 
 def eight_bits(image):
