@@ -128,7 +128,7 @@ def test_single_photos_are_answered_on_screen(finished_run, toy, tmp_path, capsy
     commands.predict([*map(str, photos), str(tmp_path / "note.jpg"), *run])
     told = capsys.readouterr().out
     assert all(photo.name in told for photo in photos)
-    assert "unreadable: not" in told
+    assert f"{tmp_path / 'note.jpg'}: no answer: not a picture" in told
     with pytest.raises(SystemExit):
         commands.predict([str(tmp_path / "note.jpg"), *run])
     with pytest.raises(SystemExit):

@@ -46,13 +46,11 @@ def answered(cfg, answers):
         raise UserError(f"{photos['file'].iloc[0]}: {photos['problem'].iloc[0]}; name a photo")
     probs, classes, shares = answers(photos[good].reset_index(drop=True))
     heads = ["photo", "answer", "second", "third"][: 1 + min(TOP, len(classes))]
-    rows = iter(rows_of(probs, classes, shares))
-    blank = [""] * (len(heads) - 2 + (shares is not None))
-    told = [
-        [shortened(file), *(next(rows) if fine else [f"unreadable: {problem}", *blank])]
-        for file, problem, fine in zip(photos["file"], photos["problem"], good, strict=True)
-    ]
+    files = [shortened(file) for file in photos["file"][good]]
+    told = [[file, *row] for file, row in zip(files, rows_of(probs, classes, shares), strict=True)]
     show("answers, with calibrated probabilities", heads + FAMILIAR[: shares is not None], told)
+    for file, problem in photos.loc[~good, ["file", "problem"]].itertuples(index=False):
+        say(f"{file}: no answer: {problem}")
     if shares is not None:
         say(WHAT)
     return classes, probs
