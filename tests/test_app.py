@@ -77,7 +77,7 @@ def test_the_page_answers_over_loopback_as_predict_does(address, home):
     label, familiar = json.loads(done.stdout.splitlines()[-1])
     assert label["label"] == max(want, key=want.get)
     for one in label["confidences"]:
-        assert abs(one["confidence"] - want[one["label"]]) < 1e-3
+        assert abs(one["confidence"] - want[one["label"]]) < 2e-3
     assert "familiar" in familiar or "no class" in familiar
 
 

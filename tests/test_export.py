@@ -54,10 +54,10 @@ def test_an_export_predicts_what_predict_predicts(exported_probe, tmp_path, chal
     classifier = Classifier(home)
     files = [name for name in want.index if pd.isna(want.loc[name, "problem"])]
     probs, shares = classifier([challenge / "test" / name for name in files])
-    assert np.abs(probs - want.loc[files, classifier.labels].to_numpy()).max() < 1e-4
+    assert np.abs(probs - want.loc[files, classifier.labels].to_numpy()).max() < 2e-3  # of a probe
     assert ((shares >= 0) & (shares <= 1)).all()
     one, _ = classifier([challenge / "test" / files[0]])
-    assert np.abs(one[0] - probs[0]).max() < 1e-5  # any batch size
+    assert np.abs(one[0] - probs[0]).max() < 2e-3  # any batch size
 
 
 @pytest.mark.slow
@@ -98,7 +98,7 @@ def test_predict_takes_an_export_for_a_run(
     commands.predict(["--run", str(home), "--test", str(challenge / "test"), "--out", "e.csv"])
     got = pd.read_csv("e.probabilities.csv").set_index("file").loc[want.index]
     labels = run.facts.classes
-    assert np.abs(got[labels].to_numpy() - want[labels].to_numpy()).max() < 1e-4
+    assert np.abs(got[labels].to_numpy() - want[labels].to_numpy()).max() < 2e-3
     assert not (home / "test.csv").exists()
     photos = sorted((challenge / "test").glob("*.jpg"))[:2]
     commands.predict(["--run", str(home), *map(str, photos)])
@@ -148,7 +148,7 @@ def test_timm_loads_the_folder_and_its_softmax_is_calibrated(exported_probe, cha
     mean, std = (torch.tensor(net.pretrained_cfg[key]).view(1, 3, 1, 1) for key in ("mean", "std"))
     with torch.inference_mode():
         probs = torch.softmax(net((x - mean) / std), 1).numpy()
-    assert np.abs(probs - classifier([photo])[0]).max() < 1e-3  # the probe's features are rounded
+    assert np.abs(probs - classifier([photo])[0]).max() < 2e-3  # the probe's features are rounded
     assert net.pretrained_cfg["label_names"] == run.facts.classes
 
 
@@ -370,7 +370,7 @@ def test_a_folder_that_is_no_export_is_left_alone(exported_probe, tmp_path, hold
 @pytest.mark.slow
 def test_an_export_that_answers_otherwise_is_not_made(exported_probe, tmp_path, monkeypatch):
     run, _ = exported_probe
-    monkeypatch.setitem(running.TOLERANCE, "fp32", 1e-12)
+    monkeypatch.setitem(running.TOLERANCE, "probe", 1e-12)
     with pytest.raises(UserError, match="nothing was exported"):
         exported(run, tmp_path / "e", samples=1)
     assert not list(tmp_path.iterdir())
