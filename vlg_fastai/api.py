@@ -14,7 +14,7 @@ from pathlib import Path
 
 from vlg_fastai.checks import check_extra
 from vlg_fastai.cli import configured, quiet_start
-from vlg_fastai.commands import predict_with, with_source
+from vlg_fastai.commands import export_with, predict_with, with_source
 from vlg_fastai.config import (
     AuditConfig,
     CompareConfig,
@@ -128,13 +128,8 @@ def show(path, height=800):
 def export(**options):
     "Export as `export.py` does; the path of the folder."
     cfg = configured(ExportConfig, _named(options))
-    for package in ("onnx", "onnxscript", "onnxruntime") if cfg.onnx else ():
-        check_extra(package, "export", "export")
-    chosen = find(cfg.runs, cfg.run)
     quiet_start()
-    from vlg_fastai.export.run import export_runs
-
-    return export_runs(cfg, chosen)
+    return export_with(cfg, "export")
 
 
 def _named(options):

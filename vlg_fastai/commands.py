@@ -135,13 +135,17 @@ def tune(argv=None):
 
 def export(argv=None):
     with plain_errors():
-        cfg = parse(ExportConfig, argv)
-        for package in ("onnx", "onnxscript", "onnxruntime") if cfg.onnx else ():
-            check_extra(package, "export.py", "export")
-        chosen = find(cfg.runs, cfg.run)
-        from vlg_fastai.export.run import export_runs
+        export_with(parse(ExportConfig, argv), "export.py")
 
-        export_runs(cfg, chosen)
+
+def export_with(cfg, called):
+    "Export the runs of `cfg` for the command or function that is `called` so."
+    for package in ("onnx", "onnxscript", "onnxruntime") if cfg.onnx else ():
+        check_extra(package, called, "export")
+    chosen = find(cfg.runs, cfg.run)
+    from vlg_fastai.export.run import export_runs
+
+    return export_runs(cfg, chosen)
 
 
 def compare(argv=None):

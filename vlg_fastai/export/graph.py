@@ -61,21 +61,24 @@ class Group(nn.Module):
 
 def whole(blend, machine):
     "The module of the `Blended` runs, with the classes of the first."
-    nets = [of_run(run, machine) for run in blend.runs]
-    if len(nets) == 1:
-        return nets[0].eval()
-    classes = blend.runs[0].facts.classes
-    orders = [[run.facts.classes.index(name) for name in classes] for run in blend.runs]
-    return Group(nets, blend.shares.tolist(), blend.temperature, orders).eval()
+    if len(blend.runs) == 1:
+        return of_run(blend.runs[0], machine).eval()
+    classes, told = blend.runs[0].facts.classes, (blend.shares.tolist(), blend.temperature)
+    return of_runs(blend.runs, classes, told, machine).eval()
+
+
+def of_runs(runs, classes, told, machine):
+    "The module that averages several runs by (shares, temperature), its columns as `classes`."
+    orders = [[run.facts.classes.index(name) for name in classes] for run in runs]
+    return Group([of_run(run, machine) for run in runs], *told, orders)
 
 
 def of_run(run, machine):
     "The module of one run, of its folds if it has some."
     if run.members:
-        nets = [of_run(member, machine) for member in run.members]
-        classes = run.facts.classes
-        orders = [[one.facts.classes.index(name) for name in classes] for one in run.members]
-        return Group(nets, [1 / len(nets)] * len(nets), run.facts.temperature, orders)
+        even = [1 / len(run.members)] * len(run.members)
+        told = even, run.facts.temperature
+        return of_runs(run.members, run.facts.classes, told, machine)
     model, spec = load(run, machine)
     if not isinstance(model, Blend):
         return Leaf(model, spec.view, spec.temperature, run.facts.is_probe)
