@@ -17,6 +17,7 @@ from vlg_fastai.config import (
     TrainConfig,
 )
 from vlg_fastai.export.options import ExportConfig
+from vlg_fastai.generate.options import GenerateConfig
 from vlg_fastai.helping import flag_of, groups, helps, is_positional
 from vlg_fastai.tune.options import TuneConfig
 
@@ -29,6 +30,7 @@ COMMANDS = {
     "compare": CompareConfig,
     "tune": TuneConfig,
     "export": ExportConfig,
+    "generate": GenerateConfig,
 }
 
 

@@ -109,8 +109,8 @@ def test_copies_are_answered_by_probes_that_saw_neither_the_photo_nor_its_twin()
     x = rng.normal(size=(60, 64)).astype(np.float32)  # classes can only be memorized
     groups = np.repeat(np.arange(30), 2)
     x[1::2], y[1::2] = x[::2], y[::2]
-    told = probe.elsewhere(x, np.arange(60), 100.0, (x, y, groups, 3))
-    seen = probe.elsewhere(x, np.arange(60), 100.0, (x, y, np.arange(60), 3))  # twins split
+    told = probe.elsewhere(x, np.arange(60), 100.0, (x, y, groups, 3, None))
+    seen = probe.elsewhere(x, np.arange(60), 100.0, (x, y, np.arange(60), 3, None))  # twins split
     assert (told.argmax(1) == y).mean() < 0.6
     assert (seen.argmax(1) == y).mean() > 0.8
 

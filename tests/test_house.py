@@ -19,14 +19,14 @@ LAYERS = [
     {"limits"}, {"config", "parts", "recipes"},
     {"checks", "cli", "console", "helping", "synonyms"}, {"machine"}, {"runs"},
     {"data"}, {"pages", "demo"}, {"model"}, {"unseen"}, {"train"}, {"predict"}, {"audit"},
-    {"report"}, {"compare"}, {"tune"}, {"export"}, {"commands", "api", "score"},
+    {"report"}, {"compare"}, {"tune"}, {"export"}, {"generate"}, {"commands", "api", "score"},
 ]  # fmt: skip
 LIGHT = [
     "config", "parts", "recipes", "checks", "cli", "console", "helping", "synonyms", "commands",
     "api", "runs/run",
     "runs/find", "runs/facts", "runs/files", "data/folder", "data/walking", "data/tables",
     "data/images", "data/decisions", "model/sources", "unseen/names", "tune/options", "tune/space",
-    "export/options",
+    "export/options", "generate/options",
 ]  # fmt: skip
 LONGEST, MEDIAN = 30, 7  # lines of a function
 HEAVY = {"torch", "fastai", "timm", "pandas", "matplotlib", "sklearn"}
@@ -208,7 +208,7 @@ def test_every_requirement_is_used_and_has_a_lower_bound():
         "onnxruntime",
         "transformers",
     }
-    extra = ("clip", "text", "trackers", "tune", "export")
+    extra = ("clip", "text", "trackers", "tune", "export", "generate")
     files = ("requirements.txt", *(f"requirements-{name}.txt" for name in extra))
     lines = [line for name in files for line in (ROOT / name).read_text("utf-8").splitlines()]
     for line in lines:

@@ -12,7 +12,7 @@ from fastai.torch_core import set_seed
 from fastai.vision.core import PILImage
 from PIL import Image
 
-from vlg_fastai.data import folder, loaders, scan, split
+from vlg_fastai.data import folder, loaders, scan, shares, split
 from vlg_fastai.data.augment import BARS, Fit
 from vlg_fastai.data.degrade import JUDGING, SHOWING, TRAINING
 from vlg_fastai.data.view import View
@@ -195,5 +195,5 @@ def test_training_on_whole_photos_takes_parts_where_crops_vary():
 def test_a_balance_by_the_root_lies_between_equal_classes_and_photos_as_they_are():
     table = pd.DataFrame({"label": ["a"] * 16 + ["b"], "split": "train"})
     for balance, ratio in (("equal", 1.0), ("sqrt", 4.0)):
-        weights = loaders.class_weights(table, balance)
+        weights = shares.class_weights(table, balance)
         assert weights[:16].sum() / weights[16] == pytest.approx(ratio)

@@ -25,6 +25,7 @@ from vlg_fastai.config import (
 )
 from vlg_fastai.data.folder import defaults_for
 from vlg_fastai.export.options import ExportConfig
+from vlg_fastai.generate.options import GenerateConfig
 from vlg_fastai.model.sources import choose
 from vlg_fastai.runs.find import find, finished
 from vlg_fastai.runs.resume import earlier
@@ -33,8 +34,8 @@ from vlg_fastai.tune.options import TuneConfig
 from vlg_fastai.tune.space import say_plan
 
 __all__ = [
-    "Run", "UserError", "audit", "compare", "export", "interpret", "predict", "show", "train",
-    "tune",
+    "Run", "UserError", "audit", "compare", "export", "generate", "interpret", "predict", "show",
+    "train", "tune",
 ]  # fmt: skip
 
 
@@ -116,6 +117,15 @@ def tune(**options):
     from vlg_fastai.tune.run import tune
 
     return tune(cfg, source)
+
+
+def generate(**options):
+    "Generate photos as `generate.py` does; return the folder of them, for `train(extra=[...])`."
+    cfg = configured(GenerateConfig, options, adapt=defaults_for)
+    quiet_start()
+    from vlg_fastai.generate.run import generate
+
+    return generate(cfg)
 
 
 def show(path, height=800):

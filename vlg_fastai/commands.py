@@ -19,6 +19,7 @@ from vlg_fastai.config import (
 from vlg_fastai.data.folder import TEST, child, defaults_for, descend, test_of
 from vlg_fastai.data.walking import SUFFIXES
 from vlg_fastai.export.options import ExportConfig
+from vlg_fastai.generate.options import GenerateConfig
 from vlg_fastai.model.sources import choose
 from vlg_fastai.runs import resume
 from vlg_fastai.runs.blends import names_of
@@ -148,6 +149,14 @@ def export_with(cfg, called):
     return export_runs(cfg, chosen)
 
 
+def generate(argv=None):
+    with plain_errors():
+        cfg = parse(GenerateConfig, argv, adapt=defaults_for)
+        from vlg_fastai.generate.run import generate
+
+        generate(cfg)
+
+
 def compare(argv=None):
     with plain_errors():
         cfg = parse(CompareConfig, argv)
@@ -159,7 +168,7 @@ def compare(argv=None):
 
 COMMANDS = {
     "train": train, "predict": predict, "interpret": interpret, "audit": audit, "compare": compare,
-    "tune": tune, "export": export,
+    "tune": tune, "export": export, "generate": generate,
 }  # fmt: skip
 
 

@@ -19,7 +19,7 @@ from vlg_fastai.limits import (
     Seed,
     Share,
 )
-from vlg_fastai.parts import Cache, Chosen, Compute, Decided, Place, Tabled
+from vlg_fastai.parts import Cache, Chosen, Compute, Decided, Elsewhere, Place, Tabled
 from vlg_fastai.parts import UserError as UserError  # for all that import it from here
 
 ARCH = "convnext_tiny.in12k_ft_in1k"
@@ -31,7 +31,7 @@ BUNDLED_ARCH = "tf_efficientnet_lite0"  # the fallback when ARCH's weights are n
 
 
 @dataclass(frozen=True)
-class TrainConfig(Cache, Compute, Decided, Tabled, Place):
+class TrainConfig(Cache, Compute, Decided, Elsewhere, Tabled, Place):
     "Train a classifier on labelled photos and save everything in a run folder."
 
     # == Everyday ==

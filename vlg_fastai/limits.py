@@ -54,6 +54,8 @@ EXCLUSIVE = (
     ("classes", "reject"),
     ("config", "resume"),
     ("blend", "soup"),
+    ("extra", "oversample"),
+    ("pseudo", "oversample"),
 )
 NAMES = ("unseen", "classes")
 WITH_NAMES = ("unseen_frac", "transductive", "clip", "attributes", "text_encoder")

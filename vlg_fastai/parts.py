@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from vlg_fastai.limits import Amount, Count, File, Folder, NewFile, NewFolder
+from vlg_fastai.limits import Amount, Count, File, Folder, NewFile, NewFolder, Share
 
 
 class UserError(Exception):
@@ -58,6 +58,19 @@ class Cache:
     cache: Literal["off"] | NewFolder | None = None
     cache_gb: Amount = 10.0  # cache limit in GB; the least recently used entries go first
     clear_cache: bool = False  # empty the cache first
+
+
+@dataclass(frozen=True)
+class Elsewhere:
+    "Photos beside the labelled ones to learn from."
+
+    # == Photos from elsewhere ==
+    # folders of photos for the training side alone, DIR/<class>/*, classes without a training photo
+    # included; judged on the labelled photos, and left out where they do not help
+    extra: tuple[Folder, ...] = ()
+    # learn from up to this share of the test photos too: those that the newest run with test
+    # predictions is surest of
+    pseudo: Share = 0.0
 
 
 @dataclass(frozen=True)

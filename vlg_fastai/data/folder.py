@@ -132,7 +132,8 @@ def of_classes(root, apart, data):
 
 def written_by(cfg):
     "The folders that the command of `cfg` writes to, which are not searched for photos."
-    asked = (getattr(cfg, name, None) for name in ("runs", "out", "cache"))
+    asked = [getattr(cfg, name, None) for name in ("runs", "out", "cache")]
+    asked += getattr(cfg, "extra", ())
     return frozenset(path.resolve() for path in asked if isinstance(path, Path))
 
 

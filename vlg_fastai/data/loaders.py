@@ -16,11 +16,11 @@ from vlg_fastai.console import say
 from vlg_fastai.data.augment import AUGMENTATIONS, BY_PHOTO, MIN_SCALE
 from vlg_fastai.data.images import BrokenImageError
 from vlg_fastai.data.order import Placed, Plain, WeightedPlaced
+from vlg_fastai.data.shares import draws, length
 from vlg_fastai.data.split import oversampled
 
 ASKING = ("SIGINT", "SIGTERM", "SIGHUP")  # signals that ask to stop; Windows lacks the last
 GRACE = 10  # seconds
-BALANCES = {"equal": -1.0, "sqrt": -0.5}  # power of a class's size that weights its photos
 BLANK = PILImage(Image.new("RGB", (8, 8)))
 
 
@@ -103,23 +103,25 @@ def build(table, classes, view, pixels, machine, cfg):
         item_tfms=[view.fit(MIN_SCALE.get(cfg.aug)), *(kind() for kind in by_photo)],
         batch_tfms=[*AUGMENTATIONS[cfg.aug](), view.normalize()],
     )
-    if not cfg.weighted or cfg.oversample:
+    if "extra" not in table and (not cfg.weighted or cfg.oversample):
         return block.dataloaders(table, dl_type=Placed, **options)
-    weights = class_weights(table, cfg.balance)[(table["split"] != "valid").to_numpy()]
-    by_side = [{"wgts": weights}, {}]
-    return block.dataloaders(table, dl_type=WeightedPlaced, dl_kwargs=by_side, **options)
+    return _sampled(block, table, cfg, options)
+
+
+def _sampled(block, table, cfg, options):
+    "DataLoaders of `block` over `table`, whose training side samples photos by weight."
+    taught = (table["split"] != "valid").to_numpy()
+    by_side = [{"wgts": draws(table, cfg)[taught], **length(table[taught])}, {}]
+    dls = block.dataloaders(table, dl_type=WeightedPlaced, dl_kwargs=by_side, **options)
+    if "extra" in table:
+        dls.train.later = draws(table, cfg, extras=False)[taught]
+    return dls
 
 
 def _at_most(photos, bs):
     if photos < bs:
         say(f"--bs {bs} exceeds the {photos} training photos: lowered to {photos}")
     return int(min(photos, bs))
-
-
-def class_weights(table, balance="equal"):
-    "One weight per row, so that each class is sampled as often as `balance` (`BALANCES`) says."
-    counts = table.loc[table["split"] == "train", "label"].value_counts()
-    return (table["label"].map(counts) ** BALANCES[balance]).to_numpy(np.float64)
 
 
 def plain(paths, view, bs, machine, pixels=None):

@@ -70,11 +70,24 @@ class Placed(Plain):
         "Read the rest of the epoch that `kept` described, and order later epochs the same way."
         self.rng.setstate(python_state(told["rng"]))
         if told["batches"]:
-            self.number, self.order = told["number"], [i for i in told["order"] if i < self.n]
+            there = len(self.dataset)
+            self.number, self.order = told["number"], [i for i in told["order"] if i < there]
             self.skipped, self.resumed = told["batches"], True
 
 
-class WeightedPlaced(Placed, weighted.WeightedDL):
+class Sampled(weighted.WeightedDL):
+    """A WeightedDL whose epoch may be shorter than its photos are many. later: weights to change to
+    for the last epochs, or None."""
+
+    later = None
+
+    def get_idxs(self):
+        if self.n in (0, len(self.wgts)) or not self.shuffle:
+            return super().get_idxs()
+        return list(np.random.choice(len(self.wgts), self.n, p=self.wgts))
+
+
+class WeightedPlaced(Placed, Sampled):
     "The same with photos sampled by weight."
 
 

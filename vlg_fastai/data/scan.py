@@ -31,17 +31,17 @@ def scan_classes(layout, most=None, cfg=None):
     Columns: those of the listing, path, content, width, height, dhash (uint64), grey (bytes),
     problem (None where the photo is readable).
     """
-    return _scan(listing.of_classes(layout, most, cfg))
+    return of_table(listing.of_classes(layout, most, cfg))
 
 
 def scan_files(folder):
     "The same table for every picture below `folder`, unlabelled; `file` is relative to `folder`."
-    return _scan(listing.of_folder(folder))
+    return of_table(listing.of_folder(folder))
 
 
 def scan_named(paths):
     "The same table for the pictures at `paths`; `file` is the path as it was given."
-    return _scan(listing.of_paths(paths))
+    return of_table(listing.of_paths(paths))
 
 
 def _say_formulas(table):
@@ -53,7 +53,8 @@ def _say_formulas(table):
         )
 
 
-def _scan(table):
+def of_table(table):
+    "The same for a listing of photos."
     _say_formulas(table[["file", "label"]])
     with quiet_decoders(), ThreadPoolExecutor(cpus()) as pool:  # decoding releases the GIL
         seen = list(track(pool.map(_look, table["path"]), "reading photos", len(table)))

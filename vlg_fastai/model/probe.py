@@ -67,10 +67,18 @@ def out_of_fold(x, y, groups, classes, store, seed=0):
     The strength is the one with the lowest NLL after a fitted temperature, over grouped folds: the
     raw NLL prefers too little shrinkage. Cached in `store`: it takes longer than cached features.
     """
-    key = _digest(x.astype(np.float16), y, groups, np.array([classes, seed, FOLDS, *STRENGTHS]))
+    return out_of_fold_beside(None, x, y, groups, classes, store, seed)
+
+
+def out_of_fold_beside(more, *given):
+    "The same of probes that learn from the photos `more` (`More`) too, which are never judged."
+    x, y, groups, classes, store, seed = given
+    key = _digest(x.astype(np.float16), y, groups, np.array([classes, seed, FOLDS, *STRENGTHS]),
+                  *(more.arrays if more else []))  # fmt: skip
     shelf = store.shelf("probe", key, TOLERANCE, ROUNDS, NORM, MOST)  # its own: one file to open
     if key not in shelf:
-        logits, best = _searched(x, y, folds(y, groups, seed), classes)
+        cut = [(*one, more and more.apart(groups[one[1]])) for one in folds(y, groups, seed)]
+        logits, best = _searched(x, y, cut, classes)
         shelf.fill([(key, np.vstack([logits, np.full((1, classes), best, np.float32)]))])
     found = shelf[key]
     return OutOfFold(np.array(found[:-1]), STRENGTHS[int(found[-1, 0])])
@@ -80,17 +88,29 @@ def elsewhere(asked, rows, strength, shown, seed=0):
     """Logits (m, classes) for `asked` (m, d), features of other views of the photos `rows` (m,),
     from probes on the folds of `out_of_fold` that saw neither the photo nor its near-duplicates.
 
-    shown: (features, labels, groups, classes) that the probes are fitted on.
+    shown: (features, labels, groups, classes, `More` or None) that the probes are fitted on.
     """
-    x, y, groups, classes = shown
+    x, y, groups, classes, more = shown
     made = np.zeros((len(rows), classes), np.float32)
     for train, held in folds(y, groups, seed):
         wanted = np.isin(rows, held)
         if wanted.any() and len(np.unique(y[train])) > 1:
+            apart = more and more.apart(groups[held])
             with solver():
-                told = teller(x[train], y[train], strength, classes, scale(x))
-            made[wanted] = told(asked[wanted])
+                fitted = learned(x[train], y[train], strength, scale(x), apart)
+            made[wanted] = logits_of(fitted, scaled(asked[wanted], scale(x)), classes)
+            made[wanted] += 0 if more is None or more.bias is None else more.bias
     return made
+
+
+def learned(x, y, strength, factor, more=None):
+    "The logistic regression of features `x` (n, d) times `factor`, labels `y` (n,), and of `more`."
+    rows = drawn(y)
+    x, y, weights = x[rows], y[rows], None
+    if more:
+        x, y, weights = more.beside(x, y)
+    model = LogisticRegression(C=strength, tol=TOLERANCE, max_iter=ROUNDS)
+    return model.fit(scaled(x, factor), y, weights)
 
 
 def _digest(*arrays):
@@ -122,7 +142,8 @@ def drawn(y, seed=0, most=None):
     return np.sort(order[np.argsort(turn, kind="stable")[:most]])
 
 
-def _scaled(x, factor):
+def scaled(x, factor):
+    "Features `x` (n, d) times `factor`, as float32."
     return x.astype(np.float32) * np.float32(factor)
 
 
@@ -131,13 +152,15 @@ def _searched(x, y, cut, classes):
     factor = scale(x)
 
     def search(fold):
-        train, held = fold
+        train, held, more = fold
         if len(np.unique(y[train])) < 2:
             return  # one class alone leaves no choice: the logits stay equal
         train = train[drawn(y[train])]
-        shown, asked = _scaled(x[train], factor), _scaled(x[held], factor)
-        for i, fitted in enumerate(_path(shown, y[train])):
-            logits[i, held] = _logits(fitted, asked, classes)
+        shown = more.beside(x[train], y[train]) if more else (x[train], y[train], None)
+        asked = scaled(x[held], factor)
+        for i, fitted in enumerate(_path(scaled(shown[0], factor), *shown[1:])):
+            logits[i, held] = logits_of(fitted, asked, classes)
+            logits[i, held] += 0 if more is None or more.bias is None else more.bias
 
     with solver(), ThreadPoolExecutor(cpus()) as pool:
         list(track(pool.map(search, cut), "probe, fold", len(cut)))
@@ -145,11 +168,11 @@ def _searched(x, y, cut, classes):
     return logits[best], best
 
 
-def _path(x, y):
+def _path(x, y, weights):
     "Yield fits of growing strength, each starting from the previous one, which halves the time."
     model = LogisticRegression(tol=TOLERANCE, max_iter=ROUNDS, warm_start=True)
     for strength in STRENGTHS:
-        yield model.set_params(C=strength).fit(x, y)
+        yield model.set_params(C=strength).fit(x, y, weights)
 
 
 @contextmanager
@@ -164,7 +187,7 @@ def solver():
         yield
 
 
-def _logits(fitted, x, classes):
+def logits_of(fitted, x, classes):
     "Logits over all classes; a class the fit never saw is as unlikely as the least likely one."
     z = fitted.decision_function(x)
     z = np.stack([np.zeros_like(z), z], 1) if z.ndim == 1 else z
@@ -177,24 +200,24 @@ def teller(x, y, strength, classes, factor, tolerance=TOLERANCE):
     "Fit on features `x` (n, d); return a function from features to logits (m, classes)."
     rows = drawn(y)
     model = LogisticRegression(C=strength, tol=tolerance, max_iter=ROUNDS)
-    model.fit(_scaled(x[rows], factor), y[rows])
+    model.fit(scaled(x[rows], factor), y[rows])
 
     def tell(asked):
         parts = [asked[i : i + MOST] for i in range(0, max(len(asked), 1), MOST)]
-        return np.concatenate([_logits(model, _scaled(part, factor), classes) for part in parts])
+        return np.concatenate([logits_of(model, scaled(part, factor), classes) for part in parts])
 
     return tell
 
 
-def fit(x, y, strength, classes):
+def fit(x, y, strength, classes, more=None):
     """The linear head of a probe on features `x` (n, d) as they come from the backbone.
 
     Multinomial logistic regression (scikit-learn) with the scale folded into its weights.
+    more: the `More` photos to learn from too.
     """
-    factor, rows = scale(x), drawn(y)
-    model = LogisticRegression(C=strength, tol=TOLERANCE, max_iter=ROUNDS)
+    factor = scale(x)
     with solver():
-        fitted = model.fit(_scaled(x[rows], factor), y[rows])
+        fitted = learned(x, y, strength, factor, more)
     weight, bias = fitted.coef_, fitted.intercept_
     if len(weight) == 1 and classes == 2:  # two classes: one row for the second
         weight, bias = np.vstack([0 * weight, weight]), np.array([0.0, bias[0]])
@@ -202,4 +225,6 @@ def fit(x, y, strength, classes):
     with torch.no_grad():
         head[0].weight.copy_(torch.as_tensor(weight * factor))
         head[0].bias.copy_(torch.as_tensor(bias))
+        if more and more.bias is not None:
+            head[0].bias += torch.as_tensor(more.bias)
     return head

@@ -37,7 +37,11 @@ def shares(category, prior):
         count, expected = counts.get(label, 0), n * share
         if not count and expected >= 1:
             never.append(label)
-        if count > TOO_OFTEN * expected and count - expected > NOISE * np.sqrt(max(expected, 1)):
+        if (
+            share
+            and count > TOO_OFTEN * expected
+            and count - expected > NOISE * np.sqrt(max(expected, 1))
+        ):
             often.append(f"{label} {count} ({expected:.0f} expected of {n} photos)")
     rare = f"never: {_some(never)}" if never else "no class is missing"
     common = f"far more often than in training: {_some(often)}" if often else "none far too often"

@@ -14,7 +14,7 @@ SOUP = "soup"  # the model of a run whose weights are the mean of other runs'
 FOLDS = "folds"  # the model of a run that averages several
 UNFINISHED = "unfinished"  # a run that has only its first candidates so far
 NEEDED = ("status", "classes")  # without them it is not one of our runs
-LEFT_OUT = ("probe", "soup", "metric")  # facts that are not written when a run lacks them
+LEFT_OUT = ("probe", "soup", "metric", "extra")  # facts that are not written when a run lacks them
 
 
 def _as_hinted(value, hint):
@@ -72,6 +72,8 @@ class Facts:
     ece: float | None = None
     recall: dict = field(default_factory=dict)
     photos: dict = field(default_factory=dict)  # {"train": number, "valid": number}
+    # of photos from elsewhere: their folders, classes that only they show, what they are worth
+    extra: dict | None = None
     weights: dict = field(default_factory=dict)  # {"from": kind, "file": name}
     seconds: float = 0.0
     device: str | None = None

@@ -10,7 +10,16 @@ from vlg_fastai.config import UserError
 from vlg_fastai.console import say
 from vlg_fastai.runs.facts import FACTS
 from vlg_fastai.runs.landing import NEXT, land_where_allowed
-from vlg_fastai.runs.run import CANDIDATES, CONFIG, EXPORTED, WEIGHTS, Run, number_of, safe_name
+from vlg_fastai.runs.run import (
+    CANDIDATES,
+    CONFIG,
+    EXPORTED,
+    TEST,
+    WEIGHTS,
+    Run,
+    number_of,
+    safe_name,
+)
 
 HALF = "is unfinished and has nothing to use yet; resume it: train.py --resume {}"
 TAIL = 4096  # bytes at the end of a weights file, to tell files apart without reading them all
@@ -75,6 +84,16 @@ def newest(root):
     run = usable[-1]
     say(f"no finished run in {root}: using {run.path.name} ({run.facts.status})")
     return run
+
+
+def newest_with_answers(root, data):
+    "The newest finished run under `root` of the photos in `data` that predicted its test photos."
+    found = [run for run in _usable(root) if run.done and (run.path / TEST).exists()]
+    found = [run for run in found if run.config["data"] == str(data)]
+    if not found:
+        raise UserError(f"--pseudo: no run of {data} in {root} has predicted its test photos; run"
+                        " train.py and predict.py first")  # fmt: skip
+    return max(found, key=lambda run: run.number)
 
 
 def say_half(root, usable):

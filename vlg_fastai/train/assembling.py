@@ -117,8 +117,9 @@ def assemble(run, prepared, folds, known, asked):
     pool = Pool.of(folds, names)
     known = dict(known)
     more = known.pop("refit", [])
+    extra = folds[0].prepared.extra
     told = {
-        **folds[0].facts, **known, "model": FOLDS,
+        "extra": extra.told if extra else None, **folds[0].facts, **known, "model": FOLDS,
         "candidates": choosing.rows_of(pool.candidates, pool.losses),
         "status": UNFINISHED if len(folds) < asked and known["status"] in DONE else known["status"],
         "folds": [*(row(*pair) for pair in zip(folds, kept, strict=True)), *(more or [])],

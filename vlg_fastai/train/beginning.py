@@ -20,7 +20,7 @@ from vlg_fastai.train.learner import batches, stage_rates
 from vlg_fastai.train.plan import FROZEN, WHOLE, Plan
 from vlg_fastai.train.prepare import Prepared
 from vlg_fastai.train.resuming import Checkpointer, going_on
-from vlg_fastai.train.targets import Targets, Unmixed, targets_of
+from vlg_fastai.train.targets import OwnPhotosLast, Targets, Unmixed, targets_of
 
 COMPILER = "inductor"
 
@@ -128,6 +128,11 @@ def check_same_machine(then, now):
             "--resume: the pretrained weights have changed since the run began; start from scratch"
             " with --config"
         )
+    if then.get("extra") != now.get("extra"):
+        raise UserError(
+            "--resume: the extra photos have changed since the run began; start from scratch with"
+            " --config"
+        )
     odd = [f"{key} {then[key]}, now {now[key]}" for key in now if then[key] != now[key]]
     if odd:
         say(f"resuming close to the original run, but not bit for bit: {'; '.join(odd)}")
@@ -141,6 +146,7 @@ def extras(learn, cfg, steps):
         (cfg.mixup, lambda: MixUp(cfg.mixup)),
         (cfg.cutmix, lambda: CutMix(cfg.cutmix)),
         (cfg.mixup or cfg.cutmix, Unmixed),
+        (getattr(learn.dls.train, "later", None) is not None, OwnPhotosLast),
         (cfg.freeze_bn, FrozenStatistics),
         (cfg.l2_sp, lambda: PullToStart(cfg.l2_sp)),
         (cfg.ema, lambda: MovingAverage(total)),

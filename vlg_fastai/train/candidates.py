@@ -64,8 +64,10 @@ def fit_probe(prepared, run):
         return None, None
     y, groups, classes = prepared.labels, prepared.groups, len(prepared.spec.classes)
     x = extractor.features(prepared.table, prepared.pixels)
-    fold = probe.out_of_fold(x, y, groups, classes, prepared.store, cfg.seed)
-    head = probe.fit(x, y, fold.strength, classes).to(prepared.machine.device)
+    more = prepared.more
+    given = x, y, groups, classes, prepared.store, cfg.seed
+    fold = probe.out_of_fold_beside(more, *given)
+    head = probe.fit(x, y, fold.strength, classes, more).to(prepared.machine.device)
     temperature = inference.fit_temperature(fold.logits, y)
     write_predictions(run.path / OOF, prepared, fold.logits, temperature)
     figures = fold.figures(y, groups)
@@ -74,7 +76,7 @@ def fit_probe(prepared, run):
     worse = None
     if prepared.copies:
         asked, rows = prepared.copy_features, np.flatnonzero(prepared.held)
-        shown = x, y, groups, classes
+        shown = x, y, groups, classes, more
         worse = probe.elsewhere(asked, rows, fold.strength, shown, cfg.seed)
     logits = fold.logits[prepared.held]
     return Candidate(PROBE, "linear", model, logits, worse, temperature, CHEAP), figures
@@ -89,7 +91,8 @@ def probe_apart(prepared):
     if extractor is None or not (cfg.probe or not cfg.epochs):
         return None
     x, y, fold = prepared.training_side
-    head = probe.fit(x, y, fold.strength, len(prepared.spec.classes)).to(prepared.machine.device)
+    classes, more = len(prepared.spec.classes), prepared.more
+    head = probe.fit(x, y, fold.strength, classes, more).to(prepared.machine.device)
     model = nn.Sequential(extractor.backbone, head)
     temperature = inference.fit_temperature(fold.logits, y)
     return Candidate(PROBE, "linear", model, *_through(head, prepared), temperature, CHEAP)
@@ -197,5 +200,6 @@ def _answers(model, prepared, pixels):
             release(machine)
     for i, path in enumerate(paths):
         if np.isnan(z[i]).any() and prepared.pixels.problem(path):
-            z[i] = np.log(prepared.spec.prior)  # what predict.py outputs for unreadable files
+            # what predict.py outputs for unreadable files
+            z[i] = inference.logs(np.array(prepared.spec.prior))
     return z

@@ -82,6 +82,7 @@ def circumstances_of(prepared):
     "What decides whether a fit can resume here, and whether bit for bit."
     return {
         "weights": prepared.extractor.mark if prepared.extractor else None,
+        "extra": prepared.extra.mark if prepared.extra else None,
         "device": str(prepared.machine.device),
         "threads": torch.get_num_threads(),
         "torch": torch.__version__,

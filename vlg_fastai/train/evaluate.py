@@ -18,7 +18,8 @@ def finish(run, prepared, kept, known):
     with together(run.path) as folder:
         bundle.save(folder, kept.model)
         spec, figures = evaluate(folder, prepared, kept)
-        facts = Facts(**known, model=kept.name, **spec.facts(), **figures)
+        more = {"extra": prepared.extra.told} if prepared.extra else {}
+        facts = Facts(**{**known, **more}, model=kept.name, **spec.facts(), **figures)
         facts.write(folder)
     return facts
 

@@ -1,7 +1,7 @@
 """Train a run of several nets, each fitted without its part of the photos."""
 
 import time
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import partial
 
 from vlg_fastai.cli import as_json
@@ -15,7 +15,7 @@ from vlg_fastai.runs.facts import UNFINISHED
 from vlg_fastai.runs.files import write_json
 from vlg_fastai.runs.resume import locked, to_resume
 from vlg_fastai.runs.run import CONFIG, FOLD, REFIT, SPLIT, Run
-from vlg_fastai.train import fold
+from vlg_fastai.train import earning, fold
 from vlg_fastai.train.assembling import DONE, Fold, assemble, refitted
 from vlg_fastai.train.learner import learner_for
 from vlg_fastai.train.opening import noted, open_run
@@ -67,13 +67,23 @@ class Work:
     prepared: Prepared
     source: sources.Source
     cbs: tuple
+    parts: dict = field(default_factory=dict)
 
     def of_fold(self, number):
         "The `Prepared` of one fold, its photos held out; none are held out for `REFIT`."
+        if number not in self.parts:
+            self.parts[number] = self._of_fold(number)
+        return self.parts[number]
+
+    def _of_fold(self, number):
         every = folding.of_fold(self.prepared.every, number)
         cfg = fold.of_fold(self.prepared.cfg)
-        table, spec = in_use(cfg, self.source, self.prepared.spec.view, every)
-        return replace(self.prepared, cfg=cfg, every=every, table=table, spec=spec)
+        given = self.source, self.prepared.spec.view, every, self.prepared.extra
+        table, spec = in_use(cfg, *given)
+        part = replace(self.prepared, cfg=cfg, every=every, table=table, spec=spec)
+        if part.extra:
+            say(f"{number if number == REFIT else FOLD.format(number)}:")
+        return earning.judged(part)
 
     def opened(self, run, number):
         "The Fold with that number; its folder is created if missing."

@@ -36,9 +36,9 @@ def batches(prepared, cfg):
     spec, smallest, pixels = prepared.spec, MIN_SCALE.get(cfg.aug), prepared.pixels
     if smallest:
         detail = finest(smallest)
-        pixels = spec.view.pixels(prepared.table, prepared.store, detail=detail)
+        pixels = spec.view.pixels(prepared.taught, prepared.store, detail=detail)
     machine = prepared.machine
-    return loaders.build(prepared.table, spec.classes, spec.view, pixels, machine, cfg)
+    return loaders.build(prepared.taught, spec.classes, spec.view, pixels, machine, cfg)
 
 
 def trained_state(prepared, source):

@@ -11,7 +11,7 @@ from vlg_fastai.recipes import measured
 from vlg_fastai.runs.files import check_room, read_json, write_json
 from vlg_fastai.runs.resume import to_resume
 from vlg_fastai.runs.run import CHECKPOINT, CONFIG, SPLIT, create
-from vlg_fastai.train import checkpoint, sheet
+from vlg_fastai.train import checkpoint, elsewhere, sheet
 
 RESUMED = "resumed.json"  # beside the checkpoints: when the run was resumed
 COPIES = 6  # of a net in a run: a blend of two, and the four that were not selected
@@ -24,6 +24,7 @@ def open_run(prepared, source, learn):
     check_room(cfg.runs, room_for(prepared, learn), f"--runs {cfg.runs}")
     run = create(cfg.runs, cfg.name or sources.base_name(source.arch))
     split.save(prepared.every, run.path / SPLIT)
+    elsewhere.save(prepared, run)
     write_json(run.path / CONFIG, as_json(cfg))  # last: a run that has it can be resumed
     say(
         f"{run.path}: {source.arch} ({weights_in_words(source)}), {len(spec.classes)} classes,"

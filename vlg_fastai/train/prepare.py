@@ -17,6 +17,7 @@ from vlg_fastai.demo import challenge
 from vlg_fastai.machine.device import Machine
 from vlg_fastai.model import backbone, bundle, probe
 from vlg_fastai.model.features import FeatureExtractor
+from vlg_fastai.train import earning, elsewhere
 
 FEW = 8  # classes, and photos per class, that a dry run uses
 
@@ -24,7 +25,7 @@ FEW = 8  # classes, and photos per class, that a dry run uses
 @dataclass(frozen=True)
 class Prepared:
     """What a run's models are built from: `table` of the photos in use, `every` file, how photos
-    are shown; `extractor` is None without pretrained weights."""
+    are shown; `extractor` is None without pretrained weights, `extra` without such photos."""
 
     cfg: TrainConfig
     machine: Machine
@@ -34,6 +35,7 @@ class Prepared:
     spec: bundle.ModelSpec
     pixels: Pixels
     extractor: FeatureExtractor | None
+    extra: elsewhere.Extra | None = None
 
     @property
     def labels(self):
@@ -71,7 +73,21 @@ class Prepared:
         rows = ~self.held
         x = self.extractor.features(self.table[rows], self.pixels)
         y, groups, classes = self.labels[rows], self.groups[rows], len(self.spec.classes)
-        return x, y, probe.out_of_fold(x, y, groups, classes, self.store, self.cfg.seed)
+        given = x, y, groups, classes, self.store, self.cfg.seed
+        return x, y, probe.out_of_fold_beside(self.more, *given)
+
+    @cached_property
+    def more(self):
+        "The extra photos that probes learn from too, as `More`; None without."
+        return elsewhere.more_of(self)
+
+    @cached_property
+    def taught(self):
+        "The table of the photos of both sides, and of the extra ones (`extra` True) for training."
+        if self.extra is None:
+            return self.table
+        more = self.extra.used.assign(split="train", extra=True)
+        return pd.concat([self.table.assign(extra=False), more], ignore_index=True)
 
 
 def settle_and_scan(cfg, source):
@@ -90,6 +106,8 @@ def settle_and_scan(cfg, source):
     scan.check(scanned)
     scan.say_counts(scanned[scanned["problem"] != decisions.DROPPED])
     settled = {"data": layout.root.resolve(), "arch": source.arch, "size": size}
+    if cfg.extra:
+        settled["extra"] = tuple(path.resolve() for path in cfg.extra)
     if len(made):  # a repeated run, and predict, must find them from anywhere
         settled["decisions"] = made.path.resolve()
     return dataclasses.replace(cfg, **settled), scanned
@@ -117,8 +135,12 @@ def prepare(cfg, source, scanned, machine, before=None):
     x = extractor.features(good, pixels) if extractor else None
     every = parted(cfg, scanned, x) if before is None else split.as_before(scanned, before, cfg)
     folding.say_folds(every, cfg.folds) if cfg.folds else split.say_split(every)
-    used, spec = in_use(cfg, source, view, every)
-    return Prepared(cfg, machine, store, every, used, spec, pixels, extractor)
+    extra = elsewhere.found(cfg, every, machine, store)
+    if extra:
+        pixels = view.pixels(pd.concat([good, extra.table]), store)
+    used, spec = in_use(cfg, source, view, every, extra)
+    made = Prepared(cfg, machine, store, every, used, spec, pixels, extractor, extra)
+    return made if cfg.folds else earning.judged(made)
 
 
 def parted(cfg, scanned, x):
@@ -128,10 +150,10 @@ def parted(cfg, scanned, x):
     return split.assign(scanned, cfg.valid_pct, cfg.seed, x)
 
 
-def in_use(cfg, source, view, every):
-    "(table of the photos in use, ModelSpec of the model to be trained on them)."
+def in_use(cfg, source, view, every, extra=None):
+    "(table of the photos in use, ModelSpec of the model to be trained on them and on `extra`)."
     used = every[every["split"] != "unused"].reset_index(drop=True)
-    return used, describe(cfg, source, view, used)
+    return used, describe(cfg, source, view, used, extra.strange if extra else ())
 
 
 def uses_features(cfg, source):
@@ -141,8 +163,9 @@ def uses_features(cfg, source):
     )
 
 
-def describe(cfg, source, view, used):
-    "The ModelSpec of the model to be trained."
+def describe(cfg, source, view, used, strange):
+    "The ModelSpec of the model to be trained; `strange`: classes that only extra photos show."
     labels = used.loc[used["split"] == "train", "label"]
-    shares = labels.value_counts(normalize=True).sort_index()
+    shares = labels.value_counts(normalize=True)
+    shares = shares.reindex(sorted({*shares.index, *strange}), fill_value=0.0)
     return bundle.ModelSpec(source.arch, cfg.head, list(shares.index), view, shares.tolist())

@@ -2,15 +2,16 @@
 
 import numpy as np
 import torch
-from cleanlab.filter import find_label_issues
 from fastai.callback.core import Callback
 from fastai.callback.mixup import MixHandler
 from torch.nn.functional import cross_entropy
 
 from vlg_fastai.console import say
+from vlg_fastai.model.doubts import pruned
 from vlg_fastai.model.inference import fit_temperature, probabilities
 
 LAST = 0.2  # share of the epochs, at the end, in which photos are not mixed
+OWN = 0.25  # share of the epochs, at the end, in which no extra photos are learned from
 SHARE = 0.5  # share of a soft target that is the probe's prediction and not the label
 
 
@@ -22,8 +23,7 @@ def given(y, probs):
 def cleaned(y, probs):
     """As labelled, except photos that confident learning prunes both by class and by noise rate
     (Northcutt et al., 2021): those get the class that the probe predicts."""
-    issues = find_label_issues(y, probs, filter_by="both", n_jobs=1)
-    return given(np.where(issues, probs.argmax(1), y), probs)
+    return given(np.where(pruned(y, probs), probs.argmax(1), y), probs)
 
 
 def soft(y, probs):
@@ -68,6 +68,16 @@ class Unmixed(Callback):
                 callback.run = mixed
 
 
+class OwnPhotosLast(Callback):
+    """In the last quarter of the epochs, sample only labelled photos of the classes that have some:
+    predictions are made on such photos, not on extra ones."""
+
+    def before_epoch(self):
+        dl = self.dls.train
+        if self.epoch >= self.n_epoch - int(OWN * self.n_epoch):
+            dl.wgts = dl.later / dl.later.sum()
+
+
 class TargetLoss:
     "Cross-entropy with labels (n,) or probabilities (n, classes), smoothed over all classes."
 
@@ -82,16 +92,24 @@ class TargetLoss:
 
 
 def targets_of(prepared):
-    """(photos, classes) targets for `prepared`, from the training side alone; None for labels.
+    """(photos, classes) targets for the table `taught` of `prepared`, from the training side alone;
+    None for labels.
 
     Held-out photos have a row of zeros: they are never trained on.
     """
     kind, taught = prepared.cfg.targets, ~prepared.held
     if kind == "given":
         return None
-    made = np.zeros((len(taught), len(prepared.spec.classes)), np.float32)
+    classes = prepared.spec.classes
+    made = np.zeros((len(taught), len(classes)), np.float32)
     made[taught] = _taught(prepared, kind)
-    return made
+    more = prepared.taught["label"].iloc[len(made) :]  # extra photos keep their labels
+    return np.concatenate([made, np.eye(len(classes), dtype=np.float32)[_places(more, classes)]])
+
+
+def _places(labels, classes):
+    numbers = {label: i for i, label in enumerate(classes)}
+    return labels.map(numbers).to_numpy(int)
 
 
 def _taught(prepared, kind):

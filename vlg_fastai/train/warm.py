@@ -5,7 +5,7 @@ import torch
 from fastai.losses import LabelSmoothingCrossEntropy
 
 from vlg_fastai.console import track
-from vlg_fastai.data import loaders
+from vlg_fastai.data.shares import draws
 from vlg_fastai.model import probe
 
 EPOCHS, BS, LR = 20, 64, 2e-3  # passes over the features of the photos and of their mirror images
@@ -17,19 +17,20 @@ def start_linear(head, prepared):
     LP-FT (Kumar et al., 2022): a head that is right from the start spares the backbone its noise.
     """
     x, y, fold = prepared.training_side
-    fitted = probe.fit(x, y, fold.strength, len(prepared.spec.classes))
+    fitted = probe.fit(x, y, fold.strength, len(prepared.spec.classes), prepared.more)
     head.load_state_dict(fitted.state_dict())
     head.eval()
 
 
 def start_mlp(head, prepared):
     "Fit `head` as fine-tuning will: on features of photos and mirror images, with the same loss."
-    cfg, table, held = prepared.cfg, prepared.table, prepared.held
-    taught = table[~held]
-    views = [prepared.extractor.features(taught, prepared.pixels, flip) for flip in (False, True)]
-    weights = loaders.class_weights(table, cfg.balance) if cfg.weighted else np.ones(len(table))
-    device = prepared.machine.device
-    fit_head(head, views, prepared.labels[~held], weights[~held], cfg, device)
+    cfg, table = prepared.cfg, prepared.taught
+    taught, weights = table["split"] == "train", draws(table, cfg)
+    shown = table[taught]
+    views = [prepared.extractor.features(shown, prepared.pixels, flip) for flip in (False, True)]
+    numbers = {label: i for i, label in enumerate(prepared.spec.classes)}
+    y = shown["label"].map(numbers).to_numpy(int)
+    fit_head(head, views, y, weights[taught.to_numpy()], cfg, prepared.machine.device)
 
 
 STARTS = {"linear": start_linear, "mlp": start_mlp}  # head -> what fits it in place

@@ -106,7 +106,7 @@ class Judge:
             sides[self.prepared.held] = "unused"
         cfg = replace(self.prepared.cfg, **options)
         every = table.assign(split=sides)
-        used, spec = in_use(cfg, self.source, self.prepared.spec.view, every)
+        used, spec = in_use(cfg, self.source, self.prepared.spec.view, every, self.prepared.extra)
         return replace(self.prepared, cfg=cfg, every=every, table=used, spec=spec)
 
     def _fitted(self, prepared):

@@ -4,19 +4,18 @@ Folds over photos show how new photos of known classes score; folds over classes
 classes score that a model never saw. Both are the yardstick for the test photos.
 """
 
-import warnings
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
-from cleanlab.filter import find_label_issues
 from sklearn.metrics import roc_auc_score
 
 from vlg_fastai.console import track
 from vlg_fastai.data.neighbours import unit
 from vlg_fastai.machine.device import cpus
 from vlg_fastai.model import probe
+from vlg_fastai.model.doubts import pruned
 from vlg_fastai.model.inference import fit_temperature, probabilities
 from vlg_fastai.unseen.likeness import Likeness
 
@@ -56,11 +55,7 @@ class Labelled:
 
     def pruned(self, filter_by):
         "(n,) True where confident learning prunes the label, by one of cleanlab's filters."
-        if len(np.unique(self.y)) < self.classes:  # cleanlab needs every class to occur
-            return np.zeros(len(self.y), bool)
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # it warns about every class with few photos
-            return find_label_issues(self.y, self.probs, filter_by=filter_by, n_jobs=1)
+        return pruned(self.y, self.probs, filter_by)
 
     @cached_property
     def sound(self):
