@@ -207,6 +207,7 @@ def test_every_requirement_is_used_and_has_a_lower_bound():
         "onnxscript",
         "onnxruntime",
         "transformers",
+        "accelerate",
     }
     extra = ("clip", "text", "trackers", "tune", "export", "generate")
     files = ("requirements.txt", *(f"requirements-{name}.txt" for name in extra))

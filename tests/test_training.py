@@ -70,6 +70,7 @@ TESTED_ELSEWHERE = {
     "workers": "test_who_reads_the_photos_makes_no_difference",
     **dict.fromkeys(("labels", "photos", "id_col", "label_col", "group_col"), "test_labels.py"),
     "folds": "test_folds.py", "refit": "test_folds.py", "devices": "test_folds.py",
+    **dict.fromkeys(("extra", "pseudo"), "test_extra.py"),
     "hours": "test_hours.py", "checkpoint_minutes": "test_resuming.py",
     "resume": "test_resuming.py", "resume_anyway": "test_resuming.py",
     "config": "test_a_run_repeated_from_its_stored_config_is_the_same",

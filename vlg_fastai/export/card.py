@@ -27,7 +27,7 @@ def write(home, blend, told):
         "photos": {"train": 0, "valid": 0, **facts.photos},
         "scores": blended(blend) or scores(run), "scored": scored(facts),
         "pictures": [] if len(blend.runs) > 1 else pictures(home, run),
-        "options": options(run), "gradio": APP["gradio"], "unlike": UNLIKE,
+        "extra": facts.extra, "options": options(run), "gradio": APP["gradio"], "unlike": UNLIKE,
         "versions": sorted((k, v) for k, v in facts.versions.items() if v), **told,
     }  # fmt: skip
     made = Environment(

@@ -1,6 +1,8 @@
 """Generate a photo from a `Wish`: by a diffusers model, or by the program that drew the demo."""
 
+import logging
 import random
+import warnings
 from functools import cached_property
 
 import torch
@@ -28,6 +30,17 @@ class Drawn:
         return imagined(wish.label, random.Random(seed))
 
 
+def quiet():
+    "Keep the libraries' notes off the terminal; bars of downloads stay."
+    import diffusers.utils
+    import transformers.utils
+
+    for library in (diffusers.utils, transformers.utils):
+        library.logging.set_verbosity_error()
+        library.logging.disable_progress_bar()
+    logging.getLogger("huggingface_hub").setLevel(logging.ERROR)  # a line for every retry
+
+
 class Diffusion:
     "Image-to-image from a photo, text-to-image from words, with one set of weights (diffusers)."
 
@@ -37,16 +50,22 @@ class Diffusion:
 
     @cached_property
     def by_words(self):
+        "The text-to-image pipeline on the device; UserError if the model cannot be loaded."
         from diffusers import AutoPipelineForText2Image
 
+        quiet()
         if self.device.type == "cpu":
             say("no GPU: a photo takes minutes instead of seconds")
         kind = torch.float16 if self.device.type == "cuda" else torch.float32
         try:
-            pipe = AutoPipelineForText2Image.from_pretrained(self.name, torch_dtype=kind)
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")  # about options that the libraries pass each other
+                pipe = AutoPipelineForText2Image.from_pretrained(self.name, dtype=kind)
         except (OSError, ValueError) as error:
             reason = " ".join(str(error).split())[:200]
-            raise UserError(f"--model {self.name}: cannot be loaded ({reason})") from None
+            raise UserError(
+                f"--model {self.name}: cannot be loaded ({reason}); give a hub name or a folder"
+            ) from None
         pipe.set_progress_bar_config(disable=True)
         return pipe.to(self.device)
 

@@ -7,7 +7,16 @@ from vlg_fastai.console import say
 from vlg_fastai.data import folder, scan
 from vlg_fastai.data.store import Store
 from vlg_fastai.machine import device
-from vlg_fastai.predict import adapting, blending, known, naming, rejecting, soup, submission
+from vlg_fastai.predict import (
+    adapting,
+    blending,
+    known,
+    naming,
+    rejecting,
+    soup,
+    strange,
+    submission,
+)
 from vlg_fastai.predict.answer import Answer, write, written
 from vlg_fastai.runs.blends import WAYS
 from vlg_fastai.runs.files import check_room
@@ -38,9 +47,7 @@ def predict(cfg, chosen, test):
     if not view:
         say(f"decisions: {len(made)} in {made.path}; without a forecast they have no effect")
     if view:
-        answer = answer.of_files(view.run_features.asked["file"])
-        answer, facts = outlook.told(cfg, blend.runs, view, answer)
-        answer = adapting.adapt(cfg, answer, view)
+        answer, facts = judged(cfg, blend, view, answer)
     if names:
         answer, facts["names"] = naming.name(cfg, answer, view, names)
     if cfg.reject:
@@ -48,6 +55,15 @@ def predict(cfg, chosen, test):
     write(cfg, blend, (sample, order, spelled), answer, facts)
     say_end(cfg, test, blend, facts)
     return cfg.out
+
+
+def judged(cfg, blend, view, answer):
+    "(answer, adapted where that helps; facts for forecast.json); reports what to expect."
+    answer = answer.of_files(view.run_features.asked["file"])
+    answer, facts = outlook.told(cfg, blend.runs, view, answer)
+    if cfg.forecast and (expected := strange.expect(blend.runs[0], view)):
+        facts["extra"] = expected
+    return adapting.adapt(cfg, answer, view), facts
 
 
 def say_how_to_score(cfg, test):

@@ -73,6 +73,7 @@ def figures(run, held, forecast):
         chosen = f"{len(facts.folds)} nets, each selected on the photos of the others"
         aside = "each predicted by a net that never saw it"
     pace = f"{speed:.0f} photos/s" if speed else "no epochs"
+    more = facts.extra and facts.extra.get("used")
     return [
         ("validation accuracy", f"{facts.accuracy:.3f}", f"{likely}, {len(held.y)} photos"),
         *chosen_elsewhere(facts.nested),
@@ -84,4 +85,5 @@ def figures(run, held, forecast):
         ("training", clock(facts.seconds), pace),
         ("model", f"{size:.0f} MB", facts.arch),
         ("training photos", str(photos["train"]), aside),
+        *([("photos from elsewhere", str(more), "in training alone, see extra.csv")] if more else []),
     ]  # fmt: skip

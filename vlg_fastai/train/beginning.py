@@ -133,7 +133,8 @@ def check_same_machine(then, now):
             "--resume: the extra photos have changed since the run began; start from scratch with"
             " --config"
         )
-    odd = [f"{key} {then[key]}, now {now[key]}" for key in now if then[key] != now[key]]
+    same = {key for key in now if then.get(key) == now[key]}
+    odd = [f"{key} {then[key]}, now {now[key]}" for key in now if key not in same]
     if odd:
         say(f"resuming close to the original run, but not bit for bit: {'; '.join(odd)}")
 
