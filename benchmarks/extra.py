@@ -30,7 +30,7 @@ from vlg_fastai.runs.files import read_csv  # noqa: E402
 ROWS = Path(__file__).with_name("extra.csv")
 COLUMNS = ["draw", "bad", "swap", "low", "high", "true", "unseen", "unseen_by_names", "seen",
            "seen_without", "kept", "left_out"]  # fmt: skip
-SPOILED = 5  # draws that are measured with bad photos as well
+SPOILED = 5  # draws that are measured with bad photos and with names as well
 NEW = 40  # new pictures of each unseen class
 
 
@@ -63,10 +63,9 @@ def measured(draw, bad):
     swap = run.facts.extra["swap"]
     table = read_csv(run.path / "extra.csv")
     known = table[~table["label"].isin(challenge.UNSEEN)]
-    told = {name: of_test(one, name, **more) for name, one, more in (
-        ("extra", run, {}), ("plain", plain, {}),
-        ("names", plain, {"unseen": home / "unseen.txt",
-                          "attributes": home / "attributes.csv"}))}  # fmt: skip
+    by_names = {"unseen": home / "unseen.txt", "attributes": home / "attributes.csv"}
+    told = {name: of_test(one, name) for name, one in (("extra", run), ("plain", plain))}
+    told["names"] = of_test(plain, "names", **by_names) if draw < SPOILED else {"unseen": None}
     low, high = swap["accuracy_interval"]
     return {"draw": draw, "bad": bad, "swap": swap["accuracy"], "low": low, "high": high,
             "true": of_new(run, draw), "unseen": told["extra"]["unseen"],

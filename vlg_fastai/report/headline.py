@@ -85,5 +85,5 @@ def figures(run, held, forecast):
         ("training", clock(facts.seconds), pace),
         ("model", f"{size:.0f} MB", facts.arch),
         ("training photos", str(photos["train"]), aside),
-        *([("photos from elsewhere", str(more), "in training alone, see extra.csv")] if more else []),
+        *([("photos from elsewhere", str(more), "in training alone")] if more else []),
     ]  # fmt: skip

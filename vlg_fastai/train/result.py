@@ -81,9 +81,16 @@ def say_next(run, facts):
         if run.config["recipe"] != STRONG:
             say(
                 "to fine-tune from a probe and keep what it knows: python train.py --data"
-                f" {run.config['data']} --recipe {STRONG}"
+                f" {run.config['data']} --recipe {STRONG}{elsewhere(run.config)}"
             )
     say(f"next: python predict.py --run {run.words}")
+
+
+def elsewhere(config):
+    "The options of a run that name photos from elsewhere, as they are written."
+    folders = "".join(f" {folder}" for folder in config["extra"])
+    pseudo = f" --pseudo {config['pseudo']}" if config["pseudo"] else ""
+    return f"{f' --extra{folders}' if folders else ''}{pseudo}"
 
 
 def warn_of_guessing(facts):
