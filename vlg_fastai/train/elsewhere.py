@@ -63,8 +63,8 @@ def found(cfg, every, machine, store):
     left_out = Counter()
     for part in parts:
         left_out.update(part.left_out)
-    told |= {"photos": len(table), "used": len(table), "left_out": dict(left_out), "strange": strange,
-             "about": sorted(set(table["about"]) - {""})}  # fmt: skip
+    told |= {"photos": len(table), "used": len(table), "left_out": dict(left_out),
+             "strange": strange, "about": sorted(set(table["about"]) - {""})}  # fmt: skip
     return Extra(table.assign(used=True), tuple(strange), told)
 
 
