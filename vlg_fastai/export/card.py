@@ -14,8 +14,9 @@ from vlg_fastai.runs.files import read_json
 APP = {"gradio": "6.31.0", "numpy": "2.4.6", "onnxruntime": "1.32.0", "pillow": "12.3.0"}
 PICTURES = {"confusion.png": "Confusion matrix of the held-out photos",
             "reliability.png": "Accuracy by confidence, held-out photos"}  # fmt: skip
-PERSONAL = {"data", "runs", "weights", "cache", "decisions", "labels", "photos", "config",
-            "name", "wandb", "device", "devices", "extra", "workers", "cache_gb", "tensorboard"}  # fmt: skip
+PERSONAL = {"data", "runs", "weights", "cache", "decisions", "labels", "photos", "config", "name",
+            "wandb", "device", "devices", "extra", "workers", "cache_gb",
+            "tensorboard"}  # fmt: skip
 
 
 def write(home, blend, told):

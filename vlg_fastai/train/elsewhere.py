@@ -86,18 +86,22 @@ def save(prepared, run):
     write_csv(run.path / EXTRA, table[COLUMNS])
     if len(table):
         path = run.reports / SHEET
-        sheet.draw(_cells(table), path, title="extra photos: one of each class, odd ones first")
+        sheet.draw(_cells(table), path, title="photos from elsewhere, by class")
         say(f"extra photos: {path}")
 
 
 def _cells(table):
-    "A photo of each class, the classes with photos that are left out first."
-    first = table.sort_values("used", kind="stable").drop_duplicates("label").head(SHOWN)
-    return [
-        sheet.Cell([sheet.thumbnail(row.path)], [row.label, "used" if row.used else "left out"],
-                   sheet.RIGHT if row.used else sheet.WRONG)
-        for row in first.itertuples()
-    ]  # fmt: skip
+    "A cell for each class: a photo that is used and one that is left out, where there are such."
+    return [_cell(label, rows) for label, rows in list(table.groupby("label"))[:SHOWN]]
+
+
+def _cell(label, rows):
+    used, odd = rows[rows["used"]], rows[~rows["used"]]
+    shown = [sheet.thumbnail(side["path"].iloc[0]) for side in (used, odd) if len(side)]
+    which = " (right)" if len(shown) > 1 else ""
+    told = [f"{len(used)} used", *([f"{len(odd)} left out{which}"] if len(odd) else [])]
+    colour = sheet.RIGHT if len(used) else sheet.WRONG
+    return sheet.Cell(shown, [label, ", ".join(told)], colour)
 
 
 def more_of(prepared):
