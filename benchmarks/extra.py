@@ -5,10 +5,10 @@
 Without DATA, each draw is a generated challenge of its own, with pictures of its unseen classes
 imagined by `generate.py`. With DATA, it is a cut of the photos in DATA/train: a fifth of the
 classes is left without photos, a quarter of the photos of every class is repainted and serves as
-extra photos, a quarter is the test. The truth of the swap test is the accuracy on photos of the unseen
-classes that are taken like the training photos. Beside it: accuracy on the test with extra photos,
-without, and with names alone (`--unseen`). Rows are appended to benchmarks/extra.csv as they come,
-and existing ones are not computed again.
+extra photos, a quarter is the test. The truth of the swap test is the accuracy on photos of the
+unseen classes that are taken like the training photos. Beside it: accuracy on the test with extra
+photos, without, and with names alone (`--unseen`). Rows are appended to benchmarks/extra.csv as
+they come, and existing ones are not computed again.
 """
 
 import csv
