@@ -3,6 +3,7 @@
 import dataclasses
 import json
 import os
+import random
 import re
 import shlex
 import shutil
@@ -15,6 +16,7 @@ from fastai.callback.core import Callback
 
 from vlg_fastai.commands import COMMANDS
 from vlg_fastai.demo import challenge as drawing
+from vlg_fastai.demo.imagined import imagined
 from vlg_fastai.demo.score import main as score
 from vlg_fastai.model.sources import choose
 from vlg_fastai.train.run import train
@@ -33,6 +35,7 @@ SMALL = {  # what is added to a command, so that it runs in seconds
     "interpret": QUICK,
     "compare": [],
     "export": [],
+    "generate": ["--count", "4"],
     "tune": ["--size", "32", "--folds", "2", *QUICK],
 }
 NAMES = [path.stem for path in PAGES]
@@ -94,6 +97,11 @@ def workshop(tmp_path_factory):
     (root / "names.txt").write_text(names)
     seen = "\n".join(path.name for path in sorted((challenge / "train").iterdir()))
     (root / "all.txt").write_text(f"{seen}\n{names}")
+    rng = random.Random(0)
+    for label in [*sorted(path.name for path in (challenge / "train").iterdir()), *names.split()]:
+        (root / "extra" / label).mkdir(parents=True)
+        for number in range(4):
+            imagined(label, rng).save(root / "extra" / label / f"{number}.jpg")
     train_seven(root)
     return root
 
@@ -164,6 +172,7 @@ def earlier(page):
 )
 def test_every_command_of_the_page_runs(page, in_workshop, monkeypatch, capsys):
     monkeypatch.setattr("vlg_fastai.predict.blending.FEW", 5)  # photos that blends are judged by
+    monkeypatch.setattr("vlg_fastai.train.pseudo.PURE", 0.3)  # of a probe on 32 pixels
     known = earlier(page)
     for command in (one for one in commands_of(page) if one not in known):
         if command.startswith("pip install -r "):
