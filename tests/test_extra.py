@@ -2,13 +2,14 @@
 
 import dataclasses
 import random
+import shutil
 from types import SimpleNamespace
 
 import numpy as np
 import pandas as pd
 import pytest
 import torch
-from conftest import COLOURS, PROBE, photo, run_prediction, run_training, toy_config
+from conftest import COLOURS, PROBE, draw_folder, photo, run_prediction, run_training, toy_config
 from safetensors.torch import load_file
 from test_targets import STRONG, own_sides, weights_of
 
@@ -107,20 +108,39 @@ def more_of(side, per_class=10, seed=1, kin=None):
     return More(x, y, kin, shares.weights(y, side.own))
 
 
-def test_what_was_made_from_a_held_out_photo_is_not_learned_from():
+def test_what_was_made_from_a_held_out_photo_is_not_learned_from(monkeypatch):
+    monkeypatch.setattr(probe, "STRENGTHS", (0.01,))
     x, y = clouds(20, 4, apart=0.5)
     groups = np.arange(len(y))
     poison = More(x, (y + 1) % 4, groups, np.full(len(y), 50.0))  # a wrong label on every photo
     given = x, y, groups, 4, Store()
     fold = next(iter(probe.folds(y, groups, 0)))[1]
-    alone = poison.among(np.isin(groups, groups[fold]))  # the models of one part alone
-    plain = probe.out_of_fold(*given).logits[fold]
+    alone = poison.among(np.isin(groups, groups[fold]))  # what was made from one part's photos
+    plain = probe.out_of_fold(*given).logits
     with_them = probe.out_of_fold_beside(alone, *given, 0).logits
+    assert np.array_equal(with_them[fold], plain[fold])
+    others = np.setdiff1d(np.arange(len(y)), fold)
+    assert not np.allclose(with_them[others], plain[others])
     same = probe.elsewhere(x[fold], fold, 0.01, (x, y, groups, 4, alone))
     assert np.array_equal(same, probe.elsewhere(x[fold], fold, 0.01, (x, y, groups, 4, None)))
-    others = np.setdiff1d(np.arange(len(y)), fold)
-    assert not np.allclose(with_them[others], probe.out_of_fold(*given).logits[others])
-    assert plain.shape == with_them[fold].shape
+
+
+def test_no_model_that_is_judged_learns_from_test_photos():
+    x, y = clouds(20, 4, apart=0.5)
+    groups = np.arange(len(y))
+    more = More(x, (y + 1) % 4, np.full(len(y), extra.NEVER), np.full(len(y), 50.0))
+    given = x, y, groups, 4, Store()
+    with_them = probe.out_of_fold_beside(more, *given, 0)
+    assert np.array_equal(with_them.logits, probe.out_of_fold(*given).logits)
+    heads = [probe.fit(x, y, 0.01, 4, one)[0].weight for one in (more, None)]
+    assert not torch.allclose(*heads)  # the model itself does
+
+
+def test_a_class_without_any_photo_left_is_never_predicted():
+    x, y = clouds(20, 3)
+    for labels in (y, np.minimum(y, 1)):
+        z = probe.fit(x, labels, 0.03, 4)(torch.as_tensor(x)).argmax(1).numpy()
+        assert (z == labels).mean() > 0.95
 
 
 def test_extra_photos_share_the_weight_of_their_class():
@@ -246,13 +266,13 @@ def test_an_epoch_is_no_longer_for_extra_photos_of_known_classes():
 def test_the_last_quarter_of_the_epochs_is_on_labelled_photos():
     first, later = np.array([0.5, 0.5]), np.array([1.0, 0.0])
     seen = []
-    for epoch in range(8):
-        dl = SimpleNamespace(wgts=first, later=later)
+    dl = SimpleNamespace(wgts=first, first=first, later=later)
+    for epoch in [*range(8), 0]:  # another phase begins anew
         one = OwnPhotosLast()
         one.learn = SimpleNamespace(dls=SimpleNamespace(train=dl), epoch=epoch, n_epoch=8)
         one.before_epoch()
         seen.append(dl.wgts.tolist())
-    assert seen == [[0.5, 0.5]] * 6 + [[1.0, 0.0]] * 2
+    assert seen == [[0.5, 0.5]] * 6 + [[1.0, 0.0]] * 2 + [[0.5, 0.5]]
 
 
 @pytest.fixture(scope="module")
@@ -350,7 +370,7 @@ def test_without_trained_weights_extra_photos_are_used_unjudged(toy, tmp_path, c
     home = draw_extra(tmp_path / "e", {"red": 6})
     run = run_training(toy_config(toy, tmp_path / "runs", extra=(home,)))
     assert "red" in run.facts.classes
-    assert "cannot be judged" in capsys.readouterr().out
+    assert "nothing judges them without features" in capsys.readouterr().out
 
 
 def test_a_run_whose_extra_photos_changed_does_not_resume():
@@ -374,40 +394,144 @@ class Scores:
     "Evidence of photos that are right where they are sure, and of unseen ones that seem sure."
 
     def __init__(self, strange):
-        sure = np.linspace(0.02, 1, 100)
+        sure = np.linspace(0.01, 1, 400)
         self.known = np.column_stack([sure, sure])
         self.right = sure > 0.3
         scores = np.column_stack([strange, strange])
         self.folds = [SimpleNamespace(scores=scores, new=np.ones(len(strange), bool))]
 
 
-def test_pseudo_labels_are_taken_where_nineteen_of_twenty_are_right():
-    found = pseudo.threshold(Scores(np.full(50, 0.1)), 0.3)
-    assert pseudo.pure(Scores(np.full(50, 0.1)), 0.3, found) >= pseudo.PURE
-    assert 0.2 < found < 0.35
-    assert pseudo.threshold(Scores(np.full(50, 2.0)), 0.3) is None  # unseen ones look as sure
-    assert pseudo.threshold(Scores(np.full(50, 2.0)), 0.0) == pytest.approx(found, abs=0.05)
+def test_test_photos_are_taken_where_nine_of_ten_are_right():
+    unsure, sure = (Scores(np.full(50, value)) for value in (0.1, 2.0))
+    least = pseudo.threshold(unsure, 0.3)
+    assert pseudo.pure(unsure, 0.3, 1.0, least) >= pseudo.PURE
+    assert 0.1 < least < 0.35
+    assert pseudo.threshold(sure, 0.3) is None  # unseen ones look as sure
+    assert pseudo.threshold(sure, 0.0) == pytest.approx(least, abs=0.05)
+    assert pseudo.threshold(unsure, 0.3, worse=20.0) > least  # a test that is harder
+    assert pseudo.threshold(unsure, 0.3, worse=500.0) is None
 
 
-def test_pseudo_labels_need_a_run_that_predicted_the_test(challenge, tmp_path):
-    cfg = toy_config(challenge, tmp_path, **PROBE, pseudo=0.5)
-    with pytest.raises(UserError, match="--pseudo: no run of .* has predicted"):
+def test_a_certainty_that_says_nothing_takes_nothing():
+    for seed in range(20):
+        rng = np.random.default_rng(seed)
+        evidence = Scores(np.full(50, 0.1))
+        evidence.right = rng.random(400) < 0.5
+        assert pseudo.threshold(evidence, 0.0) is None
+
+
+def test_chance_labels_stay_chance_however_many_test_photos_are_taken():
+    after = []
+    for seed in range(6):
+        rng = np.random.default_rng(seed)
+        x, y = rng.normal(0, 1, (72, 64)).astype(np.float32), rng.integers(0, 6, 72)
+        groups = np.arange(72)
+        side = worth.Side.of(x, y, groups, probe.out_of_fold(x, y, groups, 6, Store()))
+        asked = rng.normal(0, 1, (400, 64)).astype(np.float32)
+        after.append(pseudo.gain(side, asked, 0.0)["accuracy"][1])
+    assert np.mean(after) < 0.25  # 0.17; answers that saw these labels made it 0.99
+
+
+def test_without_a_test_there_is_nothing_to_choose_from(tmp_path):
+    data = draw_folder(tmp_path / "d", dict.fromkeys(COLOURS, 10))
+    for path in (data / "test").iterdir():
+        path.unlink()
+    (data / "test").rmdir()
+    cfg = toy_config(data, tmp_path / "r", **PROBE, pseudo=0.5)
+    with pytest.raises(UserError, match="--pseudo 0.5: .* has no folder of test photos"):
         run_training(cfg)
 
 
-def test_sure_test_photos_are_learned_from(challenge, tmp_path):
-    run = run_training(toy_config(challenge, tmp_path / "r", **PROBE))
-    run_prediction(run, tmp_path / "s.csv")
-    again = run_training(toy_config(challenge, tmp_path / "r", **PROBE, pseudo=0.4))
-    told = again.facts.extra["pseudo"]
-    assert told["run"] == run.path.name
-    assert 0 < told["photos"] <= 0.45 * 90
-    assert read_csv(again.path / "extra.csv")["file"].is_unique
+def test_sure_test_photos_are_learned_from(challenge, probed, tmp_path):
+    run = run_training(toy_config(challenge, tmp_path / "r", **PROBE, pseudo=0.4))
+    told = run.facts.extra["pseudo"]
+    assert 0 < told["photos"] <= 0.4 * told["of"] + 1
+    assert told["gain"]["clear"] == (run.facts.extra["used"] > 0)
+    assert set(run.facts.classes) == set(drawing.SEEN)
+    assert read_csv(run.path / "extra.csv")["source"].eq("pseudo").all()
+    mine, plain = (read_csv(one.path / "oof.csv") for one in (run, probed))
+    assert mine.equals(plain)  # its score is that of models without them
 
 
-def test_an_unlike_test_is_not_learned_from():
-    view = SimpleNamespace(
-        forecast=SimpleNamespace(odd=True), run_features=SimpleNamespace(evidence=0)
-    )
+def test_held_out_labels_leave_what_is_taken_of_the_test_as_it_is(challenge, tmp_path):
+    rows = []
+    for swapped in (False, True):
+        home = tmp_path / str(swapped)
+        shutil.copytree(challenge, home)
+        for label in drawing.SEEN:
+            names = list(drawing.SEEN)
+            told = names[names.index(label) - 1] if swapped else label
+            (home / "valid" / told).mkdir(parents=True)
+            for path in sorted((home / "train" / label).iterdir())[:3]:
+                path.rename(home / "valid" / told / path.name)
+        run = run_training(toy_config(home, tmp_path / f"r{swapped}", **PROBE, pseudo=0.4))
+        rows.append(read_csv(run.path / "extra.csv")[["file", "label", "used"]])
+    assert rows[0].equals(rows[1])
+    assert len(rows[0])
+
+
+def test_an_unlike_test_is_not_learned_from(challenge, tmp_path, monkeypatch):
+    told = {"known": SimpleNamespace(value=0.9), "unseen": SimpleNamespace(value=0.1)}
+    monkeypatch.setattr(pseudo, "shipped", lambda: lambda _: (told, True))
+    cfg = toy_config(challenge, tmp_path / "r", **PROBE, pseudo=0.4)
     with pytest.raises(UserError, match="no simulated test resembles this one"):
-        pseudo.surest(view, 0.5, "--pseudo 0.5")
+        run_training(cfg)
+
+
+def test_what_was_made_from_a_held_out_photo_never_reaches_a_fit(toy, tmp_path):
+    home = draw_extra(tmp_path / "e", {"frog": 18})
+    rows = [f"frog/{i:02d}.png,train/frog/{i:02d}.png" for i in range(18)]
+    (home / "source.csv").write_text("file,made_from\n" + "\n".join(rows) + "\n")
+    run = run_training(toy_config(toy, tmp_path / "runs", extra=(home,)))  # no features
+    split = run.split.set_index("file")["split"]
+    table = read_csv(run.path / "extra.csv")
+    sides = split.loc[table["made_from"]].to_numpy()
+    assert (sides == "valid").any()
+    assert not table["used"][sides == "valid"].any()
+    assert table["used"][sides == "train"].all()
+
+
+def test_the_label_of_a_folder_that_cannot_be_named_so_is_in_the_table(tmp_path):
+    home = draw_extra(tmp_path / "e", {"Geoffroy_s_cat": 2})
+    (home / "source.csv").write_text(
+        "file,label\nGeoffroy_s_cat/00.png,Geoffroy's cat\nGeoffroy_s_cat/01.png,Geoffroy's cat\n"
+    )
+    assert set(extra.found([home], ["Geoffroy's cat"])["label"]) == {"Geoffroy's cat"}
+
+
+def test_a_folder_of_sides_is_not_one_of_classes(tmp_path):
+    draw_extra(tmp_path / "a/train", {"otter": 2})
+    assert set(extra.found([tmp_path / "a"], [])["label"]) == {"otter"}
+    draw_extra(tmp_path / "b", {"otter": 2, "test": 1})
+    with pytest.raises(UserError, match="holds the folder 'test'"):
+        extra.found([tmp_path / "b"], [])
+    draw_extra(tmp_path / "c/otter", {"web": 2, "drawn": 1})
+    assert set(extra.found([tmp_path / "c"], [])["label"]) == {"otter"}
+
+
+def test_a_batch_is_no_larger_than_an_epoch(toy, tmp_path):
+    home = draw_extra(tmp_path / "e", {"frog": 60})
+    run = run_training(toy_config(toy, tmp_path / "runs", extra=(home,), bs=64))
+    assert run.facts.epochs == 1
+
+
+def test_the_swap_test_gives_up_where_too_few_classes_remain():
+    for counts in ((3, 1, 1, 1), (8, 8, 1, 1), (1, 1, 1, 4)):
+        x, labels = clouds(10, 6)
+        y = np.repeat(np.arange(4), counts)
+        rows = np.concatenate([np.flatnonzero(labels == k)[:n] for k, n in enumerate(counts)])
+        groups = np.arange(len(y))
+        side = worth.Side.of(x[rows], y, groups, probe.out_of_fold(x[rows], y, groups, 6, Store()))
+        found = swapping.swap(side, more_of(side), np.ones(60, bool))
+        assert found is None or 0 <= found["accuracy"] <= 1
+
+
+def test_a_class_that_only_extra_photos_show_survives_self_training():
+    from vlg_fastai.unseen import selftraining
+
+    x, y = clouds(20, 4)
+    shown = x[y < 2], y[y < 2]  # class 2 has extra photos alone, 3 is a name
+    scores = np.log(np.full((len(y), 4), 0.01))
+    scores[np.arange(len(y)), y] = 0
+    done = selftraining.transduced(scores, 3, shown, x, (0.01, 1.0, probe.scale(x)))
+    assert (done.argmax(1)[y == 2] == 2).all()

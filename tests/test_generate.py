@@ -48,6 +48,16 @@ def test_names_are_asked_for_in_all_their_words_and_known_ones_beside_them():
     assert not any(wish.made_from for wish in found)
 
 
+def test_labels_that_no_folder_can_have_come_back(challenge, tmp_path):
+    ledger = plan.Ledger(tmp_path / "source.csv", [])
+    for number, label in enumerate(("Geoffroy's cat", "polar bear")):
+        wish = plan.Wish(label, number, "words")
+        (tmp_path / wish.file).parent.mkdir()
+        Image.new("RGB", (40, 40), (number, 9, 9)).save(tmp_path / wish.file)
+        ledger.note(wish, 1, "m", "l")
+    assert set(extra.found([tmp_path], [])["label"]) == {"Geoffroy's cat", "polar bear"}
+
+
 def test_nothing_to_generate_is_said():
     with pytest.raises(UserError, match="nothing to generate"):
         plan.wishes(GenerateConfig(), listing(fox=90), names(["fox"]))

@@ -68,8 +68,8 @@ class Elsewhere:
     # folders of photos for the training side alone, DIR/<class>/*, classes without a training photo
     # included; judged on the labelled photos, and left out where they do not help
     extra: tuple[Folder, ...] = ()
-    # learn from up to this share of the test photos too: those that the newest run with test
-    # predictions is surest of
+    # learn from up to this share of the test photos too: the surest ones, if nine of ten should be
+    # right and labelled photos gain from it
     pseudo: Share = 0.0
 
 

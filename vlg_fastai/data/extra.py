@@ -1,7 +1,8 @@
 """Read photos from elsewhere, for the training side only: DIR/<class>/*, beside the labelled ones.
 
-A table source.csv in such a folder says where its photos come from: `file`, and `made_from`, the
-labelled photo that one was made from. Such a photo shares the side of its model in every split.
+A table source.csv in such a folder says where its photos come from: `file`, `made_from`, the
+labelled photo that one was made from, and `label`, its class, if its folder is called otherwise. A
+photo that was made from a labelled one shares its side in every split.
 """
 
 from dataclasses import dataclass
@@ -12,38 +13,41 @@ import pandas as pd
 from vlg_fastai.config import UserError
 from vlg_fastai.console import muted, say
 from vlg_fastai.data import labels, listing, scan, twins
-from vlg_fastai.data.walking import class_folders, descend, photos
+from vlg_fastai.data.walking import TEST, TRAIN, VALID, child, class_folders, photos
 
 SOURCE = "source.csv"
 ELSEWHERE = "extra"  # in the column source of split.csv
 OF_NONE = -1  # the group of a photo that was made from no labelled one
+NEVER = -3  # the same of a photo that only models learn from which are not judged by it
 GONE = -2  # the same, where source.csv names a photo that is not there
 
 
-def found(folders, known):
+def found(folders, known, most=None):
     """Scan the photos of `folders`, a row each: columns of a scan, `root`, `made_from`, `about`.
 
-    known: classes of the labelled photos; folders spelled almost like one of them are that class.
-    UserError for a folder without class folders.
+    known: classes of the labelled photos; labels spelled almost like one of them are that class.
+    most: limit on the photos of a class in a folder. UserError for a folder without class folders.
     """
-    parts = [_of_folder(folder, _spelled(known)) for folder in folders]
+    parts = [_of_folder(folder, known, most) for folder in folders]
     return pd.concat(parts, ignore_index=True)
 
 
-def _of_folder(folder, spelled):
-    root = descend(folder)
+def _of_folder(folder, known, most):
+    root = child(folder, TRAIN) or folder
     rows = [
-        (root, path.relative_to(root).as_posix(), label, ELSEWHERE, "train")
+        (root, path.relative_to(root).as_posix(), place.name, ELSEWHERE, "train")
         for place in class_folders(root)
-        for label in [spelled.get(key(place.name), place.name)]
-        for path in photos(place).found
+        for path in photos(place).found[:most]
     ]
-    if not rows:
-        raise UserError(
-            f"--extra {folder}: no photos in class folders; expected {folder}/<class>/*"
-        )
+    sides = {row[2].lower() for row in rows} & {*VALID, *TEST}
+    if not rows or sides:
+        what = f"holds the folder {sides.pop()!r}" if sides else "no photos in class folders"
+        raise UserError(f"--extra {folder}: {what}; expected DIR/<class>/*.jpg")
     table = scan.of_table(listing.located(pd.DataFrame(rows, columns=listing.COLUMNS)))
-    return table.merge(_sources(root), how="left", on="file").fillna({"made_from": "", "about": ""})
+    blank = {"made_from": "", "about": "", "own": ""}
+    table = table.merge(_sources(root), how="left", on="file").fillna(blank)
+    spelled, label = _spelled(known), table["label"].mask(table["own"] != "", table["own"])
+    return table.assign(label=[spelled.get(key(one), one) for one in label]).drop(columns="own")
 
 
 def key(label):
@@ -57,16 +61,18 @@ def _spelled(known):
 
 
 def _sources(root):
-    "Columns file, made_from and about of source.csv in `root`; no rows without such a table."
+    "Columns file, own label, made_from, about of source.csv in `root`; no rows without a table."
     path = root / SOURCE
     if not path.is_file():
-        return pd.DataFrame(columns=["file", "made_from", "about"], dtype=str)
+        return pd.DataFrame(columns=["file", "own", "made_from", "about"], dtype=str)
     told = labels.read(path, "--extra").fillna("")
     if "file" not in told:
         raise UserError(f"--extra {root}: {SOURCE} has no column `file`")
     about = told[[name for name in ("model", "licence") if name in told]].agg(", ".join, axis=1)
-    made_from = told.get("made_from", "")
-    return pd.DataFrame({"file": told["file"], "made_from": made_from, "about": about})
+    return pd.DataFrame({
+        "file": told["file"], "own": told.get("label", ""),
+        "made_from": told.get("made_from", ""), "about": about,
+    })  # fmt: skip
 
 
 @dataclass(frozen=True)

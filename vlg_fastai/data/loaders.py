@@ -89,7 +89,8 @@ def build(table, classes, view, pixels, machine, cfg):
     table = table.sort_values("split", kind="stable", ignore_index=True)
     by_photo = [BY_PHOTO[cfg.aug]] if cfg.aug in BY_PHOTO else []
     told = cfg.targets != "given"  # add each photo's row, to look up its target
-    options = _options(_at_most((table["split"] == "train").sum(), cfg.bs), machine)
+    taught = table[table["split"] == "train"]
+    options = _options(_at_most(length(taught).get("n", len(taught)), cfg.bs), machine)
     block = DataBlock(
         blocks=(
             TransformBlock(type_tfms=ReadPhoto(pixels), batch_tfms=IntToFloatTensor),
@@ -114,7 +115,7 @@ def _sampled(block, table, cfg, options):
     by_side = [{"wgts": draws(table, cfg)[taught], **length(table[taught])}, {}]
     dls = block.dataloaders(table, dl_type=WeightedPlaced, dl_kwargs=by_side, **options)
     if "extra" in table:
-        dls.train.later = draws(table, cfg, extras=False)[taught]
+        dls.train.first, dls.train.later = dls.train.wgts, draws(table, cfg, extras=False)[taught]
     return dls
 
 

@@ -76,10 +76,10 @@ class Placed(Plain):
 
 
 class Sampled(weighted.WeightedDL):
-    """A WeightedDL whose epoch may be shorter than its photos are many. later: weights to change to
-    for the last epochs, or None."""
+    """A WeightedDL whose epoch may be shorter than its photos are many. first, later: weights of
+    the first epochs and of the last ones, where they differ."""
 
-    later = None
+    first = later = None
 
     def get_idxs(self):
         if self.n in (0, len(self.wgts)) or not self.shuffle:

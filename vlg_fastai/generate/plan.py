@@ -11,7 +11,7 @@ from vlg_fastai.data.extra import SOURCE
 from vlg_fastai.runs.files import write_csv
 from vlg_fastai.runs.run import safe_name
 
-COLUMNS = ["file", "made_from", "prompt", "seed", "model", "licence"]
+COLUMNS = ["file", "label", "made_from", "prompt", "seed", "model", "licence"]
 
 
 @dataclass(frozen=True)
@@ -93,7 +93,7 @@ class Ledger:
 
     def note(self, wish, seed, model, licence):
         "Add the row of a photo that was written."
-        told = [wish.file, wish.made_from, wish.prompt, str(seed), model, licence]
+        told = [wish.file, wish.label, wish.made_from, wish.prompt, str(seed), model, licence]
         self.rows = [row for row in self.rows if row["file"] != wish.file]
         self.rows.append(dict(zip(COLUMNS, told, strict=True)))
         write_csv(self.path, pd.DataFrame(self.rows, columns=COLUMNS))

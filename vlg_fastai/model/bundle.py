@@ -49,6 +49,16 @@ class ModelSpec:
             raise UserError(f"--run {run.path}: {FACTS} is damaged ({', '.join(odd)}); retrain")
         return spec
 
+    def places(self, labels):
+        "(n,) index of each of `labels` among the classes."
+        numbers = {label: i for i, label in enumerate(self.classes)}
+        return np.array([numbers[label] for label in labels], int)
+
+    @property
+    def strange(self):
+        "The classes that no labelled photo shows, only extra ones."
+        return [label for label, share in zip(self.classes, self.prior, strict=True) if not share]
+
     @property
     def heads(self):
         "The head of each net in the model, in order."

@@ -4,7 +4,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from vlg_fastai.data.extra import OF_NONE
+from vlg_fastai.data.extra import NEVER, OF_NONE
 
 
 @dataclass(frozen=True)
@@ -34,8 +34,9 @@ class More:
         return replace(self, **parts)
 
     def apart(self, groups):
-        "Those made from none of the photos in `groups`, which are held out."
-        return self.among((self.kin == OF_NONE) | ~np.isin(self.kin, groups))
+        "Those made from none of the photos in `groups`, for models that these judge."
+        made = ~np.isin(self.kin, groups) & (self.kin != NEVER)
+        return self.among((self.kin == OF_NONE) | made)
 
     def beside(self, x, y):
         "(features, labels, weights) of labelled photos `x` (n, d), `y` (n,) and of these."

@@ -23,6 +23,7 @@ from vlg_fastai.model.intervals import interval
 STRENGTHS = (0.003, 0.01, 0.03, 0.1)  # values of C tried for the logistic regression
 FOLDS = 5
 MOST = 40_000  # photos per fit, the same share of each class: memory stays flat beyond
+NEVER = 100.0  # nats below the least bias
 NORM = 30.0  # mean length that features are scaled to; the scale folds into the weights
 TOLERANCE, ROUNDS = 1e-3, 400  # of the solver: 1e-2 is unsafe, 1e-4 takes twice as long
 
@@ -106,11 +107,16 @@ def elsewhere(asked, rows, strength, shown, seed=0):
 def learned(x, y, strength, factor, more=None):
     "The logistic regression of features `x` (n, d) times `factor`, labels `y` (n,), and of `more`."
     rows = drawn(y)
-    x, y, weights = x[rows], y[rows], None
-    if more:
-        x, y, weights = more.beside(x, y)
+    x, y, weights = _beside(x[rows], y[rows], more)
     model = LogisticRegression(C=strength, tol=TOLERANCE, max_iter=ROUNDS)
     return model.fit(scaled(x, factor), y, weights)
+
+
+def _beside(x, y, more):
+    "(features, labels, weights or None) of photos and of `more`, if any; of these at most `MOST`."
+    if not more:
+        return x, y, None
+    return more.among(drawn(more.y)).beside(x, y)
 
 
 def _digest(*arrays):
@@ -156,7 +162,7 @@ def _searched(x, y, cut, classes):
         if len(np.unique(y[train])) < 2:
             return  # one class alone leaves no choice: the logits stay equal
         train = train[drawn(y[train])]
-        shown = more.beside(x[train], y[train]) if more else (x[train], y[train], None)
+        shown = _beside(x[train], y[train], more)
         asked = scaled(x[held], factor)
         for i, fitted in enumerate(_path(scaled(shown[0], factor), *shown[1:])):
             logits[i, held] = logits_of(fitted, asked, classes)
@@ -218,9 +224,7 @@ def fit(x, y, strength, classes, more=None):
     factor = scale(x)
     with solver():
         fitted = learned(x, y, strength, factor, more)
-    weight, bias = fitted.coef_, fitted.intercept_
-    if len(weight) == 1 and classes == 2:  # two classes: one row for the second
-        weight, bias = np.vstack([0 * weight, weight]), np.array([0.0, bias[0]])
+    weight, bias = _rows(fitted, classes)
     head = linear(x.shape[1], classes)
     with torch.no_grad():
         head[0].weight.copy_(torch.as_tensor(weight * factor))
@@ -228,3 +232,15 @@ def fit(x, y, strength, classes, more=None):
         if more and more.bias is not None:
             head[0].bias += torch.as_tensor(more.bias)
     return head
+
+
+def _rows(fitted, classes):
+    """(weights (classes, d), biases (classes,)) of the `fitted` regression; a class that it never
+    saw is never predicted."""
+    weight, bias = fitted.coef_, fitted.intercept_
+    if len(weight) == 1:  # two classes: one row for the second
+        weight, bias = np.vstack([0 * weight, weight]), np.array([0.0, bias[0]])
+    every = np.zeros((classes, weight.shape[1])), np.full(classes, bias.min() - NEVER)
+    for whole, part in zip(every, (weight, bias), strict=True):
+        whole[fitted.classes_] = part
+    return every

@@ -32,7 +32,7 @@ def name(cfg, answer, view, given):
     "(answer over all names of `given`, facts); reports the expert, its accuracy and the counts."
     run_features, count = view.run_features, len(given.unseen)
     expert = experts.find(cfg, run_features, given.every, view.seen)
-    share = expected_share(cfg, view, given)
+    share = expected_share(cfg, view, given, answer)
     tried = fusion.trials(run_features.evidence, run_features.labelled.y, len(given.known), count)
     setting = fusion.choose(tried, run_features.labelled.y, expert, share)
     say(f"naming: {setting.in_words()}")
@@ -61,13 +61,17 @@ def fused(expert, setting, known, columns):
     return fusion.scores(known, q, setting.gamma)
 
 
-def expected_share(cfg, view, given):
+def expected_share(cfg, view, given, answer):
     """Share of unseen photos that gamma is chosen for: the user's, or midway between what the
     names suggest (all classes equally frequent) and what the photos suggest."""
     if cfg.unseen_frac is not None:
         return cfg.unseen_frac
     by_names = len(given.unseen) / len(given.every)
-    return by_names if view.forecast is None else (by_names + view.share.value) / 2
+    if view.forecast is None:
+        return by_names
+    # photos of classes that only extra photos show look unseen, and have their class already
+    strange = np.isin(answer.closed_set[answer.good], view.run_features.spec.strange).mean()
+    return (by_names + max(view.share.value - strange, 0.0)) / 2
 
 
 def self_trained(view, expert, tried, setting, known, columns):

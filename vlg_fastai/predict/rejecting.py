@@ -21,6 +21,8 @@ def reject(cfg, answer, view):
     """
     evidence = view.seen_evidence
     odd = evidence.test[:, 0] < evidence.threshold(KEPT)
+    # photos of classes that only extra photos show look like no labelled one
+    odd &= ~np.isin(answer.closed_set[answer.good], view.run_features.spec.strange)
     say(
         f"{odd.sum()} of {len(odd)} photos are below the threshold and get {cfg.reject!r}; so are"
         f" {KEPT:.0%} of known photos and {1 - evidence.missed():.0%} of classes held out in turn"

@@ -25,5 +25,5 @@ def expect(run, view):
     low, high = swap["accuracy_interval"]
     found = np.clip([swap["accuracy"] * kept[0], low * kept[1], high * kept[2]], 0, 1)
     say(f"{words} as wrong; {found[0]:.2f} of them should be right ({found[1]:.2f} to"
-        f" {found[2]:.2f}), by the swap test of the run")  # fmt: skip
+        f" {found[2]:.2f}), by the run's swap test of a probe")  # fmt: skip
     return {"accuracy": found[0], "interval": found[1:].tolist(), "classes": strange}

@@ -14,7 +14,6 @@ from vlg_fastai.runs.run import (
     CANDIDATES,
     CONFIG,
     EXPORTED,
-    TEST,
     WEIGHTS,
     Run,
     number_of,
@@ -84,16 +83,6 @@ def newest(root):
     run = usable[-1]
     say(f"no finished run in {root}: using {run.path.name} ({run.facts.status})")
     return run
-
-
-def newest_with_answers(root, data):
-    "The newest finished run under `root` of the photos in `data` that predicted its test photos."
-    found = [run for run in _usable(root) if run.done and (run.path / TEST).exists()]
-    found = [run for run in found if run.config["data"] == str(data)]
-    if not found:
-        raise UserError(f"--pseudo: no run of {data} in {root} has predicted its test photos; run"
-                        " train.py and predict.py first")  # fmt: skip
-    return max(found, key=lambda run: run.number)
 
 
 def say_half(root, usable):

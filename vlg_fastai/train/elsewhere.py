@@ -1,8 +1,7 @@
 """Take photos from elsewhere into a run: find them, list them, hand them to probes and loaders."""
 
 import hashlib
-from collections import Counter
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import pandas as pd
@@ -16,18 +15,20 @@ from vlg_fastai.runs.files import write_csv
 from vlg_fastai.train import pseudo
 
 EXTRA, SHEET, SHOWN = "extra.csv", "extra.png", 36
-COLUMNS = ["root", "file", "label", "content", "made_from", "used"]
+COLUMNS = ["root", "file", "label", "content", "source", "made_from", "used", "why"]
+FEW = 8  # photos of a class that a dry run looks at
 
 
 @dataclass(frozen=True)
 class Extra:
     """Extra photos: the table of those found (path, content, label, kin; `used`: whether they are
-    learned from), `strange`: classes that only they show, what was measured, and the change of
-    these classes' logits."""
+    learned from; `why` not), `strange`: classes that only they show, what was measured, and the
+    change of these classes' logits. asked: test photos that --pseudo may choose from, or None."""
 
     table: pd.DataFrame
     strange: tuple[str, ...]
     told: dict
+    asked: pd.DataFrame | None = None
     bias: float = 0.0
 
     @property
@@ -40,8 +41,19 @@ class Extra:
     def used(self):
         return self.table[self.table["used"]].reset_index(drop=True)
 
+    @property
+    def every(self):
+        "All photos that may be learned from, whatever their source."
+        return self.table if self.asked is None else pd.concat([self.table, self.asked])
 
-def found(cfg, every, machine, store):
+    def without(self, rows, why):
+        "With the photos `rows` (n,) left out, and the reason."
+        odd = self.table["used"] & rows
+        table = self.table.assign(used=self.table["used"] & ~odd)
+        return replace(self, table=table.assign(why=table["why"].mask(odd, why)))
+
+
+def found(cfg, every):
     """The `Extra` photos that `cfg` asks for, beside the labelled photos `every`; None without.
 
     Copies are left out, as far as hashes tell.
@@ -49,28 +61,24 @@ def found(cfg, every, machine, store):
     if not (cfg.extra or cfg.pseudo):
         return None
     labelled = every[every["split"] != "unused"]
-    parts, told = [], {"folders": [str(path) for path in cfg.extra]}
-    if cfg.extra:
-        parts.append(_of_folders(cfg, labelled))
-    if cfg.pseudo:
-        table, told["pseudo"] = pseudo.found(cfg, machine, store)
-        parts.append(extra.freed(table, labelled, None))
-    table = pd.concat([part.table for part in parts], ignore_index=True)
-    table = table.drop_duplicates("content", ignore_index=True)
-    strange = sorted(set(table["label"]) - set(labelled["label"]))
+    known = sorted(labelled["label"].unique())
+    made = _of_folders(cfg, labelled, known)
+    strange = () if cfg.dry_run else tuple(sorted(set(made.table["label"]) - set(known)))
     if strange:
         say(f"classes that only extra photos show: {', '.join(strange)}")
-    left_out = Counter()
-    for part in parts:
-        left_out.update(part.left_out)
-    told |= {"photos": len(table), "used": len(table), "left_out": dict(left_out),
-             "strange": strange, "about": sorted(set(table["about"]) - {""})}  # fmt: skip
-    return Extra(table.assign(used=True), tuple(strange), told)
+    told = {"folders": [str(path) for path in cfg.extra], "photos": len(made.table),
+            "left_out": made.left_out, "strange": list(strange),
+            "about": sorted(set(made.table["about"]) - {""})}  # fmt: skip
+    asked = pseudo.asked(cfg) if cfg.pseudo else None
+    table = made.table.assign(used=made.table["label"].isin([*known, *strange]), why="")
+    return Extra(table, strange, told, asked)
 
 
-def _of_folders(cfg, labelled):
+def _of_folders(cfg, labelled, known):
     "The `Freed` photos of --extra; reports them."
-    table = extra.found(cfg.extra, sorted(labelled["label"].unique()))
+    if not cfg.extra:
+        return extra.Freed(labelled.iloc[:0].assign(made_from="", about="", kin=extra.OF_NONE), {})
+    table = extra.found(cfg.extra, known, FEW if cfg.dry_run else None)
     with muted():
         test = folder.layout(cfg.data, cfg=cfg).test
     made = extra.freed(table, labelled, test)
@@ -87,7 +95,7 @@ def save(prepared, run):
     if len(table):
         path = run.reports / SHEET
         sheet.draw(_cells(table), path, title="photos from elsewhere, by class")
-        say(f"extra photos: {path}")
+        say(f"photos from elsewhere: {path}")
 
 
 def _cells(table):
@@ -109,11 +117,9 @@ def more_of(prepared):
     there = prepared.extra
     if there is None or prepared.extractor is None:
         return None
-    table, classes = there.used, prepared.spec.classes
+    table, spec = there.used, prepared.spec
     x = prepared.extractor.features(table, prepared.pixels)
-    numbers = {label: i for i, label in enumerate(classes)}
-    y = table["label"].map(numbers).to_numpy(int)
-    taught = prepared.labels[~prepared.held]
-    own = np.bincount(taught, minlength=len(classes))
-    bias = np.where(np.isin(classes, there.strange), there.bias, 0.0).astype(np.float32)
-    return More(x, y, table["kin"].to_numpy(), weights(y, own), bias)
+    y = spec.places(table["label"])
+    own = np.bincount(prepared.labels[~prepared.held], minlength=len(spec.classes))
+    bias = np.where(np.isin(spec.classes, there.strange), there.bias, 0.0).astype(np.float32)
+    return More(x, y, table["kin"].to_numpy(int), weights(y, own), bias)

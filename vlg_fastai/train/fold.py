@@ -70,7 +70,8 @@ def fit(prepared, source, run, cbs=()):
             )
         known = {**circumstances(source, prepared.machine, start), **result.facts()}
         files = prepared.table.loc[prepared.held, "file"].tolist()
-        told = {"files": files, "classes": prepared.spec.classes, "facts": known}
+        told = {"files": files, "classes": prepared.spec.classes, "facts": known,
+                "extra": mark_of(prepared)}  # fmt: skip
         write(run, found, told)
     clear(run)
     return True
@@ -90,7 +91,13 @@ def is_done(run):
 def fits(run, prepared):
     "Whether a finished fold predicted at least the photos of `prepared`, with its classes."
     told, files = read_json(run.path / TOLD), prepared.table.loc[prepared.held, "file"]
-    return set(files) <= set(told["files"]) and told["classes"] == prepared.spec.classes
+    same = told["classes"] == prepared.spec.classes and told.get("extra") == mark_of(prepared)
+    return set(files) <= set(told["files"]) and same
+
+
+def mark_of(prepared):
+    "What tells the extra photos of `prepared` from others; None without."
+    return prepared.extra.mark if prepared.extra else None
 
 
 def undo(run):

@@ -15,7 +15,7 @@ from vlg_fastai.runs.facts import UNFINISHED
 from vlg_fastai.runs.files import write_json
 from vlg_fastai.runs.resume import locked, to_resume
 from vlg_fastai.runs.run import CONFIG, FOLD, REFIT, SPLIT, Run
-from vlg_fastai.train import earning, fold
+from vlg_fastai.train import earning, elsewhere, fold
 from vlg_fastai.train.assembling import DONE, Fold, assemble, refitted
 from vlg_fastai.train.learner import learner_for
 from vlg_fastai.train.opening import noted, open_run
@@ -92,6 +92,7 @@ class Work:
         if not (own.path / CONFIG).exists():
             own.path.mkdir(exist_ok=True)
             split.save(part.every, own.path / SPLIT)
+            elsewhere.save(part, own)
             write_json(own.path / CONFIG, as_json(part.cfg))
         one = Fold(own, part)
         if fold.is_done(own) and not one.fits:

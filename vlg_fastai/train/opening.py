@@ -24,7 +24,8 @@ def open_run(prepared, source, learn):
     check_room(cfg.runs, room_for(prepared, learn), f"--runs {cfg.runs}")
     run = create(cfg.runs, cfg.name or sources.base_name(source.arch))
     split.save(prepared.every, run.path / SPLIT)
-    elsewhere.save(prepared, run)
+    if not cfg.folds:  # each fold has its own
+        elsewhere.save(prepared, run)
     write_json(run.path / CONFIG, as_json(cfg))  # last: a run that has it can be resumed
     say(
         f"{run.path}: {source.arch} ({weights_in_words(source)}), {len(spec.classes)} classes,"

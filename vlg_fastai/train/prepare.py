@@ -40,8 +40,7 @@ class Prepared:
     @property
     def labels(self):
         "(photos,) class index of each photo's label."
-        numbers = {label: i for i, label in enumerate(self.spec.classes)}
-        return self.table["label"].map(numbers).to_numpy(int)
+        return self.spec.places(self.table["label"])
 
     @property
     def groups(self):
@@ -135,9 +134,9 @@ def prepare(cfg, source, scanned, machine, before=None):
     x = extractor.features(good, pixels) if extractor else None
     every = parted(cfg, scanned, x) if before is None else split.as_before(scanned, before, cfg)
     folding.say_folds(every, cfg.folds) if cfg.folds else split.say_split(every)
-    extra = elsewhere.found(cfg, every, machine, store)
+    extra = elsewhere.found(cfg, every)
     if extra:
-        pixels = view.pixels(pd.concat([good, extra.table]), store)
+        pixels = view.pixels(pd.concat([good, extra.every]), store)
     used, spec = in_use(cfg, source, view, every, extra)
     made = Prepared(cfg, machine, store, every, used, spec, pixels, extractor, extra)
     return made if cfg.folds else earning.judged(made)

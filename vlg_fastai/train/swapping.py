@@ -40,9 +40,10 @@ class Swapped:
         return z
 
     def recalls(self, bias):
-        "{class: share of its photos that are predicted correctly} of the swapped classes."
+        "[(share of its photos that are predicted correctly, photos)] of each swapped class."
         right = self.shifted(bias).argmax(1) == self.y
-        return {k: right[self.y == k].mean() for k in np.unique(self.y[self.swapped])}
+        kinds = np.unique(self.y[self.swapped])
+        return [(right[self.y == k].mean(), (self.y == k).sum()) for k in kinds]
 
     def loss(self, bias, temperature):
         "Mean NLL over the classes, each counting once."
@@ -81,6 +82,8 @@ def _part(side, more, kept, new, part, held):
     if not swapped[asked].any():
         return None
     beside = side.among(~out)  # knows nothing of the swapped classes, as of those to come
+    if len(np.unique(beside.y)) < 2:
+        return None
     shown = replace(shown, weight=weights(shown.y, beside.own))
     shown = shown.among(~worth.doubted(beside, shown))
     z = beside.answers(side.x[asked], shown)
@@ -90,8 +93,8 @@ def _part(side, more, kept, new, part, held):
 def _figures(side, found, new):
     best = [_bias(found[:i] + found[i + 1 :], side.temperature) for i in range(len(found))]
     pairs = list(zip(found, best, strict=True))
-    recalls = {k: v for one, bias in pairs for k, v in one.recalls(bias).items()}
-    middle, half = predicted(np.array(list(recalls.values())), side.own[list(recalls)], new)
+    recalls, photos = zip(*(row for one, bias in pairs for row in one.recalls(bias)), strict=True)
+    middle, half = predicted(np.array(recalls), np.array(photos), new)
     others = [[float((one.shifted(b).argmax(1) == one.y)[~one.swapped].mean()) for b in (0, bias)]
               for one, bias in pairs]  # fmt: skip
     return {
@@ -109,9 +112,11 @@ def predicted(recalls, photos, new):
     Each recall was measured on so many `photos` (k,): what that chance adds to their spread is no
     difference of classes, and does not come again in the mean of the others.
     """
-    middle, spread = recalls.mean(), recalls.var(ddof=1)
-    chance = (middle * (1 - middle) / photos).mean()
-    apart = max(spread - chance, 0.0)
+    middle, count = recalls.mean(), photos.sum()
+    rate = (middle * count + 1) / (count + 2)  # all right so far is not always right (Laplace)
+    chance = (rate * (1 - rate) / photos).mean()
+    spread = max(recalls.var(ddof=1), chance)
+    apart = spread - chance
     error = np.sqrt(spread / len(recalls) + apart / new)
     return float(middle), float(t.ppf(0.975, len(recalls) - 1) * error)
 

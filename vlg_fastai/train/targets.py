@@ -74,8 +74,8 @@ class OwnPhotosLast(Callback):
 
     def before_epoch(self):
         dl = self.dls.train
-        if self.epoch >= self.n_epoch - int(OWN * self.n_epoch):
-            dl.wgts = dl.later / dl.later.sum()
+        last = self.epoch >= self.n_epoch - int(OWN * self.n_epoch)
+        dl.wgts = dl.later / dl.later.sum() if last else dl.first
 
 
 class TargetLoss:
@@ -104,12 +104,8 @@ def targets_of(prepared):
     made = np.zeros((len(taught), len(classes)), np.float32)
     made[taught] = _taught(prepared, kind)
     more = prepared.taught["label"].iloc[len(made) :]  # extra photos keep their labels
-    return np.concatenate([made, np.eye(len(classes), dtype=np.float32)[_places(more, classes)]])
-
-
-def _places(labels, classes):
-    numbers = {label: i for i, label in enumerate(classes)}
-    return labels.map(numbers).to_numpy(int)
+    given = np.eye(len(classes), dtype=np.float32)[prepared.spec.places(more)]
+    return np.concatenate([made, given])
 
 
 def _taught(prepared, kind):

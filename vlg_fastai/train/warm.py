@@ -28,8 +28,7 @@ def start_mlp(head, prepared):
     taught, weights = table["split"] == "train", draws(table, cfg)
     shown = table[taught]
     views = [prepared.extractor.features(shown, prepared.pixels, flip) for flip in (False, True)]
-    numbers = {label: i for i, label in enumerate(prepared.spec.classes)}
-    y = shown["label"].map(numbers).to_numpy(int)
+    y = prepared.spec.places(shown["label"])
     fit_head(head, views, y, weights[taught.to_numpy()], cfg, prepared.machine.device)
 
 

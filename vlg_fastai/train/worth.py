@@ -11,6 +11,7 @@ import numpy as np
 from scipy.special import log_softmax, softmax
 from sklearn.model_selection import StratifiedKFold
 
+from vlg_fastai.console import say
 from vlg_fastai.model import probe
 from vlg_fastai.model.inference import fit_temperature
 from vlg_fastai.model.intervals import clearly
@@ -37,6 +38,11 @@ class Side:
         "From the `OutOfFold` of these photos."
         warmth = fit_temperature(fold.logits, y)
         return cls(x, y, groups, fold.logits.shape[1], fold.logits, warmth, fold.strength)
+
+    @property
+    def fold(self):
+        "The same as an `OutOfFold`."
+        return probe.OutOfFold(self.logits, self.strength)
 
     @cached_property
     def own(self):
@@ -101,6 +107,14 @@ def gain(side, before, after):
         "error": float(error),
         "clear": clearly(saved, side.groups),
     }
+
+
+def say_gain(what, found, verdict=""):
+    "Report a `gain` of `what`."
+    (before, after), (low, high) = found["nll"], found["accuracy"]
+    way = "better" if found["gain"] >= 0 else "worse"
+    say(f"{what}: NLL {before:.4f} -> {after:.4f} ({abs(found['gain']):.4f} ± {found['error']:.4f}"
+        f" {way}), accuracy {low:.4f} -> {high:.4f}{verdict}")  # fmt: skip
 
 
 def _losses(z, y):

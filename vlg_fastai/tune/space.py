@@ -88,7 +88,10 @@ SPACE = {
 }
 NO_FEATURES = ("targets",)  # options that need a pretrained backbone
 # options that define a search, and so cannot be fixed or searched
-SETTLED = {"data", "arch", "weights", "pretrained", "size", "seed", "folds", "keep", "hours"}
+SETTLED = {
+    "data", "arch", "weights", "pretrained", "size", "seed", "folds", "keep", "hours", "extra",
+    "pseudo",
+}  # fmt: skip
 
 
 def asked(cfg):

@@ -30,8 +30,11 @@ def transduced(scores, known, shown, asked, fit):
         y = np.concatenate([shown[1], labels])
         tell = probe.teller(x, y, strength, classes, factor, TOLERANCE)
         z = tell(asked) / temperature
-        z[:, np.setdiff1d(np.arange(classes), y)] = -np.inf
+        absent = np.setdiff1d(np.arange(classes), y)
+        z[:, absent] = -np.inf
         opinion = np.maximum(log_softmax(z, axis=1), FLOOR)
+        strange = absent[absent < known]  # classes that only extra photos show: no opinion
+        opinion[:, strange] = first[:, strange]
         now = (1 - WEIGHT) * first + WEIGHT * opinion
         now = now - logsumexp(now, axis=1, keepdims=True)
     return now
