@@ -12,6 +12,7 @@ from vlg_fastai.console import clock, console, drawable, say, show
 from vlg_fastai.model.metrics import LOW
 from vlg_fastai.pages import page
 from vlg_fastai.pages.charts import FIRST, INK, SECOND, SOFT, axis, chart
+from vlg_fastai.runs.facts import called
 from vlg_fastai.runs.find import twins_among
 
 COLUMNS = {  # name -> least terminal width at which it is shown
@@ -131,7 +132,7 @@ def cells(by, row):
         "p": f"{max(row.p, 0.001):.3f}" if compared else "",
         "NLL": f"{row.nll:.4f}",
         "options": drawable(row.options),
-        "kept": row.run.facts.model,
+        "kept": called(row.run.facts.model),
         "time": clock(row.seconds),
         "photos/s": f"{row.speed:.0f}" if row.speed else "",
     }

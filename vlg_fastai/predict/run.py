@@ -39,7 +39,7 @@ def predict(cfg, chosen, test):
         say(f"decisions: {len(made)} in {made.path}; without a forecast they have no effect")
     if view:
         answer = answer.of_files(view.run_features.asked["file"])
-        answer, facts = outlook.told(cfg, blend.runs, view, answer)
+        answer, facts = outlook.told(cfg, blend.runs, view, answer, brief=bool(names))
         answer = adapting.adapt(cfg, answer, view)
     if names:
         answer, facts["names"] = naming.name(cfg, answer, view, names)

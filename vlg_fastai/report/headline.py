@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from vlg_fastai.console import clock
 from vlg_fastai.model.bundle import WEIGHTS
 from vlg_fastai.model.intervals import interval
+from vlg_fastai.runs.facts import called
 from vlg_fastai.unseen import gap
 from vlg_fastai.unseen.folds import UnavailableError
 from vlg_fastai.unseen.outlook import ODD, Outlook, judge
@@ -80,7 +81,7 @@ def figures(run, held, forecast):
         ("macro-F1", f"{facts.macro_f1:.3f}", f"{len(facts.classes)} classes"),
         ("NLL", f"{facts.nll:.3f}", f"{facts.nll_before:.3f} before calibration"),
         ("calibration error", f"{facts.ece:.3f}", f"{facts.ece_before:.3f} before"),
-        ("selected model", facts.model, chosen),
+        ("selected model", called(facts.model), chosen),
         ("training", clock(facts.seconds), pace),
         ("model", f"{size:.0f} MB", facts.arch),
         ("training photos", str(photos["train"]), aside),
