@@ -3,7 +3,6 @@
 from dataclasses import dataclass, field
 
 from vlg_fastai.console import clock
-from vlg_fastai.model.bundle import WEIGHTS
 from vlg_fastai.model.intervals import interval
 from vlg_fastai.runs.facts import called
 from vlg_fastai.unseen import gap
@@ -66,7 +65,6 @@ def figures(run, held, forecast):
     facts = run.facts
     likely = "{:.3f} to {:.3f}".format(*interval(held.right, held.groups))
     photos = facts.photos
-    size = sum((one.path / WEIGHTS).stat().st_size for one in run.members or [run]) / 1e6
     speed, candidates = facts.photos_per_second, [row["model"] for row in facts.candidates]
     aside = f"{photos['valid']} more are held out"
     chosen = f"best of {len(candidates)} candidates" if len(candidates) > 1 else "no choice"
@@ -83,6 +81,6 @@ def figures(run, held, forecast):
         ("calibration error", f"{facts.ece:.3f}", f"{facts.ece_before:.3f} before"),
         ("selected model", called(facts.model), chosen),
         ("training", clock(facts.seconds), pace),
-        ("model", f"{size:.0f} MB", facts.arch),
+        ("model", f"{run.megabytes:.0f} MB", facts.arch),
         ("training photos", str(photos["train"]), aside),
     ]  # fmt: skip

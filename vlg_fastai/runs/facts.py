@@ -114,6 +114,11 @@ class Facts:
         return self.model == PROBE
 
     @property
+    def of_epoch(self):
+        "The epoch of the kept model, or of the net that is a part of it; None for one without."
+        return None if self.model in (PROBE, WARM) else self.best_epoch
+
+    @property
     def held_out(self):
         "Number of held-out photos."
         return self.photos.get("valid", 0)

@@ -37,11 +37,10 @@ def say_result(run, facts):
 
 
 def of_epoch(facts):
-    "The epoch that the kept model is of, or whose net is a part of it; probe and warm start: none."
-    if not facts.best_epoch or facts.model in (PROBE, WARM):
+    if not facts.of_epoch:
         return ""
     whose = "best epoch" if facts.model == FINE_TUNED else "its net is of epoch"
-    return f", {whose} {facts.best_epoch}"
+    return f", {whose} {facts.of_epoch}"
 
 
 def say_folds(run, facts):
