@@ -2,6 +2,7 @@
 
 import colorsys
 import os
+from itertools import islice
 from pathlib import Path
 
 import pandas as pd
@@ -69,8 +70,8 @@ def named(run):
 
 def curves(made):
     "{column of history.csv: chart of the runs that have epochs}; {} where none has."
-    found = [(row.run, history) for row in made if (history := history_of(row.run)) is not None]
-    found = found[:CURVES]
+    there = ((row.run, history_of(row.run)) for row in made)
+    found = list(islice((pair for pair in there if pair[1] is not None), CURVES))
     if not found:
         return {}
     return {key: overlaid(found, key, words) for key, words in CURVED.items()}

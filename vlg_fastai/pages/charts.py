@@ -171,7 +171,7 @@ def likeness(evidence):
         words = f"{name} ({len(values)})"
         data.append(line(middles, density, words, colour, line=style, mode="lines"))
     return chart(
-        data, 380, xaxis=axis("likeness to the nearest class (relative Mahalanobis)"),
+        data, 380, xaxis=axis("likeness to a class (relative Mahalanobis)"),
         yaxis=axis("density", rangemode="tozero"), hovermode="x",
         legend={"orientation": "h", "y": 1.02, "yanchor": "bottom"},
     )  # fmt: skip

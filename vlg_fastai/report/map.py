@@ -10,6 +10,7 @@ from sklearn.manifold import TSNE
 
 from vlg_fastai.console import drawable, say
 from vlg_fastai.data.neighbours import unit
+from vlg_fastai.pages import fonts
 from vlg_fastai.runs.files import replacing, write_csv
 
 MOST = 3_000  # photos per side
@@ -23,7 +24,8 @@ def write(inputs, count):
     "Write map.png and map.csv with at most `count` photos per side; return their paths."
     table = placed(inputs.run_features, count)
     write_csv(inputs.folder / "map.csv", table[COLUMNS])
-    draw(table, inputs.folder / "map.png")
+    with fonts.able(inputs.run_features.spec.classes):
+        draw(table, inputs.folder / "map.png")
     return [inputs.folder / "map.png", inputs.folder / "map.csv"]
 
 

@@ -1,6 +1,7 @@
 // the library lies in the page compressed: a third of its size
 async function library() {
-  const packed = Uint8Array.from(atob(byId("library").textContent), letter => letter.charCodeAt(0));
+  const text = atob(byId("library").textContent), packed = new Uint8Array(text.length);
+  for (let i = 0; i < text.length; i++) packed[i] = text.charCodeAt(i);
   const plain = new Blob([packed]).stream().pipeThrough(new DecompressionStream("gzip"));
   document.head.append(element("script", { textContent: await new Response(plain).text() }));
 }
