@@ -229,6 +229,8 @@ def test_a_page_is_printed_light_with_every_photo_of_its_cards(browser, run, pag
     assert page.evaluate("getComputedStyle(document.body).backgroundColor") == "rgb(255, 255, 255)"
     assert not page.locator("nav").is_visible()
     assert page.locator(".card").first.is_visible()
+    tall = page.eval_on_selector_all(".chart", "all => all.map(one => one.offsetHeight)")
+    assert min(tall) > 300  # or they would lie over the text below
     assert errors == []
     page.context.close()
 

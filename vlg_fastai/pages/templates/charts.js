@@ -15,5 +15,7 @@ function draw(node) {
     margin: { l: 10, r: 10, t: 30, b: 10 }, hoverlabel: { bgcolor: colour("--card"), font: { color: colour("--ink") } }, dragmode: false };
   return Plotly.react(node, data, { plot_bgcolor: "transparent", ...ground, ...layout }, { responsive: true, displayModeBar: false });
 }
+// room for the charts before they are drawn, and when they are printed
+document.querySelectorAll("[data-chart]").forEach(node => { node.style.minHeight = `${CHARTS[node.dataset.chart].layout.height}px`; });
 const drawAll = () => Promise.all([...document.querySelectorAll("[data-chart]")].map(draw));
 const ready = library().then(drawAll).then(() => { onTheme(drawAll); document.body.dataset.ready = "true"; });
