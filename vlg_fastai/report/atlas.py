@@ -10,7 +10,6 @@ from vlg_fastai.data.neighbours import unit
 from vlg_fastai.pages.tiles import Tiles
 from vlg_fastai.report import gallery, map
 from vlg_fastai.unseen import groups
-from vlg_fastai.unseen.folds import UnavailableError
 
 MOST = 700  # photos per side; as many more of each would add 1 MB to a page and 4 s of t-SNE
 PLANE = 1_000  # units of the map's longer side
@@ -23,10 +22,7 @@ def atlas(inputs):
     run_features = inputs.run_features
     if run_features is None or len(run_features.shown) < map.FEWEST:
         return None
-    try:
-        table = map.placed(run_features, MOST)
-    except UnavailableError:
-        return None
+    table = map.placed(run_features, MOST)
     kinds = kinds_of(table)
     found = clusters(run_features, table, kinds)
     tiles = Tiles.of(table["path"])

@@ -12,6 +12,7 @@ from vlg_fastai.console import drawable, say
 from vlg_fastai.data.neighbours import unit
 from vlg_fastai.pages import fonts
 from vlg_fastai.runs.files import replacing, write_csv
+from vlg_fastai.unseen.folds import UnavailableError
 
 MOST = 3_000  # photos per side
 FEWEST = 5  # photos that t-SNE can lay out
@@ -50,10 +51,11 @@ def placed(run_features, count):
 
 
 def unlike_any(run_features):
-    "(m,) True for test photos less like any class than 95 % of the known ones."
-    if run_features.asked.empty:
-        return np.zeros(0, bool)
-    evidence = run_features.evidence
+    "(m,) True for test photos less like any class than 95 % of the known ones, if that is known."
+    try:
+        evidence = run_features.evidence
+    except UnavailableError:  # no test photos, or too few photos of any kind
+        return np.zeros(len(run_features.asked), bool)
     return evidence.test[:, 0] < evidence.threshold()
 
 
