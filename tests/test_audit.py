@@ -9,7 +9,14 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
-from conftest import draw_folder, gone_after_the_scan, opened, run_training, toy_config
+from conftest import (
+    draw_folder,
+    gone_after_the_scan,
+    obstacles,
+    opened,
+    run_training,
+    toy_config,
+)
 from PIL import Image, ImageFilter, ImageOps
 
 from vlg_fastai.audit import issues, oddities
@@ -171,10 +178,8 @@ def test_pairs_by_the_index_are_those_of_comparing_all(monkeypatch):
 def test_a_person_decides_by_keyboard_and_trains_on_it(browser, planted, found, tmp_path):
     table, out = found
     page, errors = opened(browser, out)
-    page.keyboard.press("ArrowRight")
-    first = page.evaluate("document.activeElement.row.file")
-    assert first == of(table, "doubtful_label")["file"].iloc[0]
-    page.keyboard.press("r")
+    first = of(table, "doubtful_label")["file"].iloc[0]
+    page.keyboard.press("r")  # keys work at once, on the first card
     assert page.evaluate("document.activeElement.row.file") != first
     page.keyboard.press("k")
     page.locator("[data-issue=exact_twin] .card button.drop").click()
@@ -207,12 +212,79 @@ def test_the_page_finds_sorts_and_fits_on_a_phone(browser, found, width, scheme)
     page.fill("#find", "wrong.png")
     assert page.locator("[data-issue=doubtful_label] .card").count() == 2
     page.fill("#find", "")
+    assert page.locator("[data-issue=odd] .card").count() == 0  # folded
+    page.locator("[data-of=odd] summary").click()
+    page.locator("[data-issue=odd] .card").first.wait_for()
     page.select_option("#sort", "file")
     names = page.evaluate(
         "[...document.querySelectorAll('[data-issue=odd] .card')].map(c => c.row.file)"
     )
     assert names == sorted(names)
+    assert obstacles(page) == []
     context.close()
+
+
+def exported(page, path):
+    "The rows of decisions.csv that the page exports."
+    with page.expect_download() as download:
+        page.get_by_text("Export decisions.csv").click()
+    download.value.save_as(path)
+    return list(csv.DictReader(path.read_text(encoding="utf-8").splitlines()))
+
+
+@pytest.mark.slow
+def test_many_rows_are_decided_at_once_and_a_step_is_undone(browser, found, tmp_path):
+    table, out = found
+    page, errors = opened(browser, out)
+    doubts, exact = of(table, "doubtful_label"), of(table, "exact_twin")
+    page.get_by_label("Relabel all above: least score").fill("0.5")
+    sure = doubts[doubts["score"].round(4) >= 0.5]
+    page.get_by_role("button", name=f"Relabel all above 0.5 ({len(sure)})").click()
+    rows = exported(page, tmp_path / "a.csv")
+    assert {(row["file"], row["action"], row["new_label"]) for row in rows} == {
+        (row.file, "relabel", row.suggested) for row in sure.itertuples()
+    }
+    page.get_by_role("button", name="Drop one of each exact pair").click()
+    rows = exported(page, tmp_path / "b.csv")
+    assert len(rows) == len(sure) + len(exact)
+    assert [row["action"] for row in rows if row["file"] in set(exact["file"])] == ["once"]
+    page.keyboard.press("z")
+    assert len(exported(page, tmp_path / "c.csv")) == len(sure)
+    page.get_by_role("button", name="Undo").click()
+    assert exported(page, tmp_path / "d.csv") == []
+    assert page.locator("#undo").is_disabled()
+    assert errors == []
+    page.context.close()
+
+
+def test_a_bulk_drop_never_takes_both_photos_of_a_pair(browser, tmp_path):
+    from vlg_fastai.pages import page as pages
+
+    text = {"issue": "near_twin", "label": "frog", "suggested": "", "folder": "frog",
+            "score": 1.0, "picture": "", "beside": [], "relabel": False, "once": False}  # fmt: skip
+    rows = [{**text, "file": a, "twin_of": b, "content": a} for a, b in ("ab", "bc", "ca", "de")]
+    section = {"name": "near_twin", "words": "w", "count": len(rows), "folded": False}
+    pages.write(
+        tmp_path / "index.html", "audit.html", sections=[section], rows=rows, given=[],
+        classes=["frog"], columns=decisions.COLUMNS, decisions="d.csv", key="k",
+    )  # fmt: skip
+    page, _ = opened(browser, tmp_path)
+    page.get_by_role("button", name="Drop one of each pair").click()
+    gone = {row["file"] for row in exported(page, tmp_path / "a.csv")}
+    assert "d" in gone
+    assert all({a, b} - gone for a, b in ("ab", "bc", "ca", "de"))
+    page.context.close()
+
+
+def test_photos_beside_a_doubtful_one_say_what_they_are_typical_of(found):
+    _, out = found
+    text = (out / "index.html").read_text(encoding="utf-8")
+    rows = json.loads(re.search(r"const ROWS = (\[.*?\]), CLASSES", text, re.DOTALL).group(1))
+    doubt = next(row for row in rows if row["issue"] == "doubtful_label")
+    told = [one["told"] for one in doubt["beside"]]
+    assert set(told) == {f"typical of {doubt['label']}", f"typical of {doubt['suggested']}"}
+    twin = next(row for row in rows if row["issue"] == "exact_twin")
+    assert [one["told"] for one in twin["beside"]] == ["its twin"]
 
 
 @pytest.mark.slow
@@ -227,7 +299,7 @@ def test_ten_thousand_rows_open_at_once_and_show_more_loses_none(browser, tmp_pa
     ]  # fmt: skip
     pages.write(
         tmp_path / "index.html", "audit.html",
-        sections=[{"name": "odd", "words": "w", "count": len(rows)}],
+        sections=[{"name": "odd", "words": "w", "count": len(rows), "folded": False}],
         rows=rows, given=[], classes=["frog", "<!--<script>"], columns=decisions.COLUMNS,
         decisions="d.csv", key="k",
     )  # fmt: skip

@@ -1,5 +1,6 @@
 """Selecting a model: judged on photos and copies; a costlier one must win by more than noise."""
 
+import dataclasses
 import random
 
 import numpy as np
@@ -18,7 +19,7 @@ from vlg_fastai.model.blend import Blend
 from vlg_fastai.report.interpret import interpret
 from vlg_fastai.runs.find import find
 from vlg_fastai.runs.run import Run
-from vlg_fastai.train import choosing
+from vlg_fastai.train import choosing, result
 from vlg_fastai.train.candidates import CHEAP, NET, NETS, Candidate
 
 CPU = Machine(torch.device("cpu"), "fp32", 0)
@@ -162,10 +163,29 @@ def test_every_report_takes_a_blend(blended, tmp_path, monkeypatch):
     assert "blend 0.5" in page
 
 
+@pytest.mark.parametrize(
+    ("model", "words"),
+    [
+        ("fine-tuned", "kept: fine-tuned, best epoch 3;"),
+        ("average 0.5", "kept: weight average 0.5, its net is of epoch 3;"),
+        ("blend 0.5", "kept: blend 0.5, its net is of epoch 3;"),
+        ("warm start", "kept: warm start;"),
+        ("probe", "kept: probe;"),
+    ],
+)
+def test_an_epoch_is_told_of_models_that_have_one(blended, capsys, model, words):
+    facts = dataclasses.replace(blended.facts, model=model, best_epoch=3)
+    result.say_result(blended, facts)
+    assert words in capsys.readouterr().out
+
+
 def test_candidates_are_named_behind_the_run_and_what_is_none_is_said(blended):
     root = blended.path.parent
     assert find(root, ["1:blend 0.5"])[0].path == blended.path
     assert find(root, ["1:warm start"])[0].facts.model == "warm start"
+    (kept,) = (path.name for path in (blended.path / "candidates").glob("average*"))
+    asked = f"1:weight {kept.replace('_', ' ')}"  # as the terminal calls it
+    assert find(root, [asked])[0].path.name == kept
     with pytest.raises(UserError, match="has no such candidate; it has blend 0.5, average"):
         find(root, ["1:blend 0.75"])
     with pytest.raises(UserError, match="no such run"):

@@ -211,6 +211,19 @@ def test_several_runs_are_named_one_after_the_other():
     assert parse(PredictConfig, ["--run", "3", "runs/0004-x"]).run == ("3", "runs/0004-x")
 
 
+def test_a_terminal_shows_no_bars_but_ours(monkeypatch):
+    names = ("HF_HUB_DISABLE_PROGRESS_BARS", "TQDM_DISABLE")
+    for name in names:
+        monkeypatch.setenv(name, "")
+        monkeypatch.delenv(name)
+    with cli.plain_errors():
+        pass
+    show = "from tqdm.auto import tqdm; list(tqdm(range(3)))"
+    shown = subprocess.run([sys.executable, "-c", show], capture_output=True, text=True, check=True)
+    assert shown.stderr == ""
+    assert os.environ["HF_HUB_DISABLE_PROGRESS_BARS"] == "1"
+
+
 def test_an_interrupted_run_does_not_let_a_shell_go_on(capsys, tmp_path):
     from vlg_fastai.runs.run import Run
 

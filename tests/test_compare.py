@@ -7,6 +7,7 @@ import shutil
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pandas as pd
@@ -15,7 +16,7 @@ from conftest import obstacles, opened, run_training, toy_config
 from scipy.stats import binomtest
 
 from vlg_fastai.compare import judged, paired
-from vlg_fastai.compare.rows import differing, rows
+from vlg_fastai.compare.rows import differing, in_words, rows
 from vlg_fastai.compare.run import compare
 from vlg_fastai.config import CompareConfig, UserError
 from vlg_fastai.model.intervals import wilson
@@ -309,19 +310,69 @@ def test_the_page_of_runs_sorts_links_and_has_no_obstacles(browser, page_of_runs
     page, errors = opened(browser, page_of_runs, width, scheme)
     page.wait_for_selector(".chart .scatterlayer")
     assert page.evaluate("document.documentElement.scrollWidth") <= width
-    assert page.get_attribute("a", "href") == "0003-toy/reports/index.html"
+    assert page.get_attribute("td a[href*=html]", "href") == "0003-toy/reports/index.html"
+    lead = page.locator(".lead")
+    assert lead.bounding_box()["y"] < 300
+    assert lead.inner_text().startswith("0001-toy is better than")
+    page.locator("td a[href^='#run-']").first.click()  # no page yet: how to make one
+    assert "python interpret.py --run" in page.evaluate("document.activeElement.textContent")
 
     def column(number):
         at = f"table >> nth=0 >> tbody tr > :nth-child({number})"
         return page.locator(at).all_inner_texts()
 
     page.get_by_role("button", name="accuracy").first.click()
-    assert [float(text) for text in column(2)] == sorted(map(float, column(2)), reverse=True)
+    assert [float(text) for text in column(3)] == sorted(map(float, column(3)), reverse=True)
     page.get_by_role("button", name="run").first.focus()
     page.keyboard.press("Enter")
     assert [name.strip() for name in column(1)] == [f"{i:04d}-toy" for i in range(1, 13)]
     assert page.locator("table").count() == 2
     assert obstacles(page) == []
+    assert errors == []
+    page.context.close()
+
+
+def verdicts(*words):
+    made = [SimpleNamespace(verdict=word, run=Run(Path(f"000{i}-x")))
+            for i, word in enumerate(words, 1)]  # fmt: skip
+    return in_words(made, "accuracy")
+
+
+def test_the_verdict_is_a_sentence():
+    assert verdicts("best", "worse", "worse") == (
+        "0001-x is better than the 2 other runs, by more than noise"
+    )
+    assert "no run is clearly better: the other run cannot be told" in verdicts(
+        "best", "cannot tell"
+    )
+    assert verdicts("best", "worse", "cannot tell").startswith(
+        "0001-x is better than 1 of the 2 other runs by more than noise; 1 cannot"
+    )
+    assert verdicts("better", "reference", "worse") == (
+        "against 0002-x, of 2 other runs: 1 better, 1 worse"
+    )
+
+
+def test_the_page_shows_forecasts_sizes_and_curves_and_names_as_text(tmp_path, browser):
+    names = ["epoch", "nll", "accuracy"]
+    for number, losses in ((1, [0.9, 0.7, 0.8]), (2, [0.8, 0.6])):
+        made = finished(tmp_path, answers(60, range(number)), number=number)
+        rows = [(i, loss, 1 - loss / 2) for i, loss in enumerate(losses, 1)]
+        pd.DataFrame(rows, columns=names).to_csv(made.path / "history.csv", index=False)
+        (made.path / "model.safetensors").write_bytes(bytes(3_000_000 * number))
+    told = {"forecast": {"accuracy": 0.7, "accuracy_interval": [0.5, 0.9]}}
+    (made.path / "forecast.json").write_text(json.dumps(told))
+    made.path.rename(tmp_path / "0002-<b>x")
+    compared(tmp_path)
+    page, errors = opened(browser, tmp_path)
+    page.wait_for_selector("body[data-ready]")
+    text = page.inner_text("table")
+    assert "0.70 (0.50 to 0.90)" in text
+    assert page.locator("td[data-of=MB]").all_inner_texts() == ["3", "6"]
+    for chart in ("nll0", "accuracy0"):
+        legend = page.locator(f"[data-chart={chart}] .legendtext").all_text_contents()
+        assert legend == ["0001-toy", "0002-<b>x"]
+    assert "0002-<b>x" in page.locator("[data-chart=part0] .ytick text").all_text_contents()
     assert errors == []
     page.context.close()
 

@@ -14,6 +14,7 @@ from torch import nn
 from vlg_fastai.config import InterpretConfig, UserError
 from vlg_fastai.model.backbone import Backbone
 from vlg_fastai.report import examples, faithfulness, gradcam
+from vlg_fastai.report.inputs import ReportInputs
 from vlg_fastai.report.interpret import interpret
 from vlg_fastai.runs.predictions import HeldOut
 
@@ -168,6 +169,36 @@ def test_the_sheet_takes_each_class_in_turn_and_the_surest_first():
     probs = np.array([[0.9, 0.1], [0.6, 0.4], [0.2, 0.8], [0.3, 0.7], [0.99, 0.01]])
     held = HeldOut(np.array(list("abcde")), np.array([0, 0, 1, 1, 0]), probs, ["x", "y"])
     assert examples.one_class_at_a_time(held, 4).tolist() == [4, 2, 0, 3]
+
+
+def test_classes_that_the_gallery_does_not_show_are_named(capsys):
+    held = HeldOut(np.array(list("abcd")), np.array([0, 1, 1, 2]), np.eye(4), list("wxyz"))
+    examples.say_left_out(held, np.array([0, 1, 3]))
+    assert capsys.readouterr().out == ("gradcam.png: 1 of 4 classes have no held-out photo: z\n")
+    examples.say_left_out(held, np.array([1]))
+    told = capsys.readouterr().out
+    assert "2 of 4 classes are left out (--gradcam 3 shows them): w, y" in told
+
+
+def test_the_gallery_shows_every_class_unless_fewer_photos_are_asked_for(
+    tmp_path, monkeypatch, capsys
+):
+    n = examples.FEWEST + 6
+    files = np.array([f"train/{i}.jpg" for i in range(n)])
+    held = HeldOut(files, np.arange(n), np.eye(n), [f"c{i}" for i in range(n)])
+    explained = []
+
+    def explainer(paths, targets):
+        explained.append(len(paths))
+        return [None] * len(paths)
+
+    inputs = ReportInputs(held, tmp_path, tmp_path, explainer)
+    monkeypatch.setattr(examples.sheet, "draw", lambda *given, **more: None)
+    examples.write(inputs, examples.MOST)
+    assert "left out" not in capsys.readouterr().out
+    examples.write(inputs, 4)
+    assert f"{n - 4} of {n} classes are left out" in capsys.readouterr().out
+    assert explained == [n, 4]
 
 
 def test_faithfulness_is_measured_against_random_and_centre_maps(finished_run, capsys):

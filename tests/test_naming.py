@@ -84,6 +84,9 @@ def test_attributes_name_unseen_animals_better_than_chance(predicted, challenge,
     told = capsys.readouterr().out
     assert "matching names with the attributes in" in told
     assert "all known classes" in told
+    assert told.count("this test set") == 1  # and nothing else of the closed set's forecast
+    assert "without names: " in told
+    assert "from validation to this test" not in told
 
 
 def score_of(answer, challenge):

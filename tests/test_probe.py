@@ -17,6 +17,7 @@ from vlg_fastai.model import bundle, inference, probe
 from vlg_fastai.model.features import FeatureExtractor
 from vlg_fastai.model.head import mlp
 from vlg_fastai.report.interpret import interpret
+from vlg_fastai.runs.facts import called
 from vlg_fastai.runs.run import Run
 from vlg_fastai.train import candidates, choosing, mixing
 from vlg_fastai.train.candidates import Candidate
@@ -234,8 +235,8 @@ def test_a_run_keeps_the_best_of_its_candidates_and_tells_all(toy, tmp_path, cap
     assert loss[run.facts.model] <= loss["probe"]
     assert set(run.facts.nested) == {"accuracy", "accuracy_interval", "nll"}
     told = capsys.readouterr().out
-    assert f"kept: {run.facts.model}" in told
-    assert all(name in told for name in rows)
+    assert f"kept: {called(run.facts.model)}" in told
+    assert all(called(name) in told for name in rows)
 
 
 def test_fine_tuning_that_ruins_the_model_is_not_kept(toy, tmp_path):

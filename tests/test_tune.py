@@ -14,7 +14,7 @@ from types import SimpleNamespace
 import numpy as np
 import pandas as pd
 import pytest
-from conftest import ARCH, run_training
+from conftest import ARCH, obstacles, opened, run_training
 from test_cli import call
 
 optuna = pytest.importorskip("optuna", reason="pip install -r requirements-tune.txt")
@@ -22,7 +22,8 @@ optuna = pytest.importorskip("optuna", reason="pip install -r requirements-tune.
 from vlg_fastai.cli import as_json, configured  # noqa: E402
 from vlg_fastai.config import TrainConfig, UserError  # noqa: E402
 from vlg_fastai.model.sources import choose  # noqa: E402
-from vlg_fastai.tune import run, space, study, verdict  # noqa: E402
+from vlg_fastai.pages import page  # noqa: E402
+from vlg_fastai.tune import report, run, space, study, verdict  # noqa: E402
 from vlg_fastai.tune.judge import AGAIN, FOLD, OUTER, Scored, crossed  # noqa: E402
 from vlg_fastai.tune.known import Known  # noqa: E402
 from vlg_fastai.tune.options import TuneConfig  # noqa: E402
@@ -335,6 +336,25 @@ def test_a_search_writes_what_train_takes_a_table_and_a_page(toy, tmp_path, caps
     given = {"probe": False, "warm_start": False, "device": "cpu", "workers": 0}
     again = configured(TrainConfig, {"config": path, "runs": tmp_path / "runs", **given})
     assert run_training(again).facts.status == "finished"
+
+
+@pytest.mark.parametrize(("width", "scheme"), [(1280, "light"), (390, "dark")])
+def test_the_page_of_a_search_has_no_obstacles(browser, tmp_path, width, scheme):
+    trial = {"trial": 0, "nll": 0.5, "folds": 2, "stopped": False, "seconds": 3.0, "aug": "<b>"}
+    rows = [trial, {**trial, "trial": 1, "nll": 0.4, "stopped": True}]
+    values = {"words": "cannot tell", "folds": 2, "cost": "6 s", "best": {"aug": "basic"},
+              "shown": {"aug": "<b>"}, "charts": {"history": report.history(rows)},
+              "columns": ["trial", "NLL", "folds", "time", "aug"]}  # fmt: skip
+    cells = list(map(report.cells, rows))
+    page.write(tmp_path / "index.html", "tune.html", rows=cells, **values)
+    shown, errors = opened(browser, tmp_path, width, scheme)
+    shown.wait_for_selector("body[data-ready]")
+    assert shown.inner_text(".lead") == "Cannot tell."
+    assert shown.evaluate("document.documentElement.scrollWidth") <= width
+    assert "aug &lt;b>" in report.history(rows)["data"][0]["text"][0]
+    assert obstacles(shown) == []
+    assert errors == []
+    shown.context.close()
 
 
 def test_a_search_that_was_stopped_goes_on_where_it_was(toy, tmp_path, monkeypatch):

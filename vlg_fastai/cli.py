@@ -52,10 +52,17 @@ def quiet_start():
     os.environ.setdefault("PYTHONWARNINGS", "ignore::FutureWarning:torch.jit._script")
 
 
+def quiet_command():
+    "The same, and no bars of libraries that load weights: those of a notebook are its own."
+    quiet_start()
+    for name in ("HF_HUB_DISABLE_PROGRESS_BARS", "TQDM_DISABLE"):
+        os.environ.setdefault(name, "1")
+
+
 @contextmanager
 def plain_errors():
     "Show a mistake the user can fix as one line; anything else keeps its traceback."
-    quiet_start()
+    quiet_command()
     try:
         yield
     except UserError as error:

@@ -209,7 +209,7 @@ class InterpretConfig(Cache, Compute, Decided, Chosen):
     confusion: bool = False  # confusion matrix (PNG, CSV), most confused pairs, class report
     # sheet of the N held-out photos with the highest loss; default N: 24
     top_losses: tuple[Positive, ...] | None = None
-    # Grad-CAM of N held-out photos, the most confident of each class in turn; default N: 24
+    # Grad-CAM of N held-out photos, the most confident of each class in turn; default: all classes
     gradcam: tuple[Positive, ...] | None = None
     # reliability diagram of the held-out photos in N bins; default N: 10
     reliability: tuple[Positive, ...] | None = None

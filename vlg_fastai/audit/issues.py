@@ -7,6 +7,7 @@ ORDER = (  # of sections on the page and in the table; those that most need a de
     "doubtful_label", "cross_class_twin", "train_test_twin", "exact_twin", "near_twin",
     "mirrored_twin", "review_twin", "broken", "odd", "nuisance", "shift",
 )  # fmt: skip
+NOISY = ("review_twin", "odd", "nuisance", "shift")  # mostly fine: folded on the page
 WORDS = {
     "doubtful_label": "models that never saw the photo predict another class",
     "cross_class_twin": "the same photo in two class folders",

@@ -23,14 +23,15 @@ PAGE, PICTURES = "index.html", "pictures"
 OWN_NAME = re.compile(r"[0-9a-f]{32}|\d+")  # of a picture; earlier audits numbered them
 LABELLED = ("doubtful_label", "cross_class_twin")  # where a new label may be the fix
 TWINS = tuple(name for name in issues.ORDER if "twin" in name)
+TWIN = {"mirrored_twin": "its mirror image", "review_twin": "similar"}  # the photo beside one
 
 
 @dataclass(frozen=True)
 class Shown:
-    "One row of the page: a photo, its issue, and the photos beside it."
+    "One row of the page: a photo, its issue, and (name, what it is) of the photos beside it."
 
     row: dict
-    beside: list
+    beside: list[tuple[str, str]]
 
 
 def write(folder, found, look, made):
@@ -38,14 +39,19 @@ def write(folder, found, look, made):
     typical = typical_photos(look)
     first = both_ways(found[found.groupby("issue").cumcount() < MOST], look)
     rows = [shown(row, typical) for row in first.to_dict("records")]
-    names = {name for row in rows for name in [row.row["file"], *row.beside]}
+    names = {name for row in rows for name in [row.row["file"], *dict(row.beside)]}
     drawn = look.photos[look.photos["name"].isin(names)]
     pictures = thumbnails(drawn, folder / PICTURES)
     content = [as_json(row, pictures) for row in rows]
     counts = first["issue"].value_counts()
     listed = found["issue"].value_counts()
     sections = [
-        {"name": name, "words": issues.WORDS[name] + _cut(listed[name]), "count": int(counts[name])}
+        {
+            "name": name,
+            "words": issues.WORDS[name] + _cut(listed[name]),
+            "count": int(counts[name]),
+            "folded": name in issues.NOISY,
+        }
         for name in issues.ORDER
         if name in counts
     ]
@@ -94,9 +100,13 @@ def typical_photos(look):
 def shown(row, typical):
     "A row with its twin beside it, or with typical photos of the given and suggested labels."
     if row["issue"] in TWINS:
-        return Shown(row, [row["twin_of"] or row["suggested"]])
+        return Shown(
+            row, [(row["twin_of"] or row["suggested"], TWIN.get(row["issue"], "its twin"))]
+        )
     if row["issue"] == "doubtful_label":
-        return Shown(row, [*typical.get(row["label"], []), *typical.get(row["suggested"], [])])
+        labels = row["label"], row["suggested"]
+        return Shown(row, [(name, f"typical of {drawable(label)}")
+                           for label in labels for name in typical.get(label, [])])  # fmt: skip
     return Shown(row, [])
 
 
@@ -142,7 +152,10 @@ def as_json(shown, pictures):
     Keys and labels are verbatim, names displayable; without content nothing can be decided.
     """
     row = {k: "" if v != v or v is None else v for k, v in shown.row.items()}
-    beside = [{"name": drawable(n), "picture": pictures.get(n, "")} for n in shown.beside]
+    beside = [
+        {"name": drawable(name), "picture": pictures.get(name, ""), "told": told}
+        for name, told in shown.beside
+    ]
     return {
         **{key: drawable(row[key]) for key in ("file", "twin_of")},
         **{key: row[key] for key in ("issue", "label", "suggested", "content")},

@@ -78,6 +78,25 @@ def _place_of(place, reference):
     return next(i for i, run in enumerate(place.runs) if run.path == reference.path)
 
 
+def in_words(made, by):
+    "The verdict on the rows `made` as a sentence: whether one run is better by more than noise."
+    first = next(row for row in made if row.verdict in ("best", "reference"))
+    count = Counter(row.verdict for row in made)
+    others, name = len(made) - 1, first.run.path.name
+    s, unsure = "s" * (others != 1), count["cannot tell"]
+    if first.verdict == "reference":
+        parts = [f"{count[word]} {word}" for word in ("better", "worse") if count[word]]
+        parts += [f"{unsure} cannot be told from it"] * bool(unsure)
+        return f"against {name}, of {others} other run{s}: {', '.join(parts)}"
+    if unsure == others:
+        told = "the other run cannot" if others == 1 else f"none of the {others} other runs can"
+        return f"{name} has the best {by}, but no run is clearly better: {told} be told from it"
+    if not unsure:
+        return f"{name} is better than the {others} other run{s}, by more than noise"
+    worse = f"{count['worse']} of the {others} other run{s} by more than noise"
+    return f"{name} is better than {worse}; {unsure} cannot be told from it"
+
+
 def differing(configs):
     "Options in which each run differs from most runs, except those that its recipe implies."
     keys = sorted(set().union(*configs) - NO_MATTER)

@@ -1,26 +1,22 @@
 """Compare finished runs: print a table of them, and write it as a page."""
 
 import dataclasses
-import os
 from contextlib import suppress
-from pathlib import Path
 
-from vlg_fastai.compare import judged, paired
-from vlg_fastai.compare.rows import SORTS, differing, rows
+from vlg_fastai.compare import judged, onpage, paired
+from vlg_fastai.compare.rows import SORTS, differing, in_words, rows
 from vlg_fastai.config import UserError
 from vlg_fastai.console import clock, console, drawable, say, show
 from vlg_fastai.model.metrics import LOW
 from vlg_fastai.pages import page
-from vlg_fastai.pages.charts import FIRST, INK, SECOND, SOFT, axis, chart
+from vlg_fastai.runs.facts import called
 from vlg_fastai.runs.find import twins_among
 
 COLUMNS = {  # name -> least terminal width at which it is shown
     "run": 0, "accuracy": 0, "95 %": 110, "verdict": 0, "vs the best": 0, " 95 %": 160, "p": 160,
-    "NLL": 0, "time": 90, "photos/s": 120, "kept": 180, "options": 100,
+    "NLL": 0, "forecast": 190, "time": 90, "photos/s": 120, "MB": 160, "kept": 180, "options": 100,
 }  # fmt: skip
 ALONE = "not comparable"
-DRAWN = 40  # runs shown in a chart
-COLOURS = {"best": INK, "reference": INK, "worse": SECOND, "better": FIRST}
 
 
 def compare(cfg, chosen, reference):
@@ -35,7 +31,9 @@ def compare(cfg, chosen, reference):
         say_part(cfg.by, one)
         if reference and one["lines"] and one["other"] == "the best":
             say(f"--against {reference.path.name}: not among these runs; compared with the best")
-    path = page.write(cfg.runs / "index.html", "runs.html", **on_page(cfg, parts))
+    names = columns(cfg.by)
+    told = [{**one, "cells": [cells(cfg.by, row) for row in one["rows"]]} for one in parts]
+    path = page.write(cfg.runs / "index.html", "runs.html", **onpage.values(cfg, told, names))
     say(f"next: open {path}")
     return path
 
@@ -57,6 +55,7 @@ def part(cfg, place, reference):
     return {
         "title": f"{len(made)} runs on the same {photos} held-out photos",
         "rows": ordered(cfg, made),
+        "verdict": in_words(made, cfg.by),
         "lines": [
             choosing(cfg.by, made, paired.of_choosing(-place.deciding, place.groups)),
             *alike(place.runs),
@@ -84,7 +83,7 @@ def lonely(cfg, places):
         for place, options in zip(places, told, strict=True)
     ]
     title = "runs whose held-out photos no other run shares: never compare their scores"
-    return [{"title": title, "rows": made, "lines": [], "other": "the best"}]
+    return [{"title": title, "rows": made, "verdict": "", "lines": [], "other": "the best"}]
 
 
 def ordered(cfg, made):
@@ -111,7 +110,7 @@ def say_part(by, one):
     told = [cells(by, row) for row in one["rows"]]
     names = [name.replace("the best", one["other"]).strip() for name in kept]
     show(one["title"], names, [[row[name] for name in kept] for row in told])
-    for line in one["lines"]:
+    for line in filter(None, [one["verdict"], *one["lines"]]):
         say(line)
 
 
@@ -130,44 +129,17 @@ def cells(by, row):
         " 95 %": f"{less:+.3f} to {more:+.3f}" if compared else "",
         "p": f"{max(row.p, 0.001):.3f}" if compared else "",
         "NLL": f"{row.nll:.4f}",
+        "forecast": foretold(row.run.forecast),
+        "MB": f"{row.run.megabytes:.0f}" if row.run.megabytes else "",
         "options": drawable(row.options),
-        "kept": row.run.facts.model,
+        "kept": called(row.run.facts.model),
         "time": clock(row.seconds),
         "photos/s": f"{row.speed:.0f}" if row.speed else "",
     }
 
 
-def on_page(cfg, parts):
-    "The values that the page template shows."
-    shown = [{**one, "rows": [linked(cfg, row) for row in one["rows"]]} for one in parts]
-    drawn = [one for one in parts if one["lines"]]  # runs that can be compared
-    charts = {f"part{i}": forest(one["rows"], cfg.by) for i, one in enumerate(drawn)}
-    return {"by": cfg.by, "parts": shown, "columns": columns(cfg.by), "charts": charts}
-
-
-def linked(cfg, row):
-    "The cells of a row, a link to the page of its run if it exists, and the seconds to sort by."
-    report = row.run.path / "reports" / "index.html"
-    link = os.path.relpath(report, cfg.runs) if report.exists() else ""
-    return {"cells": cells(cfg.by, row), "link": Path(link).as_posix() if link else "",
-            "seconds": row.seconds}  # fmt: skip
-
-
-def forest(made, by):
-    "A chart of the runs' figures in table order, accuracies with their intervals."
-    made = made[:DRAWN]
-    values = [row.figure for row in made]
-    bars = {}
-    if by == "accuracy":
-        above = [row.interval[1] - row.accuracy for row in made]
-        below = [row.accuracy - row.interval[0] for row in made]
-        bars = {"error_x": {"type": "data", "array": above, "arrayminus": below, "color": SOFT,
-                            "symmetric": False, "thickness": 1}}  # fmt: skip
-    data = {
-        "type": "scatter", "mode": "markers", "x": values, "text": [row.verdict for row in made],
-        "y": [drawable(row.run.path.name) for row in made], **bars,
-        "marker": {"size": 9, "color": [COLOURS.get(row.verdict, SOFT) for row in made]},
-        "hovertemplate": "%{y}<br>%{x:.4f}, %{text}<extra></extra>",
-    }  # fmt: skip
-    side = {"type": "category", "autorange": "reversed", "tickmode": "linear", "dtick": 1}
-    return chart([data], 110 + 24 * len(made), xaxis=axis(by), yaxis=axis("", **side))
+def foretold(forecast):
+    "The accuracy that predict.py expected of the test, with its interval."
+    if not forecast:
+        return ""
+    return "{:.2f} ({:.2f} to {:.2f})".format(forecast["accuracy"], *forecast["accuracy_interval"])

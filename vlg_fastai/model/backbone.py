@@ -10,6 +10,7 @@ from timm.models import get_pretrained_cfg, load_state_dict
 from torch import nn
 
 from vlg_fastai.config import UserError
+from vlg_fastai.console import say
 from vlg_fastai.data.view import View
 
 OURS = "0.net."  # prefix of a backbone's tensors in a run's model.safetensors
@@ -65,6 +66,8 @@ def create(source, size):
 
 def trained(source, size):
     "The net with pretrained weights, and the classifier it was trained with, if any."
+    if source.kind == "hub":
+        say(f"downloading the weights of {source.arch} from the hub")
     with explained(source, size):
         net = timm.create_model(
             source.arch,

@@ -7,6 +7,8 @@ import numpy as np
 from scipy.cluster.hierarchy import leaves_list, linkage
 from scipy.spatial.distance import squareform
 
+from vlg_fastai.runs.facts import PROBE, WARM
+
 MOST_CLASSES = 100  # in a matrix; of more, those with the most mistakes are shown
 BINS = 40
 INK, SOFT, LINE = "var(--ink)", "var(--soft)", "var(--line)"
@@ -32,22 +34,52 @@ def line(x, y, name, colour, **rest):
     }  # fmt: skip
 
 
-def curves(history, best_epoch):
-    "Losses and accuracy over epochs, one above the other; the best epoch is marked."
-    epoch = history["epoch"]
-    dash = {"color": SECOND, "width": 2, "dash": "dash"}
-    data = [
-        line(epoch, history["train_loss"], "train loss (smoothed labels)", FIRST),
-        line(epoch, history["valid_loss"], "validation loss (smoothed labels)", SECOND, line=dash),
-        line(epoch, history["nll"], "validation NLL, calibrated", THIRD),
-        line(epoch, history["accuracy"], "validation accuracy", INK, yaxis="y2"),
+def curves(history, candidates, best_epoch):
+    """{name: chart} of losses and of accuracy over epochs, with the models that need none as lines.
+
+    candidates: rows {model, nll, accuracy}; best_epoch: the one that the kept model is of, or None.
+    """
+    epoch, dash = history["epoch"], {"color": SECOND, "width": 2, "dash": "dash"}
+    losses = [
+        line(epoch, history["train_loss"], "training loss, smoothed labels", FIRST),
+        line(epoch, history["valid_loss"], "validation loss, smoothed labels", SECOND, line=dash),
+        line(epoch, history["nll"], "validation NLL", THIRD),
     ]
-    marks = [] if best_epoch is None else [_mark(best_epoch)]
+    right = [line(epoch, history["accuracy"], "fine-tuned net", THIRD)]
+    level = _levels(candidates, len(epoch))
+    return {
+        "losses": _curve([*losses, *level("nll")], "loss", len(epoch), best_epoch),
+        "accuracies": _curve([*right, *level("accuracy")], "accuracy", len(epoch), best_epoch),
+    }
+
+
+def _levels(candidates, epochs):
+    "A function: key of a figure -> level lines of the candidates that no epoch is part of."
+    styles = {PROBE: (INK, "dot"), WARM: (SOFT, "dashdot")}
+    ends = [0.5, epochs + 0.5]
+
+    def level(key):
+        return [
+            line(ends, [row[key]] * 2, f"{row['model']} {row[key]:.3f}", styles[row["model"]][0],
+                 mode="lines", hoverinfo="skip",
+                 line={"color": styles[row["model"]][0], "width": 2,
+                       "dash": styles[row["model"]][1]})
+            for row in candidates if row["model"] in styles and row.get(key) is not None
+        ]  # fmt: skip
+
+    return level
+
+
+def _curve(data, words, epochs, best_epoch):
+    values = [y for one in data for y in one["y"] if y is not None]
+    ends = [0, 1.06 * max(values, default=1)]
+    if words == "accuracy":  # what matters lies near the top
+        ends = [max(0, 2 * min(values, default=0) - 1.02), 1.02]
+    across = axis("epoch", range=[0.5, epochs + 0.5], tick0=1, dtick=max(1, -(-epochs // 12)))
     return chart(
-        data, 480, xaxis=axis("epoch", dtick=max(1, len(epoch) // 12), anchor="y2"),
-        yaxis=axis("loss", domain=[0.45, 1], rangemode="tozero"),
-        yaxis2=axis("accuracy", domain=[0, 0.35]), shapes=marks, hovermode="x unified",
-        legend={"orientation": "h", "y": 1.02, "yanchor": "bottom"},
+        data, 400, xaxis=across, yaxis=axis(words, range=ends), hovermode="x unified",
+        shapes=[] if best_epoch is None else [_mark(best_epoch)],
+        legend={"orientation": "h", "y": -0.2, "yanchor": "top"},
     )  # fmt: skip
 
 
@@ -55,51 +87,14 @@ def _mark(epoch):
     return {
         "type": "line", "x0": epoch, "x1": epoch, "y0": 0, "y1": 1, "yref": "paper",
         "line": {"color": SOFT, "width": 1, "dash": "dot"},
-        "label": {"text": "best", "font": {"color": SOFT, "size": 11}, "textposition": "end",
-                  "textangle": 0},
+        "label": {"text": f"epoch {epoch}", "font": {"color": SOFT, "size": 11},
+                  "textposition": "end", "textangle": 0},
     }  # fmt: skip
 
 
 def literal(name):
     "`name` escaped so that a chart shows it literally: Plotly would read `<b>` as bold."
     return name.replace("&", "&amp;").replace("<", "&lt;")
-
-
-def confusion(counts, classes):
-    """The matrix as two heat maps, correct predictions and mistakes, each with its own colours.
-
-    counts: (n, n), rows are the truth. At most `MOST_CLASSES`, those with the most mistakes.
-    """
-    kept = drawn(counts)
-    names = [literal(classes[i]) for i in kept]
-    part = counts[np.ix_(kept, kept)]
-    right = np.eye(len(kept), dtype=bool)
-    data = [
-        _heat(names, part, counts[kept].sum(1), shown & (part > 0), colour)
-        for shown, colour in ((right, "var(--right)"), (~right, "var(--wrong)"))
-    ]
-    side = {"type": "category", "showgrid": False, "tickmode": "linear", "dtick": 1}
-    across = axis("prediction", **side, side="top", tickangle=-90)
-    down = axis("label", **side, autorange="reversed")
-    high = max(320, 20 * len(names) + 160)
-    return chart(data, high, xaxis=across, yaxis=down, plot_bgcolor="var(--card)")
-
-
-def _heat(names, counts, of, shown, colour):
-    share = counts / np.maximum(of, 1)[:, None]
-    told = [
-        [f"{counts[t, p]} of {of[t]} {name}" if shown[t, p] else "" for p in range(len(names))]
-        for t, name in enumerate(names)
-    ]
-    z = np.where(shown, share, np.nan)
-    return {
-        "type": "heatmap", "x": names, "y": names, "z": _plain(z), "zmin": 0, "zmax": 1,
-        "text": np.where(shown, counts.astype(str), "").tolist(), "texttemplate": "%{text}",
-        "textfont": {"color": INK},
-        "customdata": told, "hoverongaps": False, "showscale": False, "xgap": 1, "ygap": 1,
-        "colorscale": [[0, colour.replace(")", "-pale)")], [1, colour]],
-        "hovertemplate": "%{customdata}<br>predicted as %{x}<extra></extra>",
-    }  # fmt: skip
 
 
 def drawn(counts):
@@ -109,17 +104,17 @@ def drawn(counts):
     return np.sort(worst[:MOST_CLASSES])
 
 
-def orders(counts, classes):
-    "{words: class names in that order}, for both sides of the matrix, escaped as there."
+def orders(counts):
+    "{words: class numbers in that order}, of the classes that a matrix shows."
     kept = drawn(counts)  # ordering all of 1,000 classes would take minutes
-    counts, classes = counts[np.ix_(kept, kept)], [classes[i] for i in kept]
+    counts = counts[np.ix_(kept, kept)]
     recall = np.diag(counts) / np.maximum(counts.sum(1), 1)
     found = {
-        "in folder order": range(len(classes)),
+        "in folder order": np.arange(len(kept)),
         "by similarity": similar(counts),
         "worst first": np.argsort(recall, kind="stable"),
     }
-    return {words: [literal(classes[i]) for i in order] for words, order in found.items()}
+    return {words: kept[order].tolist() for words, order in found.items()}
 
 
 def similar(counts):
@@ -176,7 +171,7 @@ def likeness(evidence):
         words = f"{name} ({len(values)})"
         data.append(line(middles, density, words, colour, line=style, mode="lines"))
     return chart(
-        data, 380, xaxis=axis("likeness to the nearest class (relative Mahalanobis)"),
+        data, 380, xaxis=axis("likeness to a class (relative Mahalanobis)"),
         yaxis=axis("density", rangemode="tozero"), hovermode="x",
         legend={"orientation": "h", "y": 1.02, "yanchor": "bottom"},
     )  # fmt: skip

@@ -8,6 +8,7 @@ from PIL import Image, ImageOps
 
 from vlg_fastai.console import drawable
 from vlg_fastai.data.images import BrokenImageError, quiet_decoders, read_image
+from vlg_fastai.pages import fonts
 from vlg_fastai.runs.files import replacing
 
 SIDE = 224  # pixels of a picture's side on a sheet
@@ -27,6 +28,11 @@ class Cell:
 
 def draw(cells, path, across=6, title=None):
     "Write `cells` as a grid to `path`, at most `across` pictures in a row."
+    with fonts.able([title or "", *(line for cell in cells for line in cell.lines)]):
+        _draw(cells, path, across, title)
+
+
+def _draw(cells, path, across, title):
     wide = max(len(cell.pictures) for cell in cells)
     columns = max(1, min(across // wide, len(cells)))
     down = math.ceil(len(cells) / columns)

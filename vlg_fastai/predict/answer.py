@@ -14,9 +14,9 @@ from vlg_fastai.predict import checking, submission
 from vlg_fastai.runs.blends import NAME
 from vlg_fastai.runs.facts import FACTS
 from vlg_fastai.runs.files import write_csv, write_json
-from vlg_fastai.runs.run import TEST
+from vlg_fastai.runs.run import FORECAST, TEST
 
-BESIDE = "probabilities.csv", "forecast.json", NAME  # the submission
+BESIDE = "probabilities.csv", FORECAST, NAME  # the submission
 GONE = "predicted, but gone before it was compared with other photos"
 
 
@@ -149,7 +149,7 @@ def write(cfg, blend, asked, answer, facts):
         write_csv(cfg.out, table)
     write_csv(probabilities, details)
     if len(blend.runs) == 1 and not blend.facts and (blend.runs[0].path / FACTS).exists():
-        keep(blend.runs[0], details, answer.photos)
+        keep(blend.runs[0], details, answer.photos, facts)
     for path, told in ((forecast, facts), (shares, blend.facts)):
         if told:
             write_json(path, told)
@@ -160,12 +160,16 @@ def write(cfg, blend, asked, answer, facts):
     checking.check(answer, dict(zip(prior.classes, prior.prior, strict=True)), before, table)
 
 
-def keep(run, details, photos):
-    """Write the predictions into the folder of `run`, with each photo's content hash: other test
-    photos may have the same names. If the folder is read-only, say so and continue."""
+def keep(run, details, photos, facts):
+    """Write predictions and forecast into the folder of `run`, with each photo's content hash:
+    other test photos may have the same names. If the folder is read-only, say so and continue."""
     content = details.iloc[:, 1].map(photos.set_index("file")["content"])
     details.insert(2, "content", content, allow_duplicates=True)  # a class may have that name
     try:
         write_csv(run.path / TEST, details)
+        if facts:
+            write_json(run.path / FORECAST, facts)
+        else:
+            (run.path / FORECAST).unlink(missing_ok=True)  # an earlier one is of other predictions
     except OSError as error:
         say(f"cannot write {run.path / TEST} ({error.strerror}): the run's page will lack it")

@@ -47,7 +47,7 @@ def predict(cfg, chosen, test):
     if not view:
         say(f"decisions: {len(made)} in {made.path}; without a forecast they have no effect")
     if view:
-        answer, facts = judged(cfg, blend, view, answer)
+        answer, facts = judged(cfg, blend, view, answer, brief=bool(names))
     if names:
         answer, facts["names"] = naming.name(cfg, answer, view, names)
     if cfg.reject:
@@ -57,10 +57,11 @@ def predict(cfg, chosen, test):
     return cfg.out
 
 
-def judged(cfg, blend, view, answer):
-    "(answer, adapted where that helps; facts for forecast.json); reports what to expect."
+def judged(cfg, blend, view, answer, brief):
+    """(answer, adapted where that helps; facts for forecast.json); reports what to expect, in one
+    line if `brief`."""
     answer = answer.of_files(view.run_features.asked["file"])
-    answer, facts = outlook.told(cfg, blend.runs, view, answer)
+    answer, facts = outlook.told(cfg, blend.runs, view, answer, brief=brief)
     if cfg.forecast and (expected := strange.expect(blend.runs[0], view)):
         facts["extra"] = expected
     return adapting.adapt(cfg, answer, view), facts

@@ -6,13 +6,13 @@ from vlg_fastai.config import UserError
 from vlg_fastai.console import drawable, say
 from vlg_fastai.report.around import READINGS
 from vlg_fastai.report.gallery import Photo, of_scene
-from vlg_fastai.report.losses import say_missing, worst
+from vlg_fastai.report.losses import say_missing
 
 
 def cards(inputs, count, album, around):
     "One dict per photo for the page's template; without `around`, only what the model shows."
-    rows, _ = worst(inputs.held, count)
-    asked = [[inputs.held.guess[i], other(inputs.held, i)] for i in rows]
+    rows = mistakes(inputs.held, count)
+    asked = [[inputs.held.guess[i], inputs.held.y[i]] for i in rows]
     explained = maps(inputs, rows, asked)
     return [
         card(inputs, album, around, i, targets, found)
@@ -20,15 +20,19 @@ def cards(inputs, count, album, around):
     ]
 
 
-def other(held, i):
-    "The class to compare with the prediction: the label, or the next best where they agree."
-    if held.y[i] != held.guess[i]:
-        return held.y[i]
-    return int(np.argsort(-held.probs[i], kind="stable")[1])
+def mistakes(held, count):
+    "Numbers of the `count` wrong predictions with the highest loss; one of near-duplicates."
+    rows = np.argsort(-held.losses, kind="stable")
+    rows = rows[~held.right[rows]]
+    if held.groups is not None:
+        rows = rows[np.sort(np.unique(held.groups[rows], return_index=True)[1])]
+    return rows[:count]
 
 
 def maps(inputs, rows, targets):
     "What the model looks at, or None for each photo where its architecture has no maps."
+    if not len(rows):
+        return []
     paths = inputs.photos(inputs.held.files[rows])
     try:
         explained = inputs.explainer(paths, targets)
@@ -44,12 +48,10 @@ def card(inputs, album, around, i, targets, found):
     at = around.row.get(held.files[i]) if around else None
     photo = Photo(album.add(inputs.photo(held.files[i])), held.files[i]).shown
     overlays = [album.put(image) for image in found.overlays] if found else [None, None]
-    right = bool(held.y[i] == held.guess[i])
-    words = ("prediction and label", "next best") if right else ("prediction", "label")
     sides = [
         {"words": told, **side(held.classes[k], held.probs[i, k], overlay),
          "near": nearest(around, album, at, k)}
-        for told, k, overlay in zip(words, targets, overlays, strict=True)
+        for told, k, overlay in zip(("prediction", "label"), targets, overlays, strict=True)
     ]  # fmt: skip
     lacking = {"reading": "", "doubt": "", "twins": [], "rank": ""}
     known = lacking if at is None else told_of(around, album, at)

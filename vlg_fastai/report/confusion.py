@@ -6,6 +6,7 @@ from matplotlib.figure import Figure
 from sklearn.metrics import confusion_matrix, precision_recall_fscore_support
 
 from vlg_fastai.console import drawable, show
+from vlg_fastai.pages import fonts
 from vlg_fastai.runs.files import replacing, write_csv
 
 MOST = 10  # confused pairs printed; the file has them all
@@ -26,7 +27,8 @@ def write(inputs, count):
     if len(pairs):
         show("most confused pairs", list(pairs.columns), pairs.head(count).to_numpy())
     picture = folder / "confusion.png"
-    draw(counts, held.classes, picture)
+    with fonts.able(held.classes):
+        draw(counts, held.classes, picture)
     return [picture, *files]
 
 

@@ -10,14 +10,18 @@ from vlg_fastai.model import inference
 from vlg_fastai.pages import sheet
 from vlg_fastai.report.losses import pictures, say_missing
 
-MOST = 24  # photos by default
+MOST = None  # by default one of each class, or
+FEWEST, LARGEST = 24, 100  # photos if there are fewer classes; no more than that unasked
+NAMED = 8  # classes named that are not shown
 BEST = 3  # classes explained for a chosen photo
 
 
 def write(inputs, count):
     "Write gradcam.png: for each class in turn, the held-out photos that the model is surest of."
     held = inputs.held
-    chosen = one_class_at_a_time(held, count)
+    classes = np.unique(held.y)
+    chosen = one_class_at_a_time(held, count or min(max(FEWEST, len(classes)), LARGEST))
+    say_left_out(held, chosen)
     paths = inputs.photos(held.files[chosen])
     explained = inputs.explainer(paths, held.guess[chosen][:, None])
     say_missing(explained, inputs.data)
@@ -30,6 +34,17 @@ def write(inputs, count):
     path = inputs.folder / "gradcam.png"
     sheet.draw(cells, path, title="photo | evidence for the model's prediction")
     return [path]
+
+
+def say_left_out(held, chosen):
+    "Report the classes of which gradcam.png shows no photo, and why."
+    asked = {"have no held-out photo": np.setdiff1d(range(len(held.classes)), held.y),
+             f"are left out (--gradcam {len(np.unique(held.y))} shows them)":
+                 np.setdiff1d(held.y, held.y[chosen])}  # fmt: skip
+    for why, left in asked.items():
+        names = ", ".join(held.classes[k] for k in left[:NAMED]) + ", ..." * (len(left) > NAMED)
+        if len(left):
+            say(f"gradcam.png: {len(left)} of {len(held.classes)} classes {why}: {names}")
 
 
 def one_class_at_a_time(held, count):

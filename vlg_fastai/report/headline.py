@@ -3,8 +3,8 @@
 from dataclasses import dataclass, field
 
 from vlg_fastai.console import clock
-from vlg_fastai.model.bundle import WEIGHTS
 from vlg_fastai.model.intervals import interval
+from vlg_fastai.runs.facts import called
 from vlg_fastai.unseen import gap
 from vlg_fastai.unseen.folds import UnavailableError
 from vlg_fastai.unseen.outlook import ODD, Outlook, judge
@@ -65,7 +65,6 @@ def figures(run, held, forecast):
     facts = run.facts
     likely = "{:.3f} to {:.3f}".format(*interval(held.right, held.groups))
     photos = facts.photos
-    size = sum((one.path / WEIGHTS).stat().st_size for one in run.members or [run]) / 1e6
     speed, candidates = facts.photos_per_second, [row["model"] for row in facts.candidates]
     aside = f"{photos['valid']} more are held out"
     chosen = f"best of {len(candidates)} candidates" if len(candidates) > 1 else "no choice"
@@ -81,9 +80,9 @@ def figures(run, held, forecast):
         ("macro-F1", f"{facts.macro_f1:.3f}", f"{len(facts.classes)} classes"),
         ("NLL", f"{facts.nll:.3f}", f"{facts.nll_before:.3f} before calibration"),
         ("calibration error", f"{facts.ece:.3f}", f"{facts.ece_before:.3f} before"),
-        ("selected model", facts.model, chosen),
+        ("selected model", called(facts.model), chosen),
         ("training", clock(facts.seconds), pace),
-        ("model", f"{size:.0f} MB", facts.arch),
+        ("model", f"{run.megabytes:.0f} MB", facts.arch),
         ("training photos", str(photos["train"]), aside),
         *([("photos from elsewhere", str(more), "in training alone")] if more else []),
     ]  # fmt: skip

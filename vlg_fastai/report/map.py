@@ -10,40 +10,53 @@ from sklearn.manifold import TSNE
 
 from vlg_fastai.console import drawable, say
 from vlg_fastai.data.neighbours import unit
+from vlg_fastai.pages import fonts
 from vlg_fastai.runs.files import replacing, write_csv
+from vlg_fastai.unseen.folds import UnavailableError
 
 MOST = 3_000  # photos per side
+FEWEST = 5  # photos that t-SNE can lay out
 AXES, PERPLEXITY = 50, 30  # principal components used; neighbours that count
 SHORT = 18  # characters of a class name
+COLUMNS = ["file", "side", "label", "x", "y"]  # of map.csv
 
 
 def write(inputs, count):
     "Write map.png and map.csv with at most `count` photos per side; return their paths."
-    run_features = inputs.run_features
+    table = placed(inputs.run_features, count)
+    write_csv(inputs.folder / "map.csv", table[COLUMNS])
+    with fonts.able(inputs.run_features.spec.classes):
+        draw(table, inputs.folder / "map.png")
+    return [inputs.folder / "map.png", inputs.folder / "map.csv"]
+
+
+def placed(run_features, count):
+    """A table of at most `count` photos per side: `COLUMNS`, path, split, and the row among the
+    photos of its side. The label of a test photo is `unlike` or blank."""
     rng = np.random.default_rng(run_features.seed)
     sides = [
-        np.sort(rng.permutation(len(x))[:count])
-        for x in (run_features.labelled.x, run_features.test)
+        np.sort(rng.permutation(len(x))[:count]) for x in (run_features.shown, run_features.asked)
     ]
-    x = np.concatenate([run_features.labelled.x[sides[0]], run_features.test[sides[1]]])
+    x = run_features.labelled.x[sides[0]]
+    if len(sides[1]):
+        x = np.concatenate([x, run_features.test[sides[1]]])
     say(f"laying out {len(x)} photos")
     places = lay_out(unit(x), run_features.seed)
-    unlike = run_features.evidence.test[sides[1], 0] < run_features.evidence.threshold()
-    table = pd.DataFrame(
-        {
-            "file": [
-                *run_features.shown["file"].iloc[sides[0]],
-                *run_features.asked["file"].iloc[sides[1]],
-            ],
-            "side": ["train"] * len(sides[0]) + ["test"] * len(sides[1]),
-            "label": [*run_features.shown["label"].iloc[sides[0]], *np.where(unlike, "unlike", "")],
-            "x": places[:, 0],
-            "y": places[:, 1],
-        }
-    )
-    write_csv(inputs.folder / "map.csv", table)
-    draw(table, inputs.folder / "map.png")
-    return [inputs.folder / "map.png", inputs.folder / "map.csv"]
+    known = run_features.shown[["file", "path", "label", "split"]].iloc[sides[0]]
+    asked = run_features.asked[["file", "path"]].iloc[sides[1]]
+    known, asked = known.assign(side="train"), asked.assign(side="test", split="test")
+    asked["label"] = np.where(unlike_any(run_features)[sides[1]], "unlike", "")
+    table = pd.concat([known, asked], ignore_index=True)
+    return table.assign(x=places[:, 0], y=places[:, 1], row=np.concatenate(sides))
+
+
+def unlike_any(run_features):
+    "(m,) True for test photos less like any class than 95 % of the known ones, if that is known."
+    try:
+        evidence = run_features.evidence
+    except UnavailableError:  # no test photos, or too few photos of any kind
+        return np.zeros(len(run_features.asked), bool)
+    return evidence.test[:, 0] < evidence.threshold()
 
 
 def lay_out(x, seed=0):

@@ -11,8 +11,9 @@ from vlg_fastai.config import TrainConfig
 from vlg_fastai.console import drawable, say
 from vlg_fastai.pages import charts, page
 from vlg_fastai.pages.album import Album
-from vlg_fastai.report import cards, confusion, gallery, headline, hero, losses, reliability
+from vlg_fastai.report import atlas, cards, confusion, gallery, headline, hero, losses, reliability
 from vlg_fastai.report.around import READINGS, Around
+from vlg_fastai.runs.facts import called
 from vlg_fastai.runs.files import read_csv
 from vlg_fastai.runs.run import HISTORY
 from vlg_fastai.unseen.folds import UnavailableError
@@ -31,6 +32,7 @@ def write(inputs, count):
         "readings": READINGS,
         "lacking": lacking,
         "cells": gallery.cells(inputs, album),
+        "atlas": atlas.atlas(inputs),
         "gallery": gallery.classes(inputs, album),
         "pictures": album.pictures(),
         "left_out": len(album.left_out),
@@ -50,7 +52,8 @@ def about_the_run(inputs):
         "run": run.path.name,
         "path": drawable(run.path),
         "facts": run.facts,
-        "candidates": run.facts.candidates,
+        "candidates": [{**row, "model": called(row["model"])} for row in run.facts.candidates],
+        "kept": called(run.facts.model),
         "figures": headline.figures(run, inputs.held, forecast),
         "expected": forecast,
         "config": configuration(run),
@@ -63,9 +66,9 @@ def about_the_classes(inputs):
     counts, names = confused(inputs)
     said = gallery.test_said(inputs)["category"].map(drawable)
     return {
-        "orders": charts.orders(counts, names),
+        "orders": charts.orders(counts),
         "classes": names,
-        "written": list(map(charts.literal, names)),
+        "mistakes": int(inputs.held.y.size - inputs.held.right.sum()),
         "matrix": len(charts.drawn(counts)),
         "pairs": confusion.confused_pairs(counts, names).head(PAIRS).to_dict("records"),
         "per_class": per_class(inputs, counts),
@@ -96,11 +99,10 @@ def drawn(inputs, forecast):
     "{name: chart} of everything that can be drawn."
     held, facts = inputs.held, inputs.run.facts
     table = reliability.binned(held.probs.max(1), held.right, reliability.MOST, held.groups)
-    found = {"confusion": charts.confusion(*confused(inputs)),
-             "reliability": charts.reliability(table)}  # fmt: skip
+    found = {"reliability": charts.reliability(table)}
     if (inputs.run.path / HISTORY).exists():
         history = read_csv(inputs.run.path / HISTORY).apply(pd.to_numeric, errors="coerce")
-        found["curves"] = charts.curves(history, facts.best_epoch)
+        found |= charts.curves(history, facts.candidates, facts.of_epoch)
     if forecast.rows:
         found["likeness"] = charts.likeness(inputs.run_features.evidence)
     return found

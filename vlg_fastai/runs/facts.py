@@ -10,11 +10,17 @@ from vlg_fastai.runs.files import read_json, write_json
 
 FACTS = "facts.json"  # written last: a folder that has it is usable
 PROBE, WARM, FINE_TUNED = "probe", "warm start", "fine-tuned"
+AVERAGE, BLEND = "average", "blend"  # what names of such models begin with, as in "average 0.5"
 SOUP = "soup"  # the model of a run whose weights are the mean of other runs'
 FOLDS = "folds"  # the model of a run that averages several
 UNFINISHED = "unfinished"  # a run that has only its first candidates so far
 NEEDED = ("status", "classes")  # without them it is not one of our runs
 LEFT_OUT = ("probe", "soup", "metric", "extra")  # facts that are not written when a run lacks them
+
+
+def called(model):
+    "The name of a `model` as it is shown: an average is one of weights, not of predictions."
+    return f"weight {model}" if model.startswith(AVERAGE) else model
 
 
 def _as_hinted(value, hint):
@@ -108,6 +114,11 @@ class Facts:
     def is_probe(self):
         "Whether the model is linear on a frozen backbone, fitted on all labelled photos."
         return self.model == PROBE
+
+    @property
+    def of_epoch(self):
+        "The epoch of the kept model, or of the net that is a part of it; None for one without."
+        return None if self.model in (PROBE, WARM) else self.best_epoch
 
     @property
     def held_out(self):

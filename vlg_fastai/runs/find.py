@@ -128,6 +128,7 @@ def places(root, name):
 
 def _candidate(run, name, asked):
     "The candidate of `run` with that name; the run itself if it kept that one."
+    name = name.removeprefix("weight ")  # as it is shown
     if (run.path / FACTS).exists() and run.facts.model == name:
         return run
     there = run.path / CANDIDATES / safe_name(name), run.path / safe_name(name)

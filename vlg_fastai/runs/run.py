@@ -14,6 +14,7 @@ from vlg_fastai.runs.files import read_csv, read_json
 CONFIG, HISTORY, SPLIT, VALID = "config.json", "history.csv", "split.csv", "valid.csv"
 IN_SPLIT = "file", "label", "group", "split"  # columns of split.csv that every reader needs
 TEST = "test.csv"  # last test predictions that predict.py made with this run alone
+FORECAST = "forecast.json"  # what predict.py expected of these, and why
 CHECKPOINT = "checkpoint"  # folder of all that an unfinished fit depends on
 EXPORTED = "preprocess.json"  # a folder that has it is an export, not a run
 CANDIDATES = "candidates"  # folder of the models not kept, a run folder each
@@ -93,6 +94,20 @@ class Run:
     def answers(self):
         "The file of its predictions on photos that it did not see."
         return self.path / (OOF if self.facts.folds else VALID)
+
+    @property
+    def megabytes(self):
+        "Size of its weights, those of all its members together; 0 where they are gone."
+        files = [one.path / WEIGHTS for one in self.members or [self]]
+        return sum(path.stat().st_size for path in files if path.exists()) / 1e6
+
+    @property
+    def forecast(self):
+        "The accuracy that predict.py last expected of a test, as in `FORECAST`; {} if of none."
+        try:
+            return read_json(self.path / FORECAST).get("forecast") or {}
+        except (UserError, AttributeError):
+            return {}
 
     @property
     def words(self):

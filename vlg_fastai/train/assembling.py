@@ -12,11 +12,11 @@ import numpy as np
 from vlg_fastai.console import say
 from vlg_fastai.model import inference, scores
 from vlg_fastai.model.intervals import interval
-from vlg_fastai.runs.facts import FINE_TUNED, FOLDS, PROBE, UNFINISHED, Facts
+from vlg_fastai.runs.facts import BLEND, FINE_TUNED, FOLDS, PROBE, UNFINISHED, Facts
 from vlg_fastai.runs.landing import together
 from vlg_fastai.runs.run import OOF, Run
 from vlg_fastai.train import choosing, fold
-from vlg_fastai.train.candidates import BLEND, Candidate, blend, blends
+from vlg_fastai.train.candidates import Candidate, blend, blends
 from vlg_fastai.train.evaluate import finish, named, write_predictions
 from vlg_fastai.train.prepare import Prepared
 

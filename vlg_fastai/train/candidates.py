@@ -16,13 +16,12 @@ from vlg_fastai.data import loaders
 from vlg_fastai.machine.precision import release
 from vlg_fastai.model import bundle, inference, probe
 from vlg_fastai.model.blend import Blend
-from vlg_fastai.runs.facts import FINE_TUNED, PROBE, WARM
+from vlg_fastai.runs.facts import AVERAGE, BLEND, FINE_TUNED, PROBE, WARM
 from vlg_fastai.runs.run import OOF
 from vlg_fastai.train import warm
 from vlg_fastai.train.evaluate import write_predictions
 from vlg_fastai.train.mixing import average
 
-AVERAGE, BLEND = "average", "blend"  # prefixes of their names
 ALPHAS = (0.25, 0.5, 0.75)  # shares of the way from the warm start to the fine-tuned net
 SHARES = (0.25, 0.5, 0.75)  # of the net in a blend with the probe
 CHEAP, NET, NETS = range(3)  # what a prediction costs: cached features, a net of its own, two

@@ -16,8 +16,8 @@ from vlg_fastai.model import inference, scores
 from vlg_fastai.model.inference import fit_temperature
 from vlg_fastai.model.intervals import clearly, interval
 from vlg_fastai.model.metrics import LOSSES, LOW, figure
-from vlg_fastai.runs.facts import PROBE
-from vlg_fastai.train.candidates import AVERAGE, NETS
+from vlg_fastai.runs.facts import AVERAGE, PROBE, called
+from vlg_fastai.train.candidates import NETS
 
 FOLDS = 5  # parts of the held-out photos, each predicted by the model chosen on the others
 
@@ -153,7 +153,7 @@ def say_choice(rows, kept):
     own = [name for name in LOSSES if name in rows[0] and name not in ("nll", "accuracy")]
     header = [*own, "NLL", "accuracy", *(["degraded: NLL", "accuracy"] if worse else [])]
     keys = [*own, "nll", "accuracy", *(["nll_degraded", "accuracy_degraded"] if worse else [])]
-    cells = [(row["model"], *(f"{row[key]:.4f}" for key in keys)) for row in rows]
+    cells = [(called(row["model"]), *(f"{row[key]:.4f}" for key in keys)) for row in rows]
     show(f"on the held-out photos; kept: {kept}", ["model", *header], cells)
     if worse:
         say(

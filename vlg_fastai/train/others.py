@@ -3,9 +3,9 @@
 import shutil
 
 from vlg_fastai.model import bundle
+from vlg_fastai.runs.facts import AVERAGE
 from vlg_fastai.runs.run import CANDIDATES, CONFIG, SPLIT, Run, safe_name
 from vlg_fastai.train import choosing
-from vlg_fastai.train.candidates import AVERAGE
 from vlg_fastai.train.evaluate import finish
 
 

@@ -93,7 +93,7 @@ def threshold(evidence, share, worse=1.0):
 def pure(evidence, share, worse, least):
     """The share of photos with a certainty of `least` or more that is right, by labelled photos.
 
-    One more of them counts as wrong: none so far is not never. Photos of held-out classes are wrong.
+    One more of them counts as wrong: none so far is not never. Those of held-out classes are wrong.
     """
     known = evidence.known[:, 1] >= least
     strange = np.concatenate([fold.scores[fold.new, 1] for fold in evidence.folds]) >= least

@@ -5,7 +5,7 @@ from collections import Counter
 from vlg_fastai.console import clock, say
 from vlg_fastai.model import scores
 from vlg_fastai.recipes import STRONG
-from vlg_fastai.runs.facts import PROBE, WARM
+from vlg_fastai.runs.facts import FINE_TUNED, PROBE, WARM, called
 from vlg_fastai.runs.resume import clear
 from vlg_fastai.train import choosing
 
@@ -31,17 +31,24 @@ def say_result(run, facts):
         if facts.metric:
             say(f"--metric: {facts.metric['name']} {facts.metric['value']:.4f}")
         warn_of_guessing(facts)
-    tuned = facts.best_epoch and facts.model not in (PROBE, WARM)
-    epoch = f", best epoch {facts.best_epoch}" if tuned else ""
-    kept = "" if facts.folds else f", kept: {facts.model}{epoch}"
+    kept = "" if facts.folds else f", kept: {called(facts.model)}{of_epoch(facts)}"
     say(f"{facts.status} in {clock(facts.seconds)}{kept}; run saved in {run.path}")
     say_next(run, facts)
+
+
+def of_epoch(facts):
+    if not facts.of_epoch:
+        return ""
+    whose = "best epoch" if facts.model == FINE_TUNED else "its net is of epoch"
+    return f", {whose} {facts.of_epoch}"
 
 
 def say_folds(run, facts):
     "Report what a run of folds scored, and what its nets are."
     kinds = Counter(one["model"] for one in facts.folds)
-    choosing.say_choice(facts.candidates, ", ".join(f"{n} x {kind}" for kind, n in kinds.items()))
+    choosing.say_choice(
+        facts.candidates, ", ".join(f"{n} x {called(kind)}" for kind, n in kinds.items())
+    )
     missing = run.config["folds"] + run.refitted - len(facts.folds)
     nets = f"{missing} nets are" if missing > 1 else "1 net is"
     less = f"; {nets} missing: train.py --resume {run.words}" if missing else ""
@@ -77,7 +84,8 @@ def in_words(figures):
 def say_next(run, facts):
     "Suggest what to do next: if fine-tuning gained nothing, what might."
     if facts.epochs and facts.model in (PROBE, WARM):
-        say(f"the {facts.epochs} epochs gained nothing over the {facts.model}, which is kept")
+        s = "s" * (facts.epochs != 1)
+        say(f"{facts.epochs} epoch{s} gained nothing over the {facts.model}, which is kept")
         if run.config["recipe"] != STRONG:
             say(
                 "to fine-tune from a probe and keep what it knows: python train.py --data"

@@ -6,7 +6,7 @@ from functools import partial
 from vlg_fastai.config import UserError
 from vlg_fastai.data import split
 from vlg_fastai.machine import device
-from vlg_fastai.runs.facts import FACTS, UNFINISHED
+from vlg_fastai.runs.facts import FACTS, UNFINISHED, called
 from vlg_fastai.runs.resume import locked, to_resume
 from vlg_fastai.runs.run import Run
 from vlg_fastai.train import candidates, choosing, others
@@ -62,5 +62,5 @@ def choose(found, prepared, fit):
     kept, rows, nested = choosing.best(
         found, prepared.labels[held], prepared.groups[held], prepared.cfg.metric
     )
-    choosing.say_choice(rows, kept.name)
+    choosing.say_choice(rows, called(kept.name))
     return kept, rows, nested

@@ -8,7 +8,7 @@ import pandas as pd
 from vlg_fastai.cli import as_json
 from vlg_fastai.console import clock, drawable, say, show
 from vlg_fastai.pages import page
-from vlg_fastai.pages.charts import FIRST, INK, LINE, SOFT, axis, chart, line
+from vlg_fastai.pages.charts import FIRST, INK, LINE, SOFT, axis, chart, line, literal
 from vlg_fastai.runs.files import write_csv, write_json
 from vlg_fastai.tune.search import PARTS, STOPPED
 
@@ -132,8 +132,8 @@ def history(rows):
 
 
 def dots(rows, name, colour):
-    told = [", ".join(f"{k} {word(v)}" for k, v in one.items() if k not in ("trial", "nll"))
-            for one in rows]  # fmt: skip
+    told = [literal(", ".join(f"{k} {word(v)}" for k, v in one.items()
+                              if k not in ("trial", "nll"))) for one in rows]  # fmt: skip
     return {
         "type": "scatter", "mode": "markers", "name": name, "marker": {"color": colour, "size": 8},
         "x": [one["trial"] for one in rows], "y": [one["nll"] for one in rows],
@@ -146,9 +146,9 @@ def importance(study):
     figure = json.loads(optuna.visualization.plot_param_importances(study).to_json())
     for one in figure["data"]:
         one["marker"] = {"color": FIRST}
-    count = len(figure["data"][0]["y"])
+    count, most = len(figure["data"][0]["y"]), max(figure["data"][0]["x"])
     return chart(figure["data"], 120 + 24 * count, showlegend=False,
-                 xaxis=axis("share of the variation in NLL"),
+                 xaxis=axis("share of the variation in NLL", range=[0, 1.25 * most]),
                  yaxis=axis("", tickmode="linear"))  # fmt: skip
 
 
@@ -161,5 +161,6 @@ def slices(study, names):
     for side in sides.values():
         if "title" in side and side["title"]["text"] == "Objective Value":
             side["title"]["text"] = "NLL"
-        side.update({"gridcolor": LINE, "zeroline": False, "automargin": True})
+        side.update({"gridcolor": LINE, "zeroline": False, "automargin": True,
+                     "exponentformat": "e"})  # fmt: skip
     return chart(figure["data"], 320, showlegend=False, **sides)

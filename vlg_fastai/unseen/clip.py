@@ -10,6 +10,7 @@ import torch
 from scipy.special import softmax
 
 from vlg_fastai.config import UserError
+from vlg_fastai.console import say
 from vlg_fastai.data.neighbours import unit
 from vlg_fastai.data.view import View
 from vlg_fastai.model import sources
@@ -130,6 +131,7 @@ def _available(facts):
 def _loaded(arch, tag, machine):
     import open_clip
 
+    say(f"loading CLIP {arch}/{tag}")
     try:
         model = open_clip.create_model(arch, pretrained=tag, device=machine.device)
         tokenizer = open_clip.get_tokenizer(arch)

@@ -175,8 +175,8 @@ def judged(valid, run_features, is_probe=False):
     return Judged(right, own, sure, evidence.right if is_probe else None)
 
 
-def told(cfg, chosen, view, answer):
-    "(answer with p_unseen, facts for forecast.json); prints what to expect."
+def told(cfg, chosen, view, answer, brief=False):
+    "(answer with p_unseen, facts for forecast.json); prints what to expect, or one line of it."
     evidence = view.run_features.evidence
     facts = {
         "run": chosen[0].path.name,
@@ -189,18 +189,27 @@ def told(cfg, chosen, view, answer):
     if not cfg.forecast:
         return answer.judged(view.unlike), {**facts, "forecast": expected.facts()}
     steps = view.judged[0].steps()
-    say(expected.in_words(*steps[0]))
-    say(expected.causes_in_words())
-    if expected.odd:
-        say(ODD)
     rows = gap.rows(view, steps)
-    show("from validation to this test", gap.COLUMNS, [row.told() for row in rows])
-    say(_quality(evidence))
-    say(_shifted(view))
+    _say(view, steps[0], [] if brief else rows)
     return answer.judged(view.unlike), {
         **facts, "forecast": expected.facts(), "gap": [vars(row) for row in rows],
         "shift": {"auc": view.shift.auc, "most": _most_shifted(view)},
     }  # fmt: skip
+
+
+def _say(view, first, rows):
+    "Print the forecast; without `rows` one line: names follow, which have a forecast of their own."
+    expected = view.forecast
+    if not rows:
+        say(f"without names: {expected.in_words(*first)}")
+        return
+    say(expected.in_words(*first))
+    say(expected.causes_in_words())
+    if expected.odd:
+        say(ODD)
+    show("from validation to this test", gap.COLUMNS, [row.told() for row in rows])
+    say(_quality(view.run_features.evidence))
+    say(_shifted(view))
 
 
 def _quality(evidence):

@@ -1,21 +1,12 @@
+const byId = id => document.getElementById(id);
 const element = (name, attributes = {}, ...inside) => {
   const node = Object.assign(document.createElement(name), attributes);
   node.append(...inside);
   return node;
 };
-
-// chart colours are names of CSS variables, so that charts follow the page's theme
 const colour = name => getComputedStyle(document.documentElement).getPropertyValue(name).trim();
-const themed = chart => JSON.parse(JSON.stringify(chart).replace(/"var\((--[\w-]+)\)"/g, (_, name) => JSON.stringify(colour(name))));
-
-function draw(node) {
-  const { data, layout } = themed(CHARTS[node.dataset.chart]);
-  const ground = { paper_bgcolor: "transparent", font: { color: colour("--ink"), family: "system-ui, sans-serif" },
-    margin: { l: 10, r: 10, t: 30, b: 10 }, hoverlabel: { bgcolor: colour("--card"), font: { color: colour("--ink") } }, dragmode: false };
-  return Plotly.react(node, data, { plot_bgcolor: "transparent", ...ground, ...layout }, { responsive: true, displayModeBar: false });
-}
-const drawAll = () => Promise.all([...document.querySelectorAll("[data-chart]")].map(draw));
-matchMedia("(prefers-color-scheme: dark)").addEventListener("change", drawAll);
+const themes = [matchMedia("(prefers-color-scheme: dark)"), matchMedia("print")];
+const onTheme = act => themes.forEach(theme => theme.addEventListener("change", act));
 
 function sortBy(button) {
   const head = button.closest("th"), table = head.closest("table"), column = head.cellIndex;
@@ -34,3 +25,11 @@ function sortBy(button) {
   body.append(...[...body.rows].sort((a, b) => compare(valueOf(a), valueOf(b))));
 }
 document.querySelectorAll("th button").forEach(button => button.addEventListener("click", () => sortBy(button)));
+
+// the section on screen is marked in the bar
+const links = new Map([...document.querySelectorAll(".sections a")].map(link => [link.hash.slice(1), link]));
+const seen = new IntersectionObserver(found => found.filter(one => one.isIntersecting).forEach(one => {
+  links.forEach(link => link.removeAttribute("aria-current"));
+  links.get(one.target.id)?.setAttribute("aria-current", "true");
+}), { rootMargin: "0px 0px -70% 0px" });
+links.forEach((_, id) => byId(id) && seen.observe(byId(id)));
