@@ -235,17 +235,13 @@ def _means_path(value, kind):
     return isinstance(value, str) and Path in (kind, *get_args(kind)) and value not in words
 
 
-def _as_text(value):
-    "`value` with paths, its own or those of a tuple, as text."
-    if isinstance(value, tuple):
-        return [_as_text(one) for one in value]
-    return str(value) if isinstance(value, Path) else value
-
-
 def as_json(cfg):
     "The config as a dict that `json` can write and `stored_config` reads back equal."
-    return {
-        key: _as_text(value)
-        for key, value in dataclasses.asdict(cfg).items()
-        if key not in NOT_STORED
-    }
+    told = dataclasses.asdict(cfg).items()
+    return {key: _as_text(value) for key, value in told if key not in NOT_STORED}
+
+
+def _as_text(value):
+    "`value` with paths, its own or those of a tuple, as text."
+    many = isinstance(value, tuple)
+    return [*map(_as_text, value)] if many else str(value) if isinstance(value, Path) else value
