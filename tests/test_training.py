@@ -85,6 +85,7 @@ TESTED_ELSEWHERE = {
     "weights": "test_models.py::test_weights_of_a_file_are_taken",
     "pretrained": "test_trained_weights_are_used_unless_told_otherwise",
     "device": "test_device.py",
+    "deterministic": "test_device.py::test_a_gpu_is_fast_unless_sameness_is_asked_for",
     "decisions": "test_decisions.py::"
     "test_training_and_prediction_replay_decisions_and_leave_every_photo",
     "keep": "test_targets.py::"

@@ -26,7 +26,7 @@ def learner_for(prepared, source):
     cfg = prepared.cfg
     if not cfg.epochs:
         return None
-    set_seed(cfg.seed, reproducible=True)  # before the loaders: they draw a seed when made
+    set_seed(cfg.seed, cfg.deterministic)  # before the loaders: they draw a seed when made
     state = trained_state(prepared, source)
     return build(batches(prepared, cfg), source, state, cfg, prepared.machine)
 
