@@ -3,7 +3,6 @@
 from fastai.callback.progress import ProgressCallback
 from fastai.losses import LabelSmoothingCrossEntropy
 from fastai.metrics import accuracy
-from fastai.optimizer import Adam
 from fastai.torch_core import set_seed
 from fastai.vision.learner import vision_learner
 from timm.models import group_parameters
@@ -16,6 +15,7 @@ from vlg_fastai.model import backbone
 from vlg_fastai.model.head import assemble
 from vlg_fastai.train.callbacks import CalibratedNLL, Deciding
 from vlg_fastai.train.finder import find_lr
+from vlg_fastai.train.optimizer import FusedAdamW
 from vlg_fastai.train.targets import TargetLoss
 
 BODY_SHARE = 1 / 20  # the backbone's learning rate over the head's: 1e-4 beside 2e-3
@@ -83,7 +83,7 @@ def _without_head(dls, source, cfg):
             normalize=False,
             pretrained=False,
             loss_func=loss_of(cfg),
-            opt_func=Adam,  # decoupled weight decay: what others call AdamW
+            opt_func=FusedAdamW,
             metrics=metrics_of(cfg),
             wd=cfg.wd,
             **backbone.net_options(source.arch, cfg.size, cfg.drop_path),
