@@ -28,7 +28,7 @@ from vlg_fastai.report.interpret import interpret
 from vlg_fastai.runs.find import newest
 from vlg_fastai.runs.run import Run, create
 from vlg_fastai.train import beginning, callbacks, finder, finetune, learner
-from vlg_fastai.train.callbacks import CalibratedNLL
+from vlg_fastai.train.measuring import CalibratedNLL
 
 TIMED = ("seconds", "photos_per_second", "command")
 

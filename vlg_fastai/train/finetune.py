@@ -16,7 +16,7 @@ from vlg_fastai.train.callbacks import (
     History,
     Progress,
 )
-from vlg_fastai.train.stopping import GO_ON, SkipBadBatches, StopCleanly
+from vlg_fastai.train.stopping import GO_ON, SKIPS, SkipBadBatches, StopCleanly
 
 DRY = {"epochs": 2, "freeze_epochs": 1}  # limits of a dry run
 
@@ -49,7 +49,7 @@ def fine_tune(prepared, learn, run, cbs=(), waiting=(), keep=None):
         return FitResult(_status(cfg))
     fit = Beginning.of(prepared, learn, run.path, keep)
     while True:
-        with set_aside(waiting, prepared.machine), watching(cfg, run.path / HISTORY) as watch:
+        with set_aside(waiting, prepared.machine), watching(prepared, run.path / HISTORY) as watch:
             for epochs, rates, own in fit.phases(cfg, run.path, watch):
                 learn.fit_one_cycle(epochs, rates, pct_start=PEAK, cbs=[*watch.cbs, *own, *cbs])
         fit.writer.settle()
@@ -109,8 +109,9 @@ class Watch:
 
 
 @contextmanager
-def watching(cfg, path):
+def watching(prepared, path):
     "Yield the `Watch` over a fit; it records what ends the fit early."
+    cfg = shortened(prepared.cfg)
     with bar() as live:
         progress = Progress(live, cfg.freeze_epochs + cfg.epochs)
         watch = Watch(
@@ -118,7 +119,7 @@ def watching(cfg, path):
             BestWeights(cfg.patience, cfg.keep, cfg.metric),
             progress,
             StopCleanly(),
-            SkipBadBatches(),
+            SKIPS.get(prepared.machine.device.type, SkipBadBatches)(),
         )
         try:
             yield watch

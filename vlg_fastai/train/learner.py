@@ -2,7 +2,6 @@
 
 from fastai.callback.progress import ProgressCallback
 from fastai.losses import LabelSmoothingCrossEntropy
-from fastai.metrics import accuracy
 from fastai.torch_core import set_seed
 from fastai.vision.learner import vision_learner
 from timm.models import group_parameters
@@ -13,8 +12,8 @@ from vlg_fastai.data.augment import MIN_SCALE, finest
 from vlg_fastai.machine import precision
 from vlg_fastai.model import backbone
 from vlg_fastai.model.head import assemble
-from vlg_fastai.train.callbacks import CalibratedNLL, Deciding
 from vlg_fastai.train.finder import find_lr
+from vlg_fastai.train.measuring import keep_on_device, metrics_of
 from vlg_fastai.train.optimizer import FusedAdamW
 from vlg_fastai.train.targets import TargetLoss
 
@@ -65,6 +64,7 @@ def build(dls, source, trained, cfg, machine):
         learn.splitter = by_stage
     learn.unfreeze()
     learn.remove_cb(ProgressCallback)
+    keep_on_device(learn.recorder)
     learn.model.to(memory_format=machine.memory_format)
     precision.spare_depthwise(learn.model, machine)
     learn.add_cbs(precision.callbacks(machine))
@@ -84,18 +84,10 @@ def _without_head(dls, source, cfg):
             pretrained=False,
             loss_func=loss_of(cfg),
             opt_func=FusedAdamW,
-            metrics=metrics_of(cfg),
+            metrics=metrics_of(cfg.metric),
             wd=cfg.wd,
             **backbone.net_options(source.arch, cfg.size, cfg.drop_path),
         )
-
-
-def metrics_of(cfg):
-    "The metrics of each epoch, including the one that decides."
-    found = [CalibratedNLL(), accuracy]
-    return (
-        found if cfg.metric in ("nll", "log_loss", "accuracy") else [*found, Deciding(cfg.metric)]
-    )
 
 
 def loss_of(cfg):
