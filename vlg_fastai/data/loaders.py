@@ -16,7 +16,9 @@ from vlg_fastai.console import say
 from vlg_fastai.data.augment import AUGMENTATIONS, BY_PHOTO, MIN_SCALE
 from vlg_fastai.data.images import BrokenImageError
 from vlg_fastai.data.order import Placed, Plain, WeightedPlaced
+from vlg_fastai.data.resident import keep_photos
 from vlg_fastai.data.split import oversampled
+from vlg_fastai.machine.transfer import free_bytes
 
 ASKING = ("SIGINT", "SIGTERM", "SIGHUP")  # signals that ask to stop; Windows lacks the last
 GRACE = 10  # seconds
@@ -61,7 +63,11 @@ class ReadPlace(Transform):
 
 
 class InOrder(Plain):
-    "Batches of (photos, places) without the blank photos."
+    "Batches of (photos, places) without the blank photos; places stay in main memory."
+
+    def moved(self, batch):
+        x, places = batch
+        return super().moved((x,))[0], places
 
     def __iter__(self):
         for x, places in super().__iter__():
@@ -103,11 +109,18 @@ def build(table, classes, view, pixels, machine, cfg):
         item_tfms=[view.fit(MIN_SCALE.get(cfg.aug)), *(kind() for kind in by_photo)],
         batch_tfms=[*AUGMENTATIONS[cfg.aug](), view.normalize()],
     )
+    dls = block.dataloaders(table, **_order(table, cfg), **options)
+    if cfg.aug not in {*MIN_SCALE, *BY_PHOTO} and (free := free_bytes(machine.device)):
+        keep_photos(dls, pixels, view.fit(), machine.device, free)
+    return dls
+
+
+def _order(table, cfg):
+    "How fastai makes loaders that sample by weight, or in random order."
     if not cfg.weighted or cfg.oversample:
-        return block.dataloaders(table, dl_type=Placed, **options)
+        return {"dl_type": Placed}
     weights = class_weights(table, cfg.balance)[(table["split"] != "valid").to_numpy()]
-    by_side = [{"wgts": weights}, {}]
-    return block.dataloaders(table, dl_type=WeightedPlaced, dl_kwargs=by_side, **options)
+    return {"dl_type": WeightedPlaced, "dl_kwargs": [{"wgts": weights}, {}]}
 
 
 def _at_most(photos, bs):

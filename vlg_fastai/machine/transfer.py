@@ -38,3 +38,8 @@ def wait_for(device):
     "Wait until `device` has done all it was given: before a clock is read."
     if device.type == "cuda":
         torch.cuda.synchronize(device)
+
+
+def free_bytes(device):
+    "Free memory of a GPU, in bytes; 0 where main memory is all there is."
+    return torch.cuda.mem_get_info(device)[0] if device.type == "cuda" else 0
