@@ -12,6 +12,7 @@ from fastai.vision.core import PILImage
 from fasttransform import Transform
 from PIL import Image
 
+from vlg_fastai.config import TrainConfig
 from vlg_fastai.console import say
 from vlg_fastai.data.augment import AUGMENTATIONS, BY_PHOTO, MIN_SCALE
 from vlg_fastai.data.images import BrokenImageError
@@ -95,7 +96,7 @@ def build(table, classes, view, pixels, machine, cfg):
     table = table.sort_values("split", kind="stable", ignore_index=True)
     by_photo = [BY_PHOTO[cfg.aug]] if cfg.aug in BY_PHOTO else []
     told = cfg.targets != "given"  # add each photo's row, to look up its target
-    options = _options(_at_most((table["split"] == "train").sum(), cfg.bs), machine)
+    options = _options(_at_most((table["split"] == "train").sum(), per_step(cfg.bs)), machine)
     block = DataBlock(
         blocks=(
             TransformBlock(type_tfms=ReadPhoto(pixels), batch_tfms=IntToFloatTensor),
@@ -121,6 +122,11 @@ def _order(table, cfg):
         return {"dl_type": Placed}
     weights = class_weights(table, cfg.balance)[(table["split"] != "valid").to_numpy()]
     return {"dl_type": WeightedPlaced, "dl_kwargs": [{"wgts": weights}, {}]}
+
+
+def per_step(bs):
+    "Photos per step that --bs asks for; auto leaves their number, only not how many at a time."
+    return TrainConfig.bs if bs == "auto" else bs
 
 
 def _at_most(photos, bs):
