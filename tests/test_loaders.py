@@ -283,6 +283,16 @@ def test_squares_cut_on_the_device_are_those_of_each_photo(uneven, monkeypatch, 
             assert [*map(type, plain)] == [*map(type, made)]
 
 
+@pytest.mark.parametrize("options", [{"targets": "soft"}, {"oversample": True}])
+def test_what_belongs_to_a_photo_is_cut_with_it(uneven, options):
+    one, cut = (dls_of(uneven, aug="none", **options) for _ in range(2))
+    assert kept(cut, VIEW, 1e9)
+    for side in ("train", "valid"):
+        pairs = list(zip(epoch(getattr(one, side)), epoch(getattr(cut, side)), strict=True))
+        assert all(same(plain[1:], made[1:]) for plain, made in pairs)
+        assert {len(made) for _, made in pairs} == {3 if "targets" in options else 2}
+
+
 def test_photos_on_the_device_need_no_process(uneven, monkeypatch):
     dls = read_by(2, uneven, monkeypatch, aug="basic")
     assert kept(dls, VIEW, 1e9)
