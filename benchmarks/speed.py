@@ -3,7 +3,8 @@
     python benchmarks/speed.py DATA [ARCH ...]         # DATA/train/<class>/*, DATA/test/*
 
 Each figure is the median of `ROUNDS` rounds with its range; ours and plain alternate, each in its
-own process. Training takes `PER_CLASS` photos of each class, prediction the whole test.
+own process. Training takes `PER_CLASS` photos of each class, prediction the whole test. Rows on a
+GPU (`gpu.py`) are empty where there is none.
 """
 
 import json
@@ -15,6 +16,8 @@ import tempfile
 import time
 from itertools import count, repeat
 from pathlib import Path
+
+import gpu
 
 HERE = Path(__file__).parent
 TRAIN, OURS, PLAIN = HERE.parent / "train.py", HERE / "ours.py", HERE / "plain_fastai.py"
@@ -74,6 +77,7 @@ def measure(data, archs, scratch):
         yield predict_row(small, arch, "first time", caches)
         yield predict_row(small, arch, "again", repeat(next(caches)))
     yield from probe_rows(data, scratch, caches)
+    yield from gpu.rows(call, scratch, small, caches)
 
 
 def start_up():
@@ -126,10 +130,17 @@ def probe_rows(data, scratch, caches):
 
 def markdown(rows):
     lines = ["| | ours | plain fastai | ratio |", "| - | - | - | - |"]
-    for r in rows:
+    for r in (r for r in rows if not on_gpu(r)):
         ours, plain = told(r, "ours"), told(r, "plain") if "plain" in r else ""
         lines.append(f"| {r['what']} | {ours} | {plain} | {told_ratio(r)} |")
+    on_card = [gpu.markdown(r) for r in rows if on_gpu(r)]
+    if on_card:
+        lines += ["", "| | ours | plain fastai | timm |", "| - | - | - | - |", *on_card]
     return "\n".join(lines)
+
+
+def on_gpu(r):
+    return r["what"].startswith("GPU")
 
 
 def told(r, who):

@@ -1,5 +1,6 @@
 """The DataLoaders: balanced, augmented for training only, never out of memory."""
 
+import itertools
 import random
 from collections import Counter
 
@@ -15,8 +16,11 @@ from PIL import Image
 from vlg_fastai.data import folder, loaders, scan, shares, split
 from vlg_fastai.data.augment import BARS, Fit
 from vlg_fastai.data.degrade import JUDGING, SHOWING, TRAINING
+from vlg_fastai.data.order import lasting
+from vlg_fastai.data.resident import keep_photos
 from vlg_fastai.data.view import View
 from vlg_fastai.machine.device import Machine
+from vlg_fastai.machine.transfer import free_bytes
 
 CPU = Machine(torch.device("cpu"), "fp32", 0)
 
@@ -197,3 +201,136 @@ def test_a_balance_by_the_root_lies_between_equal_classes_and_photos_as_they_are
     for balance, ratio in (("equal", 1.0), ("sqrt", 4.0)):
         weights = shares.class_weights(table, balance)
         assert weights[:16].sum() / weights[16] == pytest.approx(ratio)
+
+
+def machine_with(workers):
+    return Machine(torch.device("cpu"), "fp32", workers)
+
+
+def read_by(processes, uneven, monkeypatch, **options):
+    monkeypatch.setattr("test_loaders.CPU", machine_with(processes))
+    return dls_of(uneven, **options)
+
+
+def pids(dl):
+    return [process.pid for process in dl.readers.loader._iterator._workers]
+
+
+def epoch(dl, seed=3):
+    set_seed(seed)  # weighted photos are drawn with NumPy's generator
+    return list(dl)
+
+
+def same(one, other):
+    return all(map(torch.equal, one, other))
+
+
+def test_processes_that_read_live_as_long_as_they_are_asked_to(uneven, monkeypatch):
+    dls = read_by(2, uneven, monkeypatch)
+    list(dls.train)
+    assert dls.train.readers is None  # gone with the epoch
+    with lasting(dls):
+        list(dls.train)
+        first = pids(dls.train)
+        for x, _ in dls.train:
+            assert len(x) == 8
+            break  # an epoch that was left early
+        list(dls.train)
+        assert pids(dls.train) == first
+        assert len(set(first)) == 2
+        workers = dls.train.readers.loader._iterator._workers
+    for worker in workers:
+        assert not worker.is_alive()
+
+
+def test_processes_read_each_epoch_what_one_process_would(uneven, monkeypatch):
+    alone, apart = (read_by(n, uneven, monkeypatch, aug="trivial") for n in (0, 2))
+    for seed, side in itertools.product(range(3), ("train", "valid")):
+        with lasting(apart):
+            batches = (epoch(getattr(dls, side), seed) for dls in (alone, apart))
+            pairs = list(zip(*batches, strict=True))
+            assert pairs
+            assert all(torch.equal(a[1], b[1]) for a, b in pairs)
+            if side == "valid":
+                assert all(torch.equal(a[0], b[0]) for a, b in pairs)
+
+
+def test_a_photo_that_cannot_be_read_makes_its_batch_smaller(uneven, monkeypatch, tmp_path):
+    gone = tmp_path / "gone.png"
+    lost = uneven[uneven["split"] == "train"].iloc[[0]].assign(path=gone)
+    table = pd.concat([uneven, lost], ignore_index=True)
+    dls = read_by(2, table, monkeypatch, weighted=False)
+    sizes = [len(y) for _, y in dls.train]
+    assert sorted(set(sizes)) in ([8], [7, 8])  # the photo may be in the batch that is dropped
+    assert Counter(sizes)[7] <= 1
+
+
+def kept(dls, view, free, device=CPU.device):
+    return keep_photos(dls, view.pixels(), view.fit(), device, free)
+
+
+@pytest.mark.parametrize("how", ["crop", "squish", "pad"])
+@pytest.mark.parametrize("weighted", [True, False])
+def test_squares_cut_on_the_device_are_those_of_each_photo(uneven, monkeypatch, how, weighted):
+    view = View(32, (0.5,) * 3, (0.5,) * 3, "bicubic", 0.7, how)
+    monkeypatch.setattr("test_loaders.VIEW", view)
+    one, cut = (dls_of(uneven, aug="none", weighted=weighted, bs=7) for _ in range(2))
+    assert kept(cut, view, 1e9)
+    for side in ("train", "valid", "train"):
+        pairs = zip(epoch(getattr(one, side)), epoch(getattr(cut, side)), strict=True)
+        for number, (plain, made) in enumerate(pairs):
+            assert same(plain, made), (side, number)
+            assert [*map(type, plain)] == [*map(type, made)]
+
+
+@pytest.mark.parametrize("options", [{"targets": "soft"}, {"oversample": True}])
+def test_what_belongs_to_a_photo_is_cut_with_it(uneven, options):
+    one, cut = (dls_of(uneven, aug="none", **options) for _ in range(2))
+    assert kept(cut, VIEW, 1e9)
+    for side in ("train", "valid"):
+        pairs = list(zip(epoch(getattr(one, side)), epoch(getattr(cut, side)), strict=True))
+        assert all(same(plain[1:], made[1:]) for plain, made in pairs)
+        assert {len(made) for _, made in pairs} == {3 if "targets" in options else 2}
+
+
+def test_photos_on_the_device_need_no_process(uneven, monkeypatch):
+    dls = read_by(2, uneven, monkeypatch, aug="basic")
+    assert kept(dls, VIEW, 1e9)
+    x, _ = next(iter(dls.train))
+    assert x.shape == (8, 3, 32, 32)
+    assert dls.train.readers is None
+
+
+def test_small_photos_are_enlarged_once(uneven, monkeypatch):
+    view = View(64, (0.5,) * 3, (0.5,) * 3, "bicubic", 0.9)
+    monkeypatch.setattr("test_loaders.VIEW", view)
+    one, cut = (dls_of(uneven, aug="none") for _ in range(2))
+    assert kept(cut, view, 1e9)
+    for (x, y), (z, again) in zip(epoch(one.train), epoch(cut.train), strict=True):
+        assert torch.equal(y, again)
+        assert (x - z).abs().mean() < 0.1
+
+
+def test_photos_stay_off_the_device_where_they_do_not_fit_or_cannot_be_read(uneven, tmp_path):
+    dls = dls_of(uneven)
+    needed = 3 * 48 * 60 * uneven["path"].nunique()
+    assert not kept(dls, VIEW, needed)  # three tenths of it are granted
+    assert dls.train.resident is None
+    assert kept(dls, VIEW, 4 * needed)
+    lost = uneven.iloc[[0]].assign(path=tmp_path / "gone.png")
+    assert not kept(dls_of(pd.concat([uneven, lost], ignore_index=True)), VIEW, 1e9)
+
+
+@pytest.mark.parametrize(("aug", "asked"), [("basic", True), ("none", True), ("strong", False)])
+def test_a_gpu_keeps_photos_whose_crop_has_one_scale(uneven, monkeypatch, aug, asked):
+    seen = []
+    monkeypatch.setattr(loaders, "free_bytes", lambda device: 7)
+    monkeypatch.setattr(loaders, "keep_photos", lambda *given: seen.append(given[-1]))
+    dls_of(uneven, aug=aug)
+    assert seen == [7] * asked
+
+
+def test_a_cpu_has_no_memory_of_its_own_to_keep_photos_in(monkeypatch):
+    monkeypatch.setattr(torch.cuda, "mem_get_info", lambda device: (5, 9))
+    assert free_bytes(torch.device("cpu")) == 0
+    assert free_bytes(torch.device("cuda")) == 5

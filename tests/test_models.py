@@ -278,14 +278,14 @@ def test_what_half_precision_cannot_hold_is_computed_in_full(monkeypatch, tmp_pa
 def test_a_photo_of_which_the_model_makes_no_numbers_gets_the_prior_and_a_reason(
     finished_run, toy, tmp_path, monkeypatch
 ):
-    both = inference._both
+    finite = inference._finite
 
     def spoilt(*given):
-        z = both(*given)
+        z = finite(*given)
         z[:, 4] = np.nan
         return z
 
-    monkeypatch.setattr(inference, "_both", spoilt)
+    monkeypatch.setattr(inference, "_finite", spoilt)
     run_prediction(finished_run, tmp_path / "s.csv")
     told = pd.read_csv(tmp_path / "probabilities.csv").set_index("file")
     assert told["problem"].notna().sum() == 1

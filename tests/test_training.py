@@ -28,7 +28,7 @@ from vlg_fastai.report.interpret import interpret
 from vlg_fastai.runs.find import newest
 from vlg_fastai.runs.run import Run, create
 from vlg_fastai.train import beginning, callbacks, finder, finetune, learner
-from vlg_fastai.train.callbacks import CalibratedNLL
+from vlg_fastai.train.measuring import CalibratedNLL
 
 TIMED = ("seconds", "photos_per_second", "command")
 
@@ -86,6 +86,7 @@ TESTED_ELSEWHERE = {
     "weights": "test_models.py::test_weights_of_a_file_are_taken",
     "pretrained": "test_trained_weights_are_used_unless_told_otherwise",
     "device": "test_device.py",
+    "deterministic": "test_device.py::test_a_gpu_is_fast_unless_sameness_is_asked_for",
     "decisions": "test_decisions.py::"
     "test_training_and_prediction_replay_decisions_and_leave_every_photo",
     "keep": "test_targets.py::"
@@ -204,6 +205,48 @@ def test_running_out_of_memory_halves_the_batch_and_accumulates(toy, tmp_path, m
     photos = run.facts.photos["train"]
     assert steps == [4] * (2 * (photos // 16))
     assert run.facts.status == "finished"
+
+
+@pytest.mark.parametrize(("most", "steps"), [(99, 1), (8, 4), (5, 8)])
+def test_as_many_photos_at_a_time_as_fit_are_found_without_failing(
+    toy, tmp_path, monkeypatch, capsys, most, steps
+):
+    build, sizes = learner.build, []
+
+    class Sizes(Callback):
+        order = 99
+
+        def after_batch(self):
+            sizes.append((self.training, len(self.x)))
+
+    made = [out_of_memory_above(most), Sizes()]
+    monkeypatch.setattr(learner, "build", lambda *given: build(*given).add_cbs(made))
+    run = run_training(toy_config(toy, tmp_path, bs="auto", epochs=2, targets="soft"))
+    told, fit = capsys.readouterr().out, 32 // steps
+    more = f", {steps} batches per step" if steps > 1 else "\n"
+    assert f"--bs auto: {fit} photos at a time fit{more}" in told
+    assert "starting again" not in told
+    grown = [2**i for i in range(1, 6) if 2**i <= fit]
+    trained = [size for training, size in sizes if training]
+    assert trained == grown + [fit] * (len(trained) - len(grown))
+    assert run.config["bs"] == "auto"
+    assert run.facts.status == "finished"
+
+
+def test_what_fits_makes_no_difference_to_the_fit_that_follows(toy, tmp_path):
+    given, found = (
+        outcome(run_training(toy_config(toy, tmp_path / str(bs), bs=bs))) for bs in (32, "auto")
+    )
+    assert given[2] == found[2]
+
+
+def test_not_even_two_photos_that_fit_are_the_users_to_know(toy, tmp_path, monkeypatch):
+    build = learner.build
+    monkeypatch.setattr(
+        learner, "build", lambda *given: build(*given).add_cb(out_of_memory_above(0))
+    )
+    with pytest.raises(UserError, match="--bs auto: not even two photos fit in memory"):
+        run_training(toy_config(toy, tmp_path, bs="auto"))
 
 
 def test_nothing_of_the_batch_that_failed_is_left(toy, tmp_path, monkeypatch):

@@ -45,7 +45,8 @@ class TrainConfig(Cache, Compute, Decided, Elsewhere, Tabled, Place):
     arch: str | None = None
     # input size in pixels; default: 224, or the size a bundled net was trained at
     size: Annotated[int, Limits(32, 2048)] | None = None
-    bs: Annotated[int, Limits(2)] = 32  # photos per batch
+    # photos per step; auto: 32, as many of them at a time as fit into the GPU's memory
+    bs: Annotated[int, Limits(2)] | Literal["auto"] = 32
     lr: Rate | Literal["find"] = 2e-3  # peak learning rate of the head; find: run lr_find
     # train K nets, each scored on the fold it did not see, so that every photo counts; predictions
     # are their mean; 0: one net with --valid-pct held out

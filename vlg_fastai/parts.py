@@ -44,9 +44,11 @@ class Compute:
     "Where to compute."
 
     # == Machine ==
-    device: str = "auto"  # auto, cpu, cuda, cuda:1 or mps; auto picks a GPU only if it works
+    device: str = "auto"  # auto, cpu, cuda, cuda:1 or mps; auto: a GPU where there is one
     precision: Literal["auto", "fp32", "bf16", "fp16"] = "auto"  # auto: the device's native one
     workers: Count | None = None  # processes that read photos; default: fits the machine
+    # the same seed gives the same result on a GPU too, more slowly; on a CPU it always does
+    deterministic: bool = False
 
 
 @dataclass(frozen=True)

@@ -47,11 +47,37 @@ class Fit(RandTransform):
             return PILImage(ImageOps.pad(x.crop(box), (size, size), self.resample, BARS))
         if self.how == "squish":
             return PILImage(x.resize((size, size), self.resample, box=box, reducing_gap=3.0))
-        side, short = box[2] - box[0], min(x.size)
-        if not self.shape and abs(side - size) < 0.5 and short >= size:  # already at scale
-            left, top = (min(round(at), room - size) for at, room in zip(box, x.size, strict=False))
+        if not self.shape and self._at_scale(*x.size):
+            left, top = self.corner(*x.size)
             return PILImage(x.crop((left, top, left + size, top + size)))
         return PILImage(x.resize((size, size), self.resample, box=box, reducing_gap=3.0))
+
+    def _at_scale(self, width, height):
+        short = min(width, height)
+        return abs(short * self.crop_pct - self.size) < 0.5 and short >= self.size
+
+    def corner(self, width, height):
+        "(left, top) of the square, in a photo of that size that is at scale already."
+        ends = zip(self.box(width, height), (width, height), strict=False)
+        return tuple(min(round(at), room - self.size) for at, room in ends)
+
+    def frame_of(self, size):
+        "(width, height) of a photo of `size` at the scale at which a square is cut from it."
+        if self.how != "crop":
+            return self.size, self.size
+        if self._at_scale(*size):
+            return size
+        scale = max(self.size / self.crop_pct, self.size) / min(size)
+        return tuple(max(round(length * scale), self.size) for length in size)
+
+    def framed(self, photo):
+        "`photo` at that scale, or squeezed or padded to a square."
+        if self.how != "crop":
+            return self(PILImage(photo), split_idx=1)
+        wanted = self.frame_of(photo.size)
+        return (
+            photo if wanted == photo.size else photo.resize(wanted, self.resample, reducing_gap=3.0)
+        )
 
     def box(self, width, height):
         "Crop box (left, top, right, bottom), in pixels of a photo of that size."

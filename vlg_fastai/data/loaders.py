@@ -12,12 +12,15 @@ from fastai.vision.core import PILImage
 from fasttransform import Transform
 from PIL import Image
 
+from vlg_fastai.config import TrainConfig
 from vlg_fastai.console import say
 from vlg_fastai.data.augment import AUGMENTATIONS, BY_PHOTO, MIN_SCALE
 from vlg_fastai.data.images import BrokenImageError
 from vlg_fastai.data.order import Placed, Plain, WeightedPlaced
+from vlg_fastai.data.resident import keep_photos
 from vlg_fastai.data.shares import draws, length
 from vlg_fastai.data.split import oversampled
+from vlg_fastai.machine.transfer import free_bytes
 
 ASKING = ("SIGINT", "SIGTERM", "SIGHUP")  # signals that ask to stop; Windows lacks the last
 GRACE = 10  # seconds
@@ -61,7 +64,11 @@ class ReadPlace(Transform):
 
 
 class InOrder(Plain):
-    "Batches of (photos, places) without the blank photos."
+    "Batches of (photos, places) without the blank photos; places stay in main memory."
+
+    def moved(self, batch):
+        x, places = batch
+        return super().moved((x,))[0], places
 
     def __iter__(self):
         for x, places in super().__iter__():
@@ -90,7 +97,8 @@ def build(table, classes, view, pixels, machine, cfg):
     by_photo = [BY_PHOTO[cfg.aug]] if cfg.aug in BY_PHOTO else []
     told = cfg.targets != "given"  # add each photo's row, to look up its target
     taught = table[table["split"] == "train"]
-    options = _options(_at_most(length(taught).get("n", len(taught)), cfg.bs), machine)
+    count = length(taught).get("n", len(taught))
+    options = _options(_at_most(count, per_step(cfg.bs)), machine)
     block = DataBlock(
         blocks=(
             TransformBlock(type_tfms=ReadPhoto(pixels), batch_tfms=IntToFloatTensor),
@@ -104,19 +112,27 @@ def build(table, classes, view, pixels, machine, cfg):
         item_tfms=[view.fit(MIN_SCALE.get(cfg.aug)), *(kind() for kind in by_photo)],
         batch_tfms=[*AUGMENTATIONS[cfg.aug](), view.normalize()],
     )
-    if "extra" not in table and (not cfg.weighted or cfg.oversample):
-        return block.dataloaders(table, dl_type=Placed, **options)
-    return _sampled(block, table, cfg, options)
-
-
-def _sampled(block, table, cfg, options):
-    "DataLoaders of `block` over `table`, whose training side samples photos by weight."
-    taught = (table["split"] != "valid").to_numpy()
-    by_side = [{"wgts": draws(table, cfg)[taught], **length(table[taught])}, {}]
-    dls = block.dataloaders(table, dl_type=WeightedPlaced, dl_kwargs=by_side, **options)
+    dls = block.dataloaders(table, **_order(table, cfg), **options)
+    if cfg.aug not in {*MIN_SCALE, *BY_PHOTO} and (free := free_bytes(machine.device)):
+        keep_photos(dls, pixels, view.fit(), machine.device, free)
     if "extra" in table:
+        taught = (table["split"] != "valid").to_numpy()
         dls.train.first, dls.train.later = dls.train.wgts, draws(table, cfg, extras=False)[taught]
     return dls
+
+
+def _order(table, cfg):
+    "How fastai makes loaders that sample by weight, or in random order."
+    if "extra" not in table and (not cfg.weighted or cfg.oversample):
+        return {"dl_type": Placed}
+    taught = (table["split"] != "valid").to_numpy()
+    by_side = [{"wgts": draws(table, cfg)[taught], **length(table[taught])}, {}]
+    return {"dl_type": WeightedPlaced, "dl_kwargs": by_side}
+
+
+def per_step(bs):
+    "Photos per step that --bs asks for; auto leaves their number, only not how many at a time."
+    return TrainConfig.bs if bs == "auto" else bs
 
 
 def _at_most(photos, bs):

@@ -12,25 +12,48 @@ import numpy as np
 import torch
 from fastai.data.core import TfmdDL
 from fastai.data.load import fa_collate
+from fastai.torch_core import to_device
 
+from vlg_fastai.data.readers import Readers
 from vlg_fastai.machine.randomness import python_state
 
 MOST = 2**32
 STEP = 1_000_003  # between the seeds of one epoch and the next: more than most folders have photos
 
 
-class Numbers(torch.Generator):
-    "A generator recreated in reader processes: they need none, and its state cannot be shared."
-
-    def __reduce__(self):
-        return Numbers, ()
-
-
 class Plain(TfmdDL):
-    "A TfmdDL that raises the original error; fastai's report on shapes fails on our batches."
+    """A TfmdDL whose copies to a GPU nobody waits for, and whose processes may outlive an epoch
+    (`lasting`): fastai's own start again for each. An error is the original one: fastai's report
+    on shapes fails on our batches.
+    """
+
+    lasting, readers, resident = False, None, None  # the last: photos that lie on the device
+
+    def __iter__(self):
+        self.randomize()
+        self.before_iter()
+        for batch in self._read(self.get_idxs()):
+            yield self.after_batch(self.moved(batch))
+        self.after_iter()
+
+    def _read(self, order):
+        if self.resident is not None:
+            return self.resident.batches(order, self.bs, self.drop_last, self.shuffle)
+        if not self.fake_l.num_workers:  # `one_batch` sets this to 0 as well
+            return self.create_batches(order)
+        readers = self.readers or Readers(self, self.fake_l.num_workers, self.lasting)
+        self.readers = readers if self.lasting else None
+        return readers.batches(order)
+
+    def moved(self, batch):
+        "`batch` on the device, or on its way there."
+        return to_device(tuple(batch), self.device, non_blocking=self.pin_memory)
 
     def create_batch(self, samples):
         return fa_collate(samples)
+
+    def __getstate__(self):
+        return {**self.__dict__, "readers": None}  # a process that reads needs no others
 
 
 class Placed(Plain):
@@ -43,22 +66,22 @@ class Placed(Plain):
             super().randomize()
 
     def get_idxs(self):
+        "[(seed, item)] of the photos of the epoch that are still to come."
         if not self.resumed:
             self.order, self.skipped = [int(i) for i in super().get_idxs()], 0
             self.number = self.rng.randrange(MOST)
         self.resumed = False
-        # without it torch draws a seed for each iterator from the generator that dropout uses too
-        self.fake_l.generator = Numbers()
-        self.fake_l.generator.manual_seed(self.number)
-        return list(enumerate(self.order))[self.skipped * self.bs :]
+        first = self.number * STEP
+        seeded = [((first + place) % MOST, item) for place, item in enumerate(self.order)]
+        return seeded[self.skipped * self.bs :]
 
     def do_item(self, s):
         if s is None:
             return super().do_item(None)
-        place, item = s
+        seed, item = s
         if not self.shuffle:
             return super().do_item(item)
-        with drawn_by((self.number * STEP + place) % MOST):
+        with drawn_by(seed):
             return super().do_item(item)
 
     def kept(self, batches):
@@ -89,6 +112,22 @@ class Sampled(weighted.WeightedDL):
 
 class WeightedPlaced(Placed, Sampled):
     "The same with photos sampled by weight."
+
+
+@contextmanager
+def lasting(dls):
+    """Let the processes that read for `dls` live until the block ends, not until an epoch does.
+
+    They must be ended by name: loaders and Learners refer to themselves, and where the garbage
+    collector is the one to find them, torch waits 15 s for each process.
+    """
+    for dl in dls:
+        dl.lasting = True
+    try:
+        yield
+    finally:
+        for dl in dls:
+            dl.lasting, dl.readers = False, None
 
 
 @contextmanager

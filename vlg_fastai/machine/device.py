@@ -14,6 +14,7 @@ from fastai.torch_core import default_device
 
 from vlg_fastai.config import UserError
 from vlg_fastai.console import say
+from vlg_fastai.machine import cuda
 
 M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3  # names and numbers of glibc's malloc.h
 KEEP = 2**30  # bytes; a smaller freed block is kept for the next batch instead of returned
@@ -39,9 +40,12 @@ def prepare(cfg):
     "Configure the allocator, settle what `cfg` leaves open and set fastai's default device."
     keep_memory()
     allow_files()
+    if cfg.deterministic:
+        cuda.ask_for_sameness()
     device = pick(cfg.device)
     if device.type == "cuda":
         torch.cuda.set_device(device)
+        cuda.settle(cfg.deterministic)
     default_device(device.type != "cpu")
     if sys.platform.startswith("linux"):
         # Python 3.14 no longer forks, and each process would open fastai's GPU tensors for itself
@@ -85,21 +89,20 @@ def allow_files():
 
 
 def pick(option, given="--device"):
-    """The torch.device that `option` names; `auto` takes a GPU only if an operation on it works.
+    """The torch.device that `option` names, after an operation on it worked.
 
-    given: name of the option in messages.
+    auto: the first GPU, else MPS if it works, else the CPU. A GPU that does not work is an error:
+    hours on the CPU are not what its owner wants. given: name of the option in messages.
     """
     if option != "auto":
         return _asked(option, given)
-    for kind, there in (
-        ("cuda", torch.cuda.is_available),
-        ("mps", torch.backends.mps.is_available),
-    ):
-        if there():
-            problem = _problem(torch.device(kind))
-            if not problem:
-                return torch.device(kind, 0)
-            say(f"{kind} is available but does not work ({problem}); using the CPU")
+    if torch.cuda.is_available():
+        return _asked("cuda", given)
+    if torch.backends.mps.is_available():
+        problem = _problem(torch.device("mps"))
+        if not problem:
+            return torch.device("mps", 0)
+        say(f"mps is available but does not work ({problem}); using the CPU")
     return torch.device("cpu")
 
 
@@ -110,7 +113,8 @@ def _asked(option, given):
         raise UserError(f"{given} {option}: not a device; give auto, cpu, cuda or mps") from None
     problem = _problem(device)
     if problem:
-        raise UserError(f"{given} {option}: does not work here ({problem}); try {given} cpu")
+        cure = f"{cuda.way_out(problem)}, or give" if device.type == "cuda" else "try"
+        raise UserError(f"{given} {option}: does not work here ({problem}); {cure} {given} cpu")
     return torch.device(device.type, device.index or 0) if device.type != "cpu" else device
 
 
@@ -134,12 +138,14 @@ def precision(option, device):
         )
     if option == "bf16" and device.type == "mps":
         raise UserError("--precision bf16: not supported on mps; try fp32")
+    if option == "bf16" and device.type == "cuda" and cuda.native(device) != "bf16":
+        raise UserError("--precision bf16: this GPU only emulates it, slowly; try fp16")
     return option
 
 
 def _native(device):
     if device.type == "cuda":
-        return "fp16"
+        return cuda.native(device)
     return "bf16" if device.type == "cpu" and NATIVE_BF16 & _cpu_flags() else "fp32"
 
 

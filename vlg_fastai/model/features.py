@@ -14,6 +14,7 @@ from vlg_fastai.data.store import Store
 from vlg_fastai.data.view import View
 from vlg_fastai.machine.device import Machine
 from vlg_fastai.machine.precision import autocast
+from vlg_fastai.machine.transfer import Coming, one_behind
 from vlg_fastai.model import backbone
 
 BATCH = 64  # photos per forward pass at 224 px
@@ -113,21 +114,24 @@ class FeatureExtractor:
         bs = max(1, min(BATCH, round(BATCH * (224 / self.view.size) ** 2)))
         dl = loaders.plain(paths, self.view, bs, self.machine, pixels)
         what = "features of mirrored photos" if flip else "features"
-        for x, places in track(dl, what, len(dl)):
-            with torch.inference_mode(), autocast(self.machine):
-                rows = self._rows(x.flip(-1) if flip else x)
-            # outside: the consumer must not run in these contexts
-            for content, row in zip(paths.index[places.cpu().numpy()], rows, strict=True):
+        launched = (self._launched(x, places, flip) for x, places in track(dl, what, len(dl)))
+        for x, rows, places in one_behind(launched):
+            for content, row in zip(paths.index[places], self._rows(x, rows.here), strict=True):
                 if np.isfinite(row).all():
                     yield content, row
 
-    def _rows(self, x):
-        x = x.as_subclass(torch.Tensor).contiguous(memory_format=self.machine.memory_format)
-        rows = self._forward(x)
+    def _launched(self, x, places, flip):
+        "(photos `x` as the net takes them, its output on its way to main memory, places)."
+        x = (x.flip(-1) if flip else x).as_subclass(torch.Tensor)
+        x = x.contiguous(memory_format=self.machine.memory_format)
+        with torch.inference_mode(), autocast(self.machine):  # the consumer must not run in these
+            return x, Coming(self._forward(x)), places.cpu().numpy()
+
+    def _rows(self, x, rows):
         if not torch.isfinite(rows).all():  # fp16 ends at 65,504; some nets exceed it inside
-            with torch.autocast(x.device.type, enabled=False):
-                rows = self._forward(x)
-        return rows.clamp(-LARGEST, LARGEST).cpu().numpy().astype(np.float16)
+            with torch.inference_mode():
+                rows = self._forward(x).cpu()
+        return rows.clamp(-LARGEST, LARGEST).numpy().astype(np.float16)
 
     def _forward(self, x):
         maps = self.net.forward_features(x)

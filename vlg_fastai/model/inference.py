@@ -8,6 +8,7 @@ from torch import nn
 
 from vlg_fastai.console import track
 from vlg_fastai.machine.precision import autocast
+from vlg_fastai.machine.transfer import Coming, one_behind
 
 COOLEST, HOTTEST = 0.05, 20.0  # range of temperatures searched
 LEAST = 1e-12  # lower bound on a probability
@@ -23,9 +24,17 @@ def logits(model, dl, machine, flip=False, what="predicting"):
     model.eval()
     rows = np.full((1 + flip, len(dl.dataset), width(model)), np.nan, np.float32)
     with torch.inference_mode(), autocast(machine):
-        for x, places in track(dl, what, len(dl)):
-            rows[:, places.cpu().numpy()] = _both(model, x, flip, machine.memory_format)
+        launched = ((x, _both(model, x), places) for x, places in _shown(dl, flip, machine, what))
+        for x, z, places in one_behind(launched):
+            rows[:, places] = _finite(model, x, z.here)
     return rows if flip else rows[0]
+
+
+def _shown(dl, flip, machine, what):
+    "Yield (photos as they are and, with `flip`, mirrored; their places) for each batch of `dl`."
+    for x, places in track(dl, what, len(dl)):
+        x = x.as_subclass(torch.Tensor).contiguous(memory_format=machine.memory_format)
+        yield [x, x.flip(-1)] if flip else [x], places.cpu().numpy()
 
 
 def width(model):
@@ -33,19 +42,17 @@ def width(model):
     return [layer for layer in model.modules() if isinstance(layer, nn.Linear)][-1].out_features
 
 
-def _both(model, x, flip, memory_format):
-    x = x.as_subclass(torch.Tensor).contiguous(memory_format=memory_format)
-    views = [x, x.flip(-1)] if flip else [x]
-    return np.stack([_finite(model, view) for view in views])
+def _both(model, views):
+    "float32 logits of each of `views`, on their way to main memory."
+    return Coming(torch.stack([model(view).float() for view in views]))
 
 
-def _finite(model, x):
-    "Logits of photos `x` as float32; rows that are not finite in fp32 either are NaN throughout."
-    z = model(x).float()
+def _finite(model, views, z):
+    "Logits `z` (views, n, classes); rows that are not finite in fp32 either are NaN throughout."
     if not torch.isfinite(z).all():  # fp16 ends at 65,504; some nets exceed it inside
-        with torch.autocast(x.device.type, enabled=False):
-            z = model(x).float()
-    return torch.where(torch.isfinite(z).all(1, keepdim=True), z, torch.nan).cpu().numpy()
+        with torch.autocast(views[0].device.type, enabled=False):
+            z = _both(model, views).here
+    return torch.where(torch.isfinite(z).all(-1, keepdim=True), z, torch.nan).numpy()
 
 
 def through(head, x, machine):

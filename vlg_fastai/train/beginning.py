@@ -9,7 +9,6 @@ from fastai.learner import Learner
 
 from vlg_fastai.config import UserError
 from vlg_fastai.console import say
-from vlg_fastai.machine.precision import release
 from vlg_fastai.runs.run import CHECKPOINT
 from vlg_fastai.train import checkpoint
 from vlg_fastai.train.anchor import FrozenStatistics, PullToStart
@@ -20,6 +19,7 @@ from vlg_fastai.train.learner import batches, stage_rates
 from vlg_fastai.train.plan import FROZEN, WHOLE, Plan
 from vlg_fastai.train.prepare import Prepared
 from vlg_fastai.train.resuming import Checkpointer, going_on
+from vlg_fastai.train.room import fitted, forget
 from vlg_fastai.train.targets import OwnPhotosLast, Targets, Unmixed, targets_of
 
 COMPILER = "inductor"
@@ -45,11 +45,13 @@ class Beginning:
         kept = checkpoint.read(folder / CHECKPOINT)
         if kept:
             check_same_machine(kept["here"], checkpoint.circumstances_of(prepared))
-        plan = Plan.of(learn.dls.bs, kept)
+        plan, taught = Plan.of(learn.dls.bs, kept), targets_of(prepared)
+        if prepared.cfg.bs == "auto" and not kept:
+            plan = fitted(learn, plan, prepared.machine, teaching(taught))
         if plan.bs != learn.dls.bs:
             learn.dls = batches(prepared, replace(prepared.cfg, bs=plan.bs))
         state = {key: value.cpu().clone() for key, value in learn.model.state_dict().items()}
-        more = kept, plan, state, learn.loss_func, targets_of(prepared)
+        more = kept, plan, state, learn.loss_func, taught
         return cls(prepared, learn, Writer(folder / CHECKPOINT), keep, *more)
 
     def phases(self, cfg, folder, watch):
@@ -77,8 +79,7 @@ class Beginning:
 
     @property
     def teaching(self):
-        "Callbacks that every fit needs whose batches carry the row numbers of their photos."
-        return [] if self.taught is None else [Targets(self.taught)]
+        return teaching(self.taught)
 
     def in_time(self, cfg, epochs, what="epochs"):
         "(epochs to run, callbacks that enforce it); without --hours, all epochs and no callbacks."
@@ -112,13 +113,15 @@ class Beginning:
         )
         self.plan, self.kept = self.plan.halved(), None
         learn.loss_func, learn.opt = self.loss, None  # mixing leaves its own loss behind
-        learn._end_cleanup()  # fastai skips it when a fit breaks off: releases the graph
-        learn.loss_grad = None
         learn.model.load_state_dict(self.weights)
-        learn.model.zero_grad()
+        forget(learn, self.prepared.machine)
         learn.unfreeze()
-        release(self.prepared.machine)
         learn.dls = batches(self.prepared, replace(cfg, bs=half))
+
+
+def teaching(taught):
+    "Callbacks that every fit needs whose batches carry the row numbers of their photos."
+    return [] if taught is None else [Targets(taught)]
 
 
 def check_same_machine(then, now):

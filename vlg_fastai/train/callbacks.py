@@ -8,54 +8,13 @@ import pandas as pd
 import torch
 from fastai.callback.core import Callback, CancelFitException
 from fastai.callback.training import GradientAccumulation
-from fastai.learner import Metric
 
 from vlg_fastai.console import Lines, clock, say
-from vlg_fastai.model.inference import fit_temperature, nll, probabilities
-from vlg_fastai.model.metrics import LOW, figure
+from vlg_fastai.model.metrics import LOW
 from vlg_fastai.runs.files import write_csv
 
 HORIZON = 0.05  # share of a fit's steps that a moving average of its weights looks back over
 PEAK = 0.25  # where one-cycle peaks: the share of a fit that warms up (fastai's pct_start)
-
-
-class CalibratedNLL(Metric):
-    """Validation NLL after a fitted temperature: that of the probabilities predict.py will output.
-
-    The raw NLL of a net trained with label smoothing mostly measures under-confidence.
-    """
-
-    name = "nll"
-
-    def reset(self):
-        self.logits, self.labels = [], []
-
-    def accumulate(self, learn):
-        self.logits.append(learn.pred.detach().float().cpu().numpy())
-        self.labels.append(learn.y.cpu().numpy())
-
-    @property
-    def value(self):
-        if not self.labels:
-            return float("nan")
-        z, y = np.concatenate(self.logits), np.concatenate(self.labels)
-        return nll(z, y, fit_temperature(z, y)) if np.isfinite(z).all() else float("nan")
-
-
-class Deciding(CalibratedNLL):
-    "The metric named by --metric, for the same probabilities."
-
-    def __init__(self, metric):
-        self.name = metric
-
-    @property
-    def value(self):
-        if not self.labels:
-            return float("nan")
-        z, y = np.concatenate(self.logits), np.concatenate(self.labels)
-        if not np.isfinite(z).all():
-            return float("nan")
-        return figure(self.name, probabilities(z, fit_temperature(z, y)), y)
 
 
 class BestWeights(Callback):
@@ -83,9 +42,8 @@ class BestWeights(Callback):
         value = value if self.metric in LOW else -value
         if value < self.best or self.keep == "last" or not len(self.dls.valid):
             self.best, self.wait = value, 0
-            self.state = {
-                key: v.detach().cpu().clone() for key, v in self.model.state_dict().items()
-            }
+            state = self.model.state_dict().items()
+            self.state = {key: v.detach().to("cpu", copy=True) for key, v in state}
             self.epoch_of_best = self.learn.history.rows[-1]["epoch"]
         elif self.epoch + 1 > PEAK * self.n_epoch:
             self.wait += 1

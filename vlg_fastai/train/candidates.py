@@ -186,7 +186,8 @@ def _answers(model, prepared, pixels):
     paths = prepared.table.loc[prepared.held, "path"]
     if paths.empty:
         return np.zeros((0, len(prepared.spec.classes)), np.float32)
-    view, bs, machine = prepared.spec.view, prepared.cfg.bs, prepared.machine
+    view, machine = prepared.spec.view, prepared.machine
+    bs = loaders.per_step(prepared.cfg.bs)
     while True:
         try:
             dl = loaders.plain(paths, view, bs, machine, pixels)

@@ -7,6 +7,7 @@ import torch
 
 from vlg_fastai.cli import PreemptedError
 from vlg_fastai.console import bar, say
+from vlg_fastai.data.order import lasting
 from vlg_fastai.machine.device import set_aside
 from vlg_fastai.runs.run import HISTORY
 from vlg_fastai.train.beginning import Beginning
@@ -16,7 +17,7 @@ from vlg_fastai.train.callbacks import (
     History,
     Progress,
 )
-from vlg_fastai.train.stopping import GO_ON, SkipBadBatches, StopCleanly
+from vlg_fastai.train.stopping import GO_ON, SKIPS, SkipBadBatches, StopCleanly
 
 DRY = {"epochs": 2, "freeze_epochs": 1}  # limits of a dry run
 
@@ -44,27 +45,25 @@ def fine_tune(prepared, learn, run, cbs=(), waiting=(), keep=None):
     waiting: nets that leave the device until the fit is done; keep: builds, from a `Writer`, the
     callback that saves better nets to the run. A checkpoint in the run folder is resumed.
     """
-    cfg = shortened(prepared.cfg)
+    cfg, history = shortened(prepared.cfg), run.path / HISTORY
     if learn is None:
         return FitResult(_status(cfg))
-    fit = Beginning.of(prepared, learn, run.path, keep)
+    fit, machine = Beginning.of(prepared, learn, run.path, keep), prepared.machine
     while True:
-        with set_aside(waiting, prepared.machine), watching(cfg, run.path / HISTORY) as watch:
+        with set_aside(waiting, machine), lasting(learn.dls), watching(prepared, history) as watch:
             for epochs, rates, own in fit.phases(cfg, run.path, watch):
                 learn.fit_one_cycle(epochs, rates, pct_start=PEAK, cbs=[*watch.cbs, *own, *cbs])
         fit.writer.settle()
         if not watch.out_of_memory:
             break
         fit.again(cfg)
-    fit.writer.say_cost(sum(row["seconds"] for row in watch.history.rows))
+    plan, rows = fit.plan, watch.history.rows
+    fit.writer.say_cost(sum(row["seconds"] for row in rows))
     if watch.stop.preempted:
         raise PreemptedError(GO_ON.format(run.words))
-    watch.settle(learn, fit.plan.lr)
-    status = "interrupted" if watch.stop.over else _status(cfg)
-    plan, best = fit.plan, watch.best.chosen
-    return FitResult(
-        status, plan.lr, plan.lr_body, best, len(watch.history.rows), watch.history.speed
-    )
+    watch.settle(learn, plan.lr)
+    status, best = "interrupted" if watch.stop.over else _status(cfg), watch.best.chosen
+    return FitResult(status, plan.lr, plan.lr_body, best, len(rows), watch.history.speed)
 
 
 def _status(cfg):
@@ -109,8 +108,9 @@ class Watch:
 
 
 @contextmanager
-def watching(cfg, path):
+def watching(prepared, path):
     "Yield the `Watch` over a fit; it records what ends the fit early."
+    cfg = shortened(prepared.cfg)
     with bar() as live:
         progress = Progress(live, cfg.freeze_epochs + cfg.epochs)
         watch = Watch(
@@ -118,7 +118,7 @@ def watching(cfg, path):
             BestWeights(cfg.patience, cfg.keep, cfg.metric),
             progress,
             StopCleanly(),
-            SkipBadBatches(),
+            SKIPS.get(prepared.machine.device.type, SkipBadBatches)(),
         )
         try:
             yield watch

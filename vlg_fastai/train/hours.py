@@ -13,6 +13,7 @@ from fastai.callback.core import (
 
 from vlg_fastai.cli import STARTED
 from vlg_fastai.console import clock, say
+from vlg_fastai.machine.transfer import wait_for
 from vlg_fastai.train.trial import undone
 
 BATCHES = 6  # batches timed before the fit; the first does not count
@@ -51,6 +52,7 @@ class Timed(Callback):
         raise CancelStepException
 
     def after_batch(self):
+        wait_for(self.dls.device)
         if self.iter == 0:
             self.start = time.monotonic()
         else:

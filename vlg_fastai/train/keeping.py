@@ -6,9 +6,9 @@ from fastai.callback.core import Callback
 from vlg_fastai.model import bundle, inference
 from vlg_fastai.model.metrics import LOSSES
 from vlg_fastai.runs.facts import FINE_TUNED, UNFINISHED
-from vlg_fastai.train.callbacks import CalibratedNLL
 from vlg_fastai.train.candidates import Candidate
 from vlg_fastai.train.evaluate import finish
+from vlg_fastai.train.measuring import CalibratedNLL
 
 
 class KeepBetter(Callback):
@@ -47,4 +47,4 @@ class KeepBetter(Callback):
     def _answers(self):
         "(held-out photos, classes) logits of the validation that just ended."
         metric = next(m for m in self.learn.metrics if isinstance(m, CalibratedNLL))
-        return np.concatenate(metric.logits) if metric.logits else np.zeros((0, self.dls.c))
+        return metric.answers

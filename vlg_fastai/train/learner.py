@@ -2,8 +2,6 @@
 
 from fastai.callback.progress import ProgressCallback
 from fastai.losses import LabelSmoothingCrossEntropy
-from fastai.metrics import accuracy
-from fastai.optimizer import Adam
 from fastai.torch_core import set_seed
 from fastai.vision.learner import vision_learner
 from timm.models import group_parameters
@@ -14,8 +12,9 @@ from vlg_fastai.data.augment import MIN_SCALE, finest
 from vlg_fastai.machine import precision
 from vlg_fastai.model import backbone
 from vlg_fastai.model.head import assemble
-from vlg_fastai.train.callbacks import CalibratedNLL, Deciding
 from vlg_fastai.train.finder import find_lr
+from vlg_fastai.train.measuring import keep_on_device, metrics_of
+from vlg_fastai.train.optimizer import FusedAdamW
 from vlg_fastai.train.targets import TargetLoss
 
 BODY_SHARE = 1 / 20  # the backbone's learning rate over the head's: 1e-4 beside 2e-3
@@ -26,7 +25,7 @@ def learner_for(prepared, source):
     cfg = prepared.cfg
     if not cfg.epochs:
         return None
-    set_seed(cfg.seed, reproducible=True)  # before the loaders: they draw a seed when made
+    set_seed(cfg.seed, cfg.deterministic)  # before the loaders: they draw a seed when made
     state = trained_state(prepared, source)
     return build(batches(prepared, cfg), source, state, cfg, prepared.machine)
 
@@ -65,6 +64,7 @@ def build(dls, source, trained, cfg, machine):
         learn.splitter = by_stage
     learn.unfreeze()
     learn.remove_cb(ProgressCallback)
+    keep_on_device(learn.recorder)
     learn.model.to(memory_format=machine.memory_format)
     precision.spare_depthwise(learn.model, machine)
     learn.add_cbs(precision.callbacks(machine))
@@ -83,19 +83,11 @@ def _without_head(dls, source, cfg):
             normalize=False,
             pretrained=False,
             loss_func=loss_of(cfg),
-            opt_func=Adam,  # decoupled weight decay: what others call AdamW
-            metrics=metrics_of(cfg),
+            opt_func=FusedAdamW,
+            metrics=metrics_of(cfg.metric),
             wd=cfg.wd,
             **backbone.net_options(source.arch, cfg.size, cfg.drop_path),
         )
-
-
-def metrics_of(cfg):
-    "The metrics of each epoch, including the one that decides."
-    found = [CalibratedNLL(), accuracy]
-    return (
-        found if cfg.metric in ("nll", "log_loss", "accuracy") else [*found, Deciding(cfg.metric)]
-    )
 
 
 def loss_of(cfg):

@@ -49,10 +49,7 @@ def state_of(learn, batches):
     gathers = any(isinstance(cb, Accumulate) for cb in learn.cbs)  # for a step still to come
     return {
         "model": learn.model.state_dict(),
-        "opt": {
-            "hypers": [dict(hyper) for hyper in learn.opt.hypers],
-            "state": {name: dict(learn.opt.state[p]) for name, p in named.items()},
-        },
+        "opt": learn.opt.kept(named),
         "grad": {name: p.grad for name, p in named.items() if gathers and p.grad is not None},
         "scaler": scaler.state_dict() if scaler else {},
         "smooth_loss": {"count": loss.count, "val": loss.val},
@@ -98,7 +95,7 @@ class GoOn(Callback):
     def before_fit(self):
         told, learn = self.told, self.learn
         learn.model.load_state_dict(told["model"])
-        restore_optimizer(learn, told)
+        learn.opt.go_on(told["opt"], dict(learn.model.named_parameters()))
         if told["scaler"] and getattr(learn, "scaler", None):  # a GPU's run may resume without
             learn.scaler.load_state_dict(told["scaler"])
         loss = learn.recorder.smooth_loss
@@ -131,23 +128,8 @@ def restore_callbacks(learn, told):
 def restore_gradients(learn, told):
     "Restore gradients gathered for a step still to come."
     for name, p in learn.model.named_parameters():
-        p.grad = _like(told["grad"][name], p) if name in told["grad"] else None
-
-
-def restore_optimizer(learn, told):
-    "Restore hyper-parameters, and moments by parameter name."
-    for mine, then in zip(learn.opt.hypers, told["opt"]["hypers"], strict=True):
-        mine.update(then)
-    for name, p in learn.model.named_parameters():
-        state = told["opt"]["state"][name]
-        learn.opt.state[p] = {key: _like(value, p) for key, value in state.items()}
-
-
-def _like(value, p):
-    "A tensor shaped like `p` on its device and in its memory format; anything else unchanged."
-    if not isinstance(value, torch.Tensor):
-        return value
-    return torch.empty_like(p).copy_(value) if value.shape == p.shape else value.to(p.device)
+        kept = told["grad"].get(name)
+        p.grad = None if kept is None else torch.empty_like(p).copy_(kept)
 
 
 def going_on(state):

@@ -2,6 +2,7 @@
 
 import signal
 import threading
+import time
 from contextlib import contextmanager
 
 import torch
@@ -13,6 +14,7 @@ from vlg_fastai.data.loaders import ASKING
 
 GO_ON = "stopped; resume where it left off: train.py --resume {}"
 BAD_IN_A_ROW = 5  # consecutive batches without a finite loss that end a fit
+LOOK = 5.0  # seconds between two looks at what a GPU has counted
 
 
 def heard(names, handler):
@@ -90,3 +92,59 @@ class SkipBadBatches(Callback):
         self.learn.loss = self.told  # else the smoothed loss is never finite again
         self.over = self.in_a_row >= BAD_IN_A_ROW
         raise CancelFitException("the loss is not finite") if self.over else CancelBatchException
+
+
+class SkipOnDevice(SkipBadBatches):
+    """The same on a GPU that nobody waits for: it counts by itself, and the kernel of the fused
+    optimizer skips the step. The counts are read every `LOOK` seconds and at the end of an epoch.
+
+    With gradient accumulation, a bad batch costs its whole step.
+    """
+
+    kept, near = ("counts", "told"), True
+    counts = None
+
+    def before_fit(self):
+        if self.counts is None:  # skipped, in a row, most in a row
+            self.counts = torch.zeros(3, dtype=torch.int64, device=self.dls.device)
+            self.told = torch.zeros((), device=self.dls.device)
+        self.bad, self.looked = torch.zeros((), device=self.dls.device), time.monotonic()
+
+    def after_loss(self):
+        if not self.training:
+            return
+        loss = self.loss.detach().as_subclass(torch.Tensor)
+        bad = ~torch.isfinite(loss)
+        self.learn.loss = self.told = torch.where(bad, self.told, loss)
+        skipped, in_a_row, most = self.counts
+        in_a_row = (in_a_row + 1) * bad
+        self.counts = torch.stack([skipped + bad, in_a_row, torch.maximum(most, in_a_row)])
+        self.bad = torch.maximum(self.bad, bad.float())
+
+    def before_step(self):
+        inner = self.opt.opt
+        found = getattr(inner, "found_inf", None)
+        inner.found_inf = self.bad if found is None else torch.maximum(found, self.bad)
+
+    def after_step(self):
+        self.opt.opt.found_inf, self.bad = None, torch.zeros_like(self.bad)
+
+    def after_batch(self):
+        if self.training and time.monotonic() - self.looked > LOOK:
+            self._look()
+
+    def after_train(self):
+        self._look()
+
+    def after_fit(self):
+        self.skipped = int(self.counts[0])
+
+    def _look(self):
+        self.looked = time.monotonic()
+        self.skipped, _, most = self.counts.tolist()
+        self.over = most >= BAD_IN_A_ROW
+        if self.over:
+            raise CancelFitException("the loss is not finite")
+
+
+SKIPS = {"cuda": SkipOnDevice}  # type of a device -> how it skips bad batches there

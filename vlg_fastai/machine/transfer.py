@@ -1,0 +1,45 @@
+"""Bring results from a GPU to main memory while it computes the next ones."""
+
+import torch
+
+
+class Coming:
+    """A tensor on its way to main memory.
+
+    `.cpu()` would wait for all that was launched before it; `here` waits for this copy alone.
+    """
+
+    def __init__(self, tensor):
+        self.tensor = tensor.to("cpu", non_blocking=tensor.is_cuda)  # pins what it copies to
+        self.arrived = torch.cuda.Event() if tensor.is_cuda else None
+        if self.arrived:
+            self.arrived.record()
+
+    @property
+    def here(self):
+        "The tensor in main memory."
+        if self.arrived:
+            self.arrived.synchronize()
+        return self.tensor
+
+
+def one_behind(launched):
+    "Yield each of `launched` once the next one is launched, so that the device never waits."
+    last = None
+    for one in launched:
+        if last is not None:
+            yield last
+        last = one
+    if last is not None:
+        yield last
+
+
+def wait_for(device):
+    "Wait until `device` has done all it was given: before a clock is read."
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+
+
+def free_bytes(device):
+    "Free memory of a GPU, in bytes; 0 where main memory is all there is."
+    return torch.cuda.mem_get_info(device)[0] if device.type == "cuda" else 0
