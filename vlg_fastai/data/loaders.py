@@ -99,6 +99,7 @@ def build(table, classes, view, pixels, machine, cfg):
     taught = table[table["split"] == "train"]
     count = length(taught).get("n", len(taught))
     options = _options(_at_most(count, per_step(cfg.bs)), machine)
+    given = pixels, view, machine
     block = DataBlock(
         blocks=(
             TransformBlock(type_tfms=ReadPhoto(pixels), batch_tfms=IntToFloatTensor),
@@ -112,7 +113,12 @@ def build(table, classes, view, pixels, machine, cfg):
         item_tfms=[view.fit(MIN_SCALE.get(cfg.aug)), *(kind() for kind in by_photo)],
         batch_tfms=[*AUGMENTATIONS[cfg.aug](), view.normalize()],
     )
-    dls = block.dataloaders(table, **_order(table, cfg), **options)
+    return _settled(block.dataloaders(table, **_order(table, cfg), **options), table, cfg, given)
+
+
+def _settled(dls, table, cfg, given):
+    "`dls` with their photos on a GPU where they fit, and with weights for the last epochs."
+    pixels, view, machine = given
     if cfg.aug not in {*MIN_SCALE, *BY_PHOTO} and (free := free_bytes(machine.device)):
         keep_photos(dls, pixels, view.fit(), machine.device, free)
     if "extra" in table:
