@@ -9,7 +9,17 @@ import pandas as pd
 
 from vlg_fastai.config import UserError
 from vlg_fastai.console import drawable
-from vlg_fastai.pages.charts import FIRST, INK, SECOND, SOFT, axis, chart, line, literal
+from vlg_fastai.pages.charts import (
+    FIRST,
+    INK,
+    SECOND,
+    SOFT,
+    axis,
+    chart,
+    line,
+    literal,
+    near_the_top,
+)
 from vlg_fastai.runs.files import read_csv
 from vlg_fastai.runs.run import HISTORY
 
@@ -95,5 +105,7 @@ def overlaid(found, key, words):
         data.append(line(history["epoch"], history[key], named(run), colour, line=style))
     most = max(len(history) for _, history in found)
     across = axis("epoch", range=[0.5, most + 0.5], tick0=1, dtick=max(1, -(-most // 12)))
-    return chart(data, 380, xaxis=across, yaxis=axis(words), showlegend=True,
+    values = [value for _, history in found for value in history[key].dropna()]
+    ends = {"range": near_the_top(values)} if key == "accuracy" else {}
+    return chart(data, 380, xaxis=across, yaxis=axis(words, **ends), showlegend=True,
                  legend={"orientation": "h", "y": -0.2, "yanchor": "top"})  # fmt: skip

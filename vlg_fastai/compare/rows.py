@@ -114,6 +114,8 @@ def differing(configs):
 
 
 def value(given):
+    if isinstance(given, list | tuple):
+        return " ".join(map(str, given)) or "none"
     return "-" if given is None else f"{given:g}" if isinstance(given, float) else str(given)
 
 

@@ -70,11 +70,14 @@ def _levels(candidates, epochs):
     return level
 
 
+def near_the_top(values):
+    "[low, high] of an axis of accuracies: what matters lies near 1."
+    return [max(0.0, 2 * min(values, default=0.0) - 1.02), 1.02]
+
+
 def _curve(data, words, epochs, best_epoch):
     values = [y for one in data for y in one["y"] if y is not None]
-    ends = [0, 1.06 * max(values, default=1)]
-    if words == "accuracy":  # what matters lies near the top
-        ends = [max(0, 2 * min(values, default=0) - 1.02), 1.02]
+    ends = near_the_top(values) if words == "accuracy" else [0, 1.06 * max(values, default=1)]
     across = axis("epoch", range=[0.5, epochs + 0.5], tick0=1, dtick=max(1, -(-epochs // 12)))
     return chart(
         data, 400, xaxis=across, yaxis=axis(words, range=ends), hovermode="x unified",
