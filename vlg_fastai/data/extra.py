@@ -135,6 +135,6 @@ def _repeated(table):
 def say_found(table, made):
     "Report how many of the photos of `table` are left, of which classes, and why others are not."
     left = made.table["label"]
-    told = "; ".join(f"{count} {reason}" for reason, count in made.left_out.items())
+    told = "; ".join(f"{reason}: {count}" for reason, count in made.left_out.items())
     say(f"extra photos: {len(left)} of {len(table)} in {left.nunique()} classes"
         f"{f' (left out: {told})' if told else ''}")  # fmt: skip
