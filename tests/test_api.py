@@ -108,7 +108,10 @@ def test_the_callers_callbacks_are_part_of_the_fit(toy, tmp_path):
 def test_vlg_is_all_commands_in_one(capsys, monkeypatch):
     monkeypatch.setattr(sys, "argv", ["vlg"])
     commands.main(["--help"])
-    assert "vlg {train,predict,interpret,audit,compare,tune,export}" in capsys.readouterr().out
+    assert (
+        "vlg {train,predict,interpret,audit,compare,tune,export,generate}"
+        in capsys.readouterr().out
+    )
     with pytest.raises(SystemExit) as stop:
         commands.main(["fly"])
     assert stop.value.code == 2
