@@ -41,9 +41,13 @@ def effective(right, groups):
 
 def clearly(gain, groups):
     "Whether the mean of `gain` (n,) exceeds 0 by more than `NOISE`; near-duplicates count once."
+    return bool(gain.mean() > NOISE * error(gain, groups))
+
+
+def error(gain, groups):
+    "Standard error of the mean of `gain` (n,); near-duplicates count once."
     _, at = np.unique(groups, return_inverse=True)
-    error = np.sqrt((np.bincount(at, gain - gain.mean()) ** 2).sum()) / len(gain)
-    return bool(gain.mean() > NOISE * error)
+    return np.sqrt((np.bincount(at, gain - gain.mean()) ** 2).sum()) / len(gain)
 
 
 def grouped(scores, groups):

@@ -14,7 +14,7 @@ from sklearn.model_selection import StratifiedKFold
 from vlg_fastai.console import say
 from vlg_fastai.model import probe
 from vlg_fastai.model.inference import fit_temperature
-from vlg_fastai.model.intervals import clearly
+from vlg_fastai.model.intervals import clearly, error
 
 FOLDS = 3  # parts of the extra photos of a class that has no others: each judged by the rest
 
@@ -98,13 +98,11 @@ def gain(side, before, after):
     """
     losses = [_losses(one.logits, side.y) for one in (before, after)]
     saved = losses[0] - losses[1]
-    _, at = np.unique(side.groups, return_inverse=True)
-    error = np.sqrt((np.bincount(at, saved - saved.mean()) ** 2).sum()) / len(saved)
     return {
         "nll": [float(loss.mean()) for loss in losses],
         "accuracy": [float((z.argmax(1) == side.y).mean()) for z in (before.logits, after.logits)],
         "gain": float(saved.mean()),
-        "error": float(error),
+        "error": float(error(saved, side.groups)),
         "clear": clearly(saved, side.groups),
     }
 
