@@ -10,6 +10,7 @@ from vlg_fastai.config import UserError
 from vlg_fastai.data.extra import SOURCE
 from vlg_fastai.runs.files import write_csv
 from vlg_fastai.runs.run import safe_name
+from vlg_fastai.unseen.names import words
 
 COLUMNS = ["file", "label", "made_from", "prompt", "seed", "model", "licence"]
 
@@ -58,17 +59,13 @@ def wishes(cfg, table, names):
 def _from_own(cfg, rows):
     pairs = list(zip(rows["path"], rows["file"], strict=True))
     label = rows["label"].iloc[0]
-    prompt = cfg.prompt.replace("{}", words_of(label))
+    prompt = cfg.prompt.replace("{}", words(label))
     return [Wish(label, i, prompt, *pairs[i % len(pairs)]) for i in range(cfg.count)]
 
 
 def _from_words(cfg, name):
-    told = [cfg.prompt.replace("{}", words_of(prompt)) for prompt in name.prompts]
+    told = [cfg.prompt.replace("{}", words(prompt)) for prompt in name.prompts]
     return [Wish(name.label, i, told[i % len(told)]) for i in range(cfg.count)]
-
-
-def words_of(label):
-    return " ".join(label.replace("_", " ").replace("+", " ").split())
 
 
 @dataclass
