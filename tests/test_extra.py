@@ -25,6 +25,8 @@ from vlg_fastai.runs.files import read_csv
 from vlg_fastai.train import pseudo, swapping, worth
 from vlg_fastai.train.targets import OwnPhotosLast
 
+# in one process, since its runs of the generated challenge take half a minute to set up
+pytestmark = pytest.mark.xdist_group("extra")
 NEW = (200, 60, 60)
 
 
