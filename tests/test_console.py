@@ -44,3 +44,8 @@ def test_a_name_prints_as_it_is_spelled(capsys):
     told = capsys.readouterr().out
     assert told.count(":x:") == 3
     assert told.count("[red]") == 2
+
+
+def test_one_photo_is_not_counted_in_the_plural():
+    assert [console.counted(n) for n in (0, 1, 2)] == ["0 photos", "1 photo", "2 photos"]
+    assert console.counted(1, "group") == "1 group"

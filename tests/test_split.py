@@ -173,7 +173,7 @@ def test_the_report_counts_per_class_and_names_blank_scores(capsys):
     labels = ["big"] * 20 + ["lone"]
     split.say_split(split.assign(table_of(*range(21), labels=labels), 0.2, 0))
     told = capsys.readouterr().out
-    assert "lone: 1 photos in 1 group: training only" in told
+    assert "lone: 1 photo in 1 group: training only" in told
     assert "big" in told
 
 

@@ -433,7 +433,7 @@ def test_photos_that_go_after_the_scan_do_not_end_a_training(
     split = pd.read_csv(run.path / "split.csv").set_index("file")
     assert split.loc["train/frog/03.png", "split"] == "unused"
     assert split.loc["train/frog/03.png", "problem"] == "No such file or directory"
-    assert "1 photos left out after the scan" in capsys.readouterr().out
+    assert "1 photo left out after the scan" in capsys.readouterr().out
 
 
 def test_a_photo_that_goes_during_the_fit_is_left_out_of_its_batches(toy, tmp_path, monkeypatch):

@@ -122,6 +122,13 @@ def test_the_noise_of_fits_is_told_from_that_of_photos():
     assert verdict.Noise.of([gains(0.1)[:1]]).freedom == 1
 
 
+def test_a_worse_result_is_said_to_be_higher_and_not_lower_by_less_than_nothing():
+    worse = verdict.Verdict("worse", {}, -0.18, (-0.3, -0.06), (0.9, 0.85), 120)
+    assert "worse: NLL higher by 0.1800 (0.0600 to 0.3000) than" in worse.in_words()
+    better = verdict.Verdict("better", {}, 0.18, (0.06, 0.3), (0.85, 0.9), 120)
+    assert "better: NLL lower by 0.1800 (0.0600 to 0.3000) than" in better.in_words()
+
+
 def test_a_trial_whose_process_died_is_tried_again_and_keeps_its_folds(tmp_path, capsys):
     judge = FakeJudge(far)
     made = searching(judge, tmp_path, trials=3)

@@ -81,6 +81,11 @@ def show(title, columns, rows):
         console.print(table)
 
 
+def counted(number, what="photo"):
+    "`1 photo`, `2 photos`."
+    return f"{number} {what}" if number == 1 else f"{number} {what}s"
+
+
 def clock(seconds):
     "Seconds in readable form: `48 s`, `3 min 20 s`, `2 h 05 min`."
     minutes, seconds = divmod(round(seconds), 60)

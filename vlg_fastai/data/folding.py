@@ -6,7 +6,7 @@ import numpy as np
 from sklearn.model_selection import StratifiedGroupKFold
 
 from vlg_fastai.config import UserError
-from vlg_fastai.console import say
+from vlg_fastai.console import counted, say
 from vlg_fastai.data import split
 
 
@@ -55,7 +55,7 @@ def _as_given(good, count):
     asked = good[good["fold"] >= 0]
     across = asked[asked.groupby("group")["fold"].transform("nunique") > 1]
     if len(across):
-        say(f"{len(across)} photos have a near-duplicate or group member in another fold, e.g."
+        say(f"{counted(len(across))} with a near-duplicate or group member in another fold, e.g."
             f" {across['file'].iloc[0]}: the score will be optimistic")  # fmt: skip
     return good
 

@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 import pandas as pd
 
 from vlg_fastai.config import UserError
-from vlg_fastai.console import say
+from vlg_fastai.console import counted, say
 from vlg_fastai.data.ids import best_rule
 from vlg_fastai.data.walking import photos
 
@@ -226,4 +226,4 @@ def say_unlisted(files, listed, folder):
     "Report how many photos have no row in the table."
     more = sorted(set(files) - set(listed))
     if more:
-        say(f"{len(more)} photos in {folder} have no row, e.g. {more[0]}: left out")
+        say(f"{counted(len(more))} in {folder} without a row, e.g. {more[0]}: left out")

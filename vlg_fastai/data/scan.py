@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 
 from vlg_fastai.config import UserError
-from vlg_fastai.console import say, show, track
+from vlg_fastai.console import counted, say, show, track
 from vlg_fastai.data import listing
 from vlg_fastai.data.images import (
     BrokenImageError,
@@ -94,7 +94,7 @@ def without(table, lost):
     reasons = [problem(*pair) or "gives no finite features" for pair in pairs]
     table = table.copy()
     table.loc[lost.index, "problem"] = reasons
-    say(f"{len(lost)} photos left out after the scan, e.g. {lost['file'].iloc[0]}: {reasons[0]}")
+    say(f"{counted(len(lost))} left out after the scan, e.g. {lost['file'].iloc[0]}: {reasons[0]}")
     check(table)
     return table
 
@@ -104,7 +104,7 @@ def say_counts(table):
     good = table[table["problem"].isna()]
     counts = good["label"].value_counts()
     say(
-        f"{len(good)} photos in {len(counts)} classes, {counts.min()} to {counts.max()} per class"
+        f"{counted(len(good))} in {len(counts)} classes, {counts.min()} to {counts.max()} per class"
         f" ({counts.max() / counts.min():.1f} to 1); {_sizes(good)}"
     )
     for label in sorted(set(table["label"]) - set(counts.index)):

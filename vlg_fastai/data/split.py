@@ -5,7 +5,7 @@ import pandas as pd
 from fastai.data.transforms import RandomSplitter
 
 from vlg_fastai.config import UserError
-from vlg_fastai.console import say, show
+from vlg_fastai.console import counted, say, show
 from vlg_fastai.data import twins
 from vlg_fastai.data.decisions import DROPPED
 from vlg_fastai.runs.files import write_csv
@@ -188,7 +188,10 @@ def say_split(table):
     show(title, ["class", "photos", "groups", "train", "valid"], fewest)
     for label, photos, groups, _, valid in rows:
         if not valid:
-            say(f"{label}: {photos} photos in {groups} group: training only; its score stays blank")
+            say(
+                f"{label}: {counted(photos)} in {counted(groups, 'group')}: training only; its"
+                " score stays blank"
+            )
 
 
 def of_run(run):

@@ -7,6 +7,7 @@ import numpy as np
 from scipy.cluster.hierarchy import leaves_list, linkage
 from scipy.spatial.distance import squareform
 
+from vlg_fastai.console import counted
 from vlg_fastai.runs.facts import PROBE, WARM
 
 MOST_CLASSES = 100  # in a matrix; of more, those with the most mistakes are shown
@@ -134,7 +135,7 @@ def similar(counts):
 def reliability(table):
     "Accuracy over confidence with 95 % intervals, above the number of photos per bin."
     above, below = table["high"] - table["accuracy"], table["accuracy"] - table["low"]
-    told = [f"{n} photos" for n in table["photos"]]
+    told = [counted(n) for n in table["photos"]]
     diagonal = {"line": {"color": SOFT, "width": 1, "dash": "dash"}, "mode": "lines"}
     data = [
         line([0, 1], [0, 1], "perfectly calibrated", SOFT, hoverinfo="skip", **diagonal),

@@ -36,8 +36,11 @@ class Verdict:
         if self.word == "none":
             return "no trial beat the defaults on other splits; the defaults are kept"
         low, high = self.interval
+        way, gain = "lower", self.gain
+        if gain < 0:
+            way, gain, low, high = "higher", -gain, -high, -low
         told = (
-            f"{self.word}: NLL lower by {self.gain:.4f} ({low:.4f} to {high:.4f}) than with the"
+            f"{self.word}: NLL {way} by {gain:.4f} ({low:.4f} to {high:.4f}) than with the"
             f" defaults, accuracy {self.accuracies[1]:.4f} instead of {self.accuracies[0]:.4f}, on"
             f" {self.photos} photos that no trial has seen"
         )

@@ -169,11 +169,15 @@ byId("nearer").addEventListener("click", () => zoom(1.5));
 byId("farther").addEventListener("click", () => zoom(1 / 1.5));
 byId("whole").addEventListener("click", () => { lit = 0; chosen = -1; fit(); });
 
+function counted(photos) {
+  return `${photos} photo${photos === 1 ? "" : "s"}`;
+}
+
 function refilter() {
   kept = every.filter(visible);
   const only = byId("class").value;
-  if (only !== "") list(`${CLASSES[only]}: ${kept.length} photos`, kept);
-  if (byId("wrong").checked && only === "") list(`mistakes: ${kept.length} photos`, kept);
+  if (only !== "") list(`${CLASSES[only]}: ${counted(kept.length)}`, kept);
+  if (byId("wrong").checked && only === "") list(`mistakes: ${counted(kept.length)}`, kept);
   paint();
 }
 document.querySelectorAll("input[data-kind], #wrong, #class").forEach(one => one.addEventListener("change", refilter));
