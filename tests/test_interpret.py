@@ -82,6 +82,16 @@ def test_a_class_without_photos_is_blank_and_not_zero(tmp_path):
     assert table.loc["c", "photos"] == 0
 
 
+def test_the_worst_losses_show_near_duplicates_once():
+    files, y = np.array([f"{i}.jpg" for i in range(5)]), np.zeros(5, int)
+    probs = np.array([[0.1, 0.9], [0.3, 0.7], [0.2, 0.8], [0.6, 0.4], [0.4, 0.6]])
+    held = HeldOut(files, y, probs, ["a", "b"], np.array([7, 8, 7, 9, 8]))
+    assert losses.worst(held, 9)[1]["file"].tolist() == ["0.jpg", "1.jpg", "3.jpg"]
+    assert losses.worst(held, 2)[0].tolist() == [0, 1]
+    alone = HeldOut(files, y, probs, ["a", "b"])
+    assert losses.worst(alone, 9)[0].tolist() == [0, 2, 1, 4, 3]
+
+
 def test_a_photo_that_is_gone_leaves_a_grey_place(tmp_path, capsys):
     held = random_held_out(["a", "b"], 5)
     given = ReportInputs(held, tmp_path, tmp_path, lambda paths, targets: [None] * len(paths))

@@ -208,7 +208,7 @@ class InterpretConfig(Cache, Compute, Decided, Chosen):
     # one HTML page: score and forecast, curves, confusion, worst losses, classes
     page: bool = False
     confusion: bool = False  # confusion matrix (PNG, CSV), most confused pairs, class report
-    # sheet of the N held-out photos with the highest loss; default N: 24
+    # sheet of the N held-out photos with the highest loss, near-duplicates once; default N: 24
     top_losses: tuple[Positive, ...] | None = None
     # Grad-CAM of N held-out photos, the most confident of each class in turn; default: all classes
     gradcam: tuple[Positive, ...] | None = None

@@ -1,7 +1,5 @@
 """Cards for the worst losses of a run: what the model sees, and similar labelled photos."""
 
-import numpy as np
-
 from vlg_fastai.config import UserError
 from vlg_fastai.console import drawable, say
 from vlg_fastai.report.around import READINGS
@@ -22,11 +20,8 @@ def cards(inputs, count, album, around):
 
 def mistakes(held, count):
     "Numbers of the `count` wrong predictions with the highest loss; one of near-duplicates."
-    rows = np.argsort(-held.losses, kind="stable")
-    rows = rows[~held.right[rows]]
-    if held.groups is not None:
-        rows = rows[np.sort(np.unique(held.groups[rows], return_index=True)[1])]
-    return rows[:count]
+    wrong = held.worst[~held.right[held.worst]]
+    return held.without_repeats(wrong)[:count]
 
 
 def maps(inputs, rows, targets):

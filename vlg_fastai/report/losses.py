@@ -29,8 +29,11 @@ def write(inputs, count):
 
 
 def worst(held, count):
-    "(numbers of the `count` photos with the worst loss, a table of their predictions)."
-    rows = np.argsort(-held.losses, kind="stable")[:count]
+    """(numbers of the `count` photos with the worst loss, a table of their predictions).
+
+    Of near-duplicates only the worst is shown: the others would say the same again.
+    """
+    rows = held.without_repeats(held.worst)[:count]
     table = pd.DataFrame(
         {
             "file": held.files[rows],

@@ -35,6 +35,17 @@ class HeldOut:
         "Negative log-likelihood of each photo's own label, in nats."
         return -np.log(np.maximum(self.probs[np.arange(len(self.y)), self.y], 1e-12))
 
+    @property
+    def worst(self):
+        "Numbers of the photos, the highest loss first."
+        return np.argsort(-self.losses, kind="stable")
+
+    def without_repeats(self, rows):
+        "`rows` less those that have a near-duplicate before them."
+        if self.groups is None:
+            return rows
+        return rows[np.sort(np.unique(self.groups[rows], return_index=True)[1])]
+
 
 def held_out(run):
     "Read valid.csv of `run`; its first two columns are file and label, the others the classes."
