@@ -155,7 +155,7 @@ def test_photos_without_a_row_are_counted(contest, capsys):
     text = (contest / "train.csv").read_text("utf-8").splitlines(keepends=True)
     (contest / "train.csv").write_text("".join(text[:-2]), encoding="utf-8")
     assert len(listed(contest)) == 40
-    assert "2 photos in train_images have no row" in capsys.readouterr().out
+    assert "2 photos in train_images without a row" in capsys.readouterr().out
 
 
 BROKEN = [
