@@ -77,8 +77,7 @@ def of_scene(run_features, row, album, told=""):
 
 def worst(inputs, album, k):
     held = inputs.held
-    rows = np.flatnonzero(held.y == k)
-    rows = rows[np.argsort(-held.losses[rows], kind="stable")[:WORST]]
+    rows = held.worst[held.y[held.worst] == k][:WORST]
     return [
         Photo(album.add(inputs.photo(held.files[i])), held.files[i],
               f"predicted {held.classes[held.guess[i]]} {held.probs[i].max():.2f}").shown

@@ -35,7 +35,7 @@ class HeldOut:
         "Negative log-likelihood of each photo's own label, in nats."
         return -np.log(np.maximum(self.probs[np.arange(len(self.y)), self.y], 1e-12))
 
-    @property
+    @cached_property
     def worst(self):
         "Numbers of the photos, the highest loss first."
         return np.argsort(-self.losses, kind="stable")
