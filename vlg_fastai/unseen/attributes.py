@@ -138,7 +138,7 @@ class Bilinear:
     signs: np.ndarray
     sizes: np.ndarray
     a: np.ndarray
-    shown: np.ndarray
+    shown: np.ndarray  # features of the fit in that basis
 
     @classmethod
     def of(cls, x, y, rows, a):
@@ -147,22 +147,31 @@ class Bilinear:
         lengths, basis = eigh(shown.T @ shown)
         sizes, signs = eigh(a[kinds].T @ a[kinds])
         middle = basis.T @ (shown.T @ truth) @ a[kinds] @ signs
-        return cls(basis, lengths, middle, signs, sizes, a, shown)
+        return cls(basis, lengths, middle, signs, sizes, a, shown @ basis)
 
-    def scores(self, x, penalties):
-        "(n, names) scores of features `x`, in units of their spread on the photos of the fit."
+    def turned(self, x):
+        "Features `x` (n, d) in the basis of the map: the same for all penalties."
+        return x @ self.basis
+
+    def named(self, turned, penalties):
+        "(n, names) scores of `turned` features."
         g, l2 = penalties
         core = self.middle / (np.maximum(self.lengths, 0)[:, None] + g)
         core = core / (np.maximum(self.sizes, 0) + l2)
-        weight = self.basis @ core @ (self.a @ self.signs).T
-        return (x @ weight) / max(float((self.shown @ weight).std()), 1e-9)
+        return turned @ core @ (self.a @ self.signs).T
+
+    def scores(self, x, penalties):
+        "(n, names) scores of features `x`, in units of their spread on the photos of the fit."
+        spread = float(self.named(self.shown, penalties).std())
+        return self.named(self.turned(x), penalties) / max(spread, 1e-9)
 
 
 def _rates(maps, folds, x, y):
     "(penalties, folds) accuracy of naming held-out photos among the held-out classes."
-    asked = [(maps[f.train.tobytes()], x[f.rows[f.new]], f.held, y[f.rows[f.new]]) for f in folds]
+    asked = [(maps[fold.train.tobytes()], fold.rows[fold.new], fold.held) for fold in folds]
+    asked = [(made, made.turned(x[rows]), y[rows], held) for made, rows, held in asked]
     return np.array([
-        [(held[made.scores(photos, pair)[:, held].argmax(1)] == truth).mean()
-         for made, photos, held, truth in asked]
+        [(held[made.named(photos, pair)[:, held].argmax(1)] == truth).mean()
+         for made, photos, truth, held in asked]
         for pair in PENALTIES
     ])  # fmt: skip
