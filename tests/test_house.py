@@ -17,13 +17,13 @@ MODULES = sorted(PACKAGE.rglob("*.py"))
 # what lies lower may not import what lies higher; what shares a number may import each other
 LAYERS = [
     {"limits"}, {"config", "parts", "recipes"},
-    {"checks", "cli", "console", "helping", "synonyms"}, {"machine"}, {"runs"},
+    {"checks", "cli", "console", "helping", "launch", "synonyms"}, {"machine"}, {"runs"},
     {"data"}, {"pages", "demo"}, {"model"}, {"unseen"}, {"train"}, {"predict"}, {"audit"},
     {"report"}, {"compare"}, {"tune"}, {"export"}, {"generate"}, {"commands", "api", "score"},
 ]  # fmt: skip
 LIGHT = [
-    "config", "parts", "recipes", "checks", "cli", "console", "helping", "synonyms", "commands",
-    "api", "runs/run",
+    "config", "parts", "recipes", "checks", "cli", "console", "helping", "launch", "synonyms",
+    "commands", "api", "runs/run",
     "runs/find", "runs/facts", "runs/files", "data/folder", "data/walking", "data/tables",
     "data/images", "data/decisions", "model/sources", "unseen/names", "tune/options", "tune/space",
     "export/options", "generate/options",

@@ -12,6 +12,7 @@ Nothing heavy is imported before a function is called.
 from functools import partial
 from pathlib import Path
 
+from vlg_fastai import launch
 from vlg_fastai.checks import check_extra
 from vlg_fastai.cli import configured, quiet_start
 from vlg_fastai.commands import export_with, predict_with, with_source
@@ -58,6 +59,7 @@ def train(cbs=(), **options):
 
     resume: a number, name or path of a run, or a `Run`.
     """
+    launch.refuse("a call of train()")
     options = {**options, "resume": _name(options.get("resume"))}
     cfg, source = with_source(partial(configured, TrainConfig, options, earlier=earlier))
     quiet_start()

@@ -1,10 +1,12 @@
 """Run each command: parse its arguments, import what is heavy, call one function."""
 
 import sys
+from contextlib import contextmanager
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
+from vlg_fastai import launch
 from vlg_fastai.checks import check_extra
 from vlg_fastai.cli import parse, plain_errors
 from vlg_fastai.config import (
@@ -31,10 +33,24 @@ from vlg_fastai.tune.space import say_plan
 
 def train(argv=None):
     with plain_errors():
-        cfg, source = with_source(partial(parse, TrainConfig, argv, earlier=resume.earlier))
-        from vlg_fastai.train.run import train  # torch loads here, after what can do without it
+        if launch.follows():
+            from vlg_fastai.train.following import follow
 
-        train(cfg, source).check_finished()
+            follow()
+        else:
+            cfg, source = with_source(partial(parse, TrainConfig, argv, earlier=resume.earlier))
+            launch.check(cfg)
+            from vlg_fastai.train.run import train  # torch loads here, after what can do without
+
+            train(cfg, source).check_finished()
+
+
+@contextmanager
+def alone():
+    "Show a mistake as one line; torchrun is one, for all but training."
+    with plain_errors():
+        launch.refuse(Path(sys.argv[0]).name)
+        yield
 
 
 def with_source(read):
@@ -51,7 +67,7 @@ def with_source(read):
 
 
 def predict(argv=None):
-    with plain_errors():
+    with alone():
         predict_with(parse(PredictConfig, argv))
 
 
@@ -104,7 +120,7 @@ def given_test(cfg):
 
 
 def interpret(argv=None):
-    with plain_errors():
+    with alone():
         cfg = parse(InterpretConfig, argv)
         chosen = find(cfg.runs, cfg.run)
         from vlg_fastai.report.interpret import interpret  # pandas and matplotlib load here
@@ -113,7 +129,7 @@ def interpret(argv=None):
 
 
 def audit(argv=None):
-    with plain_errors():
+    with alone():
         cfg = parse(AuditConfig, argv, adapt=defaults_for)
         source = choose(cfg.arch, cfg.weights, True)
         from vlg_fastai.audit.run import audit
@@ -122,7 +138,7 @@ def audit(argv=None):
 
 
 def tune(argv=None):
-    with plain_errors():
+    with alone():
         cfg = parse(TuneConfig, argv, adapt=defaults_for)
         if cfg.dry_run:
             say_plan(cfg)
@@ -135,7 +151,7 @@ def tune(argv=None):
 
 
 def export(argv=None):
-    with plain_errors():
+    with alone():
         export_with(parse(ExportConfig, argv), "export.py")
 
 
@@ -150,7 +166,7 @@ def export_with(cfg, called):
 
 
 def generate(argv=None):
-    with plain_errors():
+    with alone():
         cfg = parse(GenerateConfig, argv, adapt=defaults_for)
         from vlg_fastai.generate.run import generate
 
@@ -158,7 +174,7 @@ def generate(argv=None):
 
 
 def compare(argv=None):
-    with plain_errors():
+    with alone():
         cfg = parse(CompareConfig, argv)
         chosen, reference = finished(cfg.runs, cfg.run, cfg.against)
         from vlg_fastai.compare.run import compare  # pandas and scipy load here, but no torch

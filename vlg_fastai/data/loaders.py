@@ -12,7 +12,7 @@ from fastai.vision.core import PILImage
 from fasttransform import Transform
 from PIL import Image
 
-from vlg_fastai.config import TrainConfig
+from vlg_fastai.config import TrainConfig, UserError
 from vlg_fastai.console import say
 from vlg_fastai.data.augment import AUGMENTATIONS, BY_PHOTO, MIN_SCALE
 from vlg_fastai.data.images import BrokenImageError
@@ -98,7 +98,7 @@ def build(table, classes, view, pixels, machine, cfg):
     told = cfg.targets != "given"  # add each photo's row, to look up its target
     taught = table[table["split"] == "train"]
     count = length(taught).get("n", len(taught))
-    options = _options(_at_most(count, per_step(cfg.bs)), machine)
+    options = _options(_at_most(count, per_step(cfg.bs), machine.ranks.count), machine)
     given = pixels, view, machine
     block = DataBlock(
         blocks=(
@@ -141,10 +141,16 @@ def per_step(bs):
     return TrainConfig.bs if bs == "auto" else bs
 
 
-def _at_most(photos, bs):
-    if photos < bs:
-        say(f"--bs {bs} exceeds the {photos} training photos: lowered to {photos}")
-    return int(min(photos, bs))
+def _at_most(photos, bs, processes=1):
+    "`bs`, or as many of the `photos` as several processes can share evenly."
+    if photos >= bs:
+        return int(bs)
+    most = int(photos) // processes * processes
+    if processes > 1 and most < 2 * processes:  # batch norm cannot train on a single photo
+        raise UserError(f"--nproc_per_node: {processes} processes cannot share {photos} training"
+                        " photos; start fewer")  # fmt: skip
+    say(f"--bs {bs} exceeds the {photos} training photos: lowered to {most}")
+    return most
 
 
 def plain(paths, view, bs, machine, pixels=None):

@@ -16,6 +16,7 @@ from fastai.torch_core import to_device
 
 from vlg_fastai.data.readers import Readers
 from vlg_fastai.machine.randomness import python_state
+from vlg_fastai.machine.ranks import ALONE
 
 MOST = 2**32
 STEP = 1_000_003  # between the seeds of one epoch and the next: more than most folders have photos
@@ -57,9 +58,20 @@ class Plain(TfmdDL):
 
 
 class Placed(Plain):
-    "A TfmdDL that can resume: `kept` returns its position, `go_on` restores it."
+    """A TfmdDL that can resume: `kept` returns its position, `go_on` restores it.
+
+    ranks: the processes that share each batch of training, of which each reads `bs` photos, and the
+    photos of validation. told: whether the first one's order is that of all, as it is in a fit.
+    """
 
     number, order, skipped, resumed = 0, (), 0, False
+    ranks, told = ALONE, False
+
+    def __len__(self):
+        if self.ranks.count == 1:
+            return super().__len__()
+        whole = self.bs * self.ranks.count
+        return self.n // whole if self.drop_last else -(-self.n // whole)
 
     def randomize(self):
         if not self.resumed:  # else the numbers of this epoch are already drawn
@@ -71,9 +83,20 @@ class Placed(Plain):
             self.order, self.skipped = [int(i) for i in super().get_idxs()], 0
             self.number = self.rng.randrange(MOST)
         self.resumed = False
+        if self.told:
+            self.number, *self.order = self.ranks.told([self.number, *self.order])
         first = self.number * STEP
         seeded = [((first + place) % MOST, item) for place, item in enumerate(self.order)]
-        return seeded[self.skipped * self.bs :]
+        return self._share(seeded)
+
+    def _share(self, order):
+        "What this process reads of the `order` of all; of the whole batches that are left of it."
+        own, count = self.ranks.number, self.ranks.count
+        if self.drop_last:  # each process must take as many steps as the others
+            whole = self.bs * count
+            return order[self.skipped * whole : len(order) // whole * whole][own::count]
+        each = -(-len(order) // count)
+        return order[self.skipped * self.bs :][own * each :][:each]
 
     def do_item(self, s):
         if s is None:
@@ -128,6 +151,18 @@ def lasting(dls):
     finally:
         for dl in dls:
             dl.lasting, dl.readers = False, None
+
+
+@contextmanager
+def shared(dls, ranks):
+    "Let each of the processes `ranks` read its share of the batches of `dls` until the block ends."
+    for dl in dls:
+        dl.ranks, dl.bs = ranks, dl.bs // ranks.count
+    try:
+        yield
+    finally:
+        for dl in dls:
+            dl.ranks, dl.bs = ALONE, dl.bs * ranks.count
 
 
 @contextmanager

@@ -12,9 +12,11 @@ from pathlib import Path
 import torch
 from fastai.torch_core import default_device
 
+from vlg_fastai import launch
 from vlg_fastai.config import UserError
 from vlg_fastai.console import say
 from vlg_fastai.machine import cuda
+from vlg_fastai.machine.ranks import ALONE, Ranks, join
 
 M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3  # names and numbers of glibc's malloc.h
 KEEP = 2**30  # bytes; a smaller freed block is kept for the next batch instead of returned
@@ -24,11 +26,15 @@ MOST_WORKERS = 8
 
 @dataclass(frozen=True)
 class Machine:
-    "What a command computes on: torch.device, precision and the number of reader processes."
+    """What a command computes on: torch.device, precision and the number of reader processes.
+
+    ranks: which of the processes that train one net together this one is.
+    """
 
     device: torch.device
     precision: str
     workers: int
+    ranks: Ranks = ALONE
 
     @property
     def memory_format(self):
@@ -42,7 +48,7 @@ def prepare(cfg):
     allow_files()
     if cfg.deterministic:
         cuda.ask_for_sameness()
-    device = pick(cfg.device)
+    device = pick(own(cfg.device))
     if device.type == "cuda":
         torch.cuda.set_device(device)
         cuda.settle(cfg.deterministic)
@@ -50,7 +56,7 @@ def prepare(cfg):
     if sys.platform.startswith("linux"):
         # Python 3.14 no longer forks, and each process would open fastai's GPU tensors for itself
         multiprocessing.set_start_method("fork", force=True)
-    return Machine(device, precision(cfg.precision, device), workers(cfg.workers, device))
+    return Machine(device, precision(cfg.precision, device), workers(cfg.workers, device), join())
 
 
 @contextmanager
@@ -104,6 +110,23 @@ def pick(option, given="--device"):
             return torch.device("mps", 0)
         say(f"mps is available but does not work ({problem}); using the CPU")
     return torch.device("cpu")
+
+
+def own(option):
+    "What --device means to one of the processes that torchrun started: a GPU of its own, if any."
+    number, count = launch.beside()
+    if count == 1 and launch.processes() == 1:
+        return option
+    if option not in ("auto", "cpu", "cuda"):
+        raise UserError(f"--device {option}: torchrun gives each process a device of its own; give"
+                        " auto, cpu or cuda")  # fmt: skip
+    if option == "cpu" or not torch.cuda.is_available():
+        return "cpu" if option == "auto" else option
+    gpus = torch.cuda.device_count()
+    if number >= gpus:
+        raise UserError(f"--nproc_per_node {count}: each process needs a GPU of its own, and there"
+                        f" are {gpus} here; start {gpus}, or give --device cpu")  # fmt: skip
+    return f"cuda:{number}"
 
 
 def _asked(option, given):
@@ -165,7 +188,7 @@ def workers(option, device):
         return option
     if sys.platform == "win32" and device.type == "cuda":
         return 0  # there, fastai's loaders cannot hand their GPU tensors to another process
-    cores = cpus()
+    cores = max(cpus() // launch.beside()[1], 1)
     return min(cores, MOST_WORKERS) if device.type != "cpu" else min((cores - 1) // 2, 4)
 
 

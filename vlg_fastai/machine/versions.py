@@ -25,6 +25,7 @@ def made_on(machine, start):
         "device": str(machine.device),
         "precision": machine.precision,
         "workers": machine.workers,
+        "ranks": machine.ranks.count,
         "versions": versions(),
         "platform": platform.platform(),
         "git": revision(),

@@ -85,6 +85,7 @@ class Facts:
     device: str | None = None
     precision: str | None = None
     workers: int | None = None
+    ranks: int = 1  # processes that trained the net together
     versions: dict = field(default_factory=dict)
     platform: str | None = None
     git: str | None = None

@@ -4,6 +4,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 import numpy as np
+import torch
 from fastai.callback.mixup import CutMix, MixUp
 from fastai.learner import Learner
 
@@ -21,6 +22,7 @@ from vlg_fastai.train.prepare import Prepared
 from vlg_fastai.train.resuming import Checkpointer, going_on
 from vlg_fastai.train.room import fitted, forget
 from vlg_fastai.train.targets import OwnPhotosLast, Targets, Unmixed, targets_of
+from vlg_fastai.train.together import check_alone, in_step
 
 COMPILER = "inductor"
 
@@ -42,10 +44,12 @@ class Beginning:
 
     @classmethod
     def of(cls, prepared, learn, folder, keep):
-        kept = checkpoint.read(folder / CHECKPOINT)
-        if kept:
+        kept, ranks = checkpoint.read(folder / CHECKPOINT), prepared.machine.ranks
+        if kept and ranks.first:
             check_same_machine(kept["here"], checkpoint.circumstances_of(prepared))
         plan, taught = Plan.of(learn.dls.bs, kept), targets_of(prepared)
+        ranks.copied(learn.model.state_dict().values())
+        ranks.copied([] if taught is None else [torch.from_numpy(taught)])
         if prepared.cfg.bs == "auto" and not kept:
             plan = fitted(learn, plan, prepared.machine, teaching(taught))
         if plan.bs != learn.dls.bs:
@@ -60,8 +64,10 @@ class Beginning:
         learn = self.learn
         if cfg.compile:
             learn.model.compile(backend=COMPILER)
-        self.plan = self.plan.with_rates(learn, cfg, folder, watch.progress.bar, self.teaching)
-        plan = self.plan
+        ranks = self.prepared.machine.ranks
+        if ranks.first:
+            self.plan = self.plan.with_rates(learn, cfg, folder, watch.progress.bar, self.teaching)
+        self.plan = plan = Plan(**ranks.told(self.plan.facts()))
         if cfg.freeze_epochs and plan.phase == FROZEN:
             learn.freeze()
             fitting, limit = self.in_time(cfg, cfg.freeze_epochs, "frozen epochs")
@@ -85,9 +91,10 @@ class Beginning:
         "(epochs to run, callbacks that enforce it); without --hours, all epochs and no callbacks."
         if not cfg.hours:
             return epochs, []
-        after = After.of(self.prepared)
-        a_batch = seconds_a_batch(self.learn, self.teaching)
+        after, ranks = After.of(self.prepared), self.prepared.machine.ranks
+        a_batch = ranks.told(seconds_a_batch(self.learn, self.teaching))
         limit = InTime(cfg.hours, epochs, after, a_batch, what)
+        limit.ranks = ranks
         limit.go_on(self.learn, self.kept) if self.kept else limit.plan(self.learn)
         return limit.total, [limit, Enough(limit)]
 
@@ -96,7 +103,10 @@ class Beginning:
         made, now = extras(self.learn, cfg, self.plan.steps), self.plan.at(phase)
         made += self.teaching
         about = {"plan": now.facts(), "here": checkpoint.circumstances_of(self.prepared)}
-        made.append(Checkpointer(self.writer, cfg.checkpoint_minutes, about, watch.stop))
+        ranks = self.prepared.machine.ranks
+        if ranks.first:
+            made.append(Checkpointer(self.writer, cfg.checkpoint_minutes, about, watch.stop))
+        made += in_step(ranks, watch.stop, cfg.seed)
         made += [self.keep(self.writer)] if self.keep else []
         made += going_on(self.kept) if self.kept else []
         self.kept = None
@@ -105,6 +115,7 @@ class Beginning:
     def again(self, cfg):
         "Reset everything, with half the photos at a time; UserError if not even two fit."
         learn, half, steps = self.learn, self.plan.bs // 2, 2 * self.plan.steps
+        check_alone(self.prepared.machine, cfg.bs)
         if half < 2:
             raise UserError(f"--bs {cfg.bs}: not even two photos fit in memory; lower --size")
         say(
@@ -126,6 +137,7 @@ def teaching(taught):
 
 def check_same_machine(then, now):
     "Raise UserError if the pretrained weights differ; report anything else that does."
+    then = {"processes": 1, **then}  # checkpoints of 0.1.0 do not say it
     if then["weights"] != now["weights"]:
         raise UserError(
             "--resume: the pretrained weights have changed since the run began; start from scratch"

@@ -10,6 +10,7 @@ from fastai.callback.core import Callback, CancelFitException
 from fastai.callback.training import GradientAccumulation
 
 from vlg_fastai.console import Lines, clock, say
+from vlg_fastai.machine.ranks import ALONE
 from vlg_fastai.model.metrics import LOW
 from vlg_fastai.runs.files import write_csv
 
@@ -63,13 +64,16 @@ class BestWeights(Callback):
 
 
 class History(Callback):
-    "Write a row to history.csv after each epoch, across all fits of a run."
+    """Write a row to history.csv after each epoch, across all fits of a run.
+
+    ranks: processes that train on as many photos each, of which the first writes.
+    """
 
     order = 51  # right after Recorder
     kept = ("rows",)
 
-    def __init__(self, path):
-        self.path, self.rows, self.photos = path, [], 0
+    def __init__(self, path, ranks=ALONE):
+        self.path, self.ranks, self.rows, self.photos = path, ranks, [], 0
 
     @property
     def speed(self):
@@ -82,7 +86,7 @@ class History(Callback):
 
     def after_batch(self):
         if self.training:
-            self.photos += len(self.yb[0])
+            self.photos += len(self.yb[0]) * self.ranks.count
 
     def after_train(self):
         self.train_seconds = time.monotonic() - self.start
@@ -97,7 +101,8 @@ class History(Callback):
                 "seconds": time.monotonic() - self.start,
             }
         )
-        write_csv(self.path, pd.DataFrame(self.rows))
+        if self.ranks.first:
+            write_csv(self.path, pd.DataFrame(self.rows))
 
 
 def last_row(learn):

@@ -84,6 +84,7 @@ def circumstances_of(prepared):
         "weights": prepared.extractor.mark if prepared.extractor else None,
         "extra": prepared.extra.mark if prepared.extra else None,
         "device": str(prepared.machine.device),
+        "processes": prepared.machine.ranks.count,
         "threads": torch.get_num_threads(),
         "torch": torch.__version__,
     }

@@ -7,8 +7,9 @@ import torch
 
 from vlg_fastai.cli import PreemptedError
 from vlg_fastai.console import bar, say
-from vlg_fastai.data.order import lasting
+from vlg_fastai.data.order import lasting, shared
 from vlg_fastai.machine.device import set_aside
+from vlg_fastai.machine.ranks import gone, leave
 from vlg_fastai.runs.run import HISTORY
 from vlg_fastai.train.beginning import Beginning
 from vlg_fastai.train.callbacks import (
@@ -17,7 +18,7 @@ from vlg_fastai.train.callbacks import (
     History,
     Progress,
 )
-from vlg_fastai.train.stopping import GO_ON, SKIPS, SkipBadBatches, StopCleanly
+from vlg_fastai.train.stopping import GO_ON, SKIPS, SkipBadBatches, StopCleanly, StopTogether
 
 DRY = {"epochs": 2, "freeze_epochs": 1}  # limits of a dry run
 
@@ -50,13 +51,19 @@ def fine_tune(prepared, learn, run, cbs=(), waiting=(), keep=None):
         return FitResult(_status(cfg))
     fit, machine = Beginning.of(prepared, learn, run.path, keep), prepared.machine
     while True:
-        with set_aside(waiting, machine), lasting(learn.dls), watching(prepared, history) as watch:
+        with (
+            set_aside(waiting, machine),
+            shared(learn.dls, machine.ranks),
+            lasting(learn.dls),
+            watching(prepared, history) as watch,
+        ):
             for epochs, rates, own in fit.phases(cfg, run.path, watch):
                 learn.fit_one_cycle(epochs, rates, pct_start=PEAK, cbs=[*watch.cbs, *own, *cbs])
         fit.writer.settle()
         if not watch.out_of_memory:
             break
         fit.again(cfg)
+    leave()
     plan, rows = fit.plan, watch.history.rows
     fit.writer.say_cost(sum(row["seconds"] for row in rows))
     if watch.stop.preempted:
@@ -110,22 +117,23 @@ class Watch:
 @contextmanager
 def watching(prepared, path):
     "Yield the `Watch` over a fit; it records what ends the fit early."
-    cfg = shortened(prepared.cfg)
+    cfg, machine = shortened(prepared.cfg), prepared.machine
     with bar() as live:
         progress = Progress(live, cfg.freeze_epochs + cfg.epochs)
         watch = Watch(
-            History(path),
+            History(path, machine.ranks),
             BestWeights(cfg.patience, cfg.keep, cfg.metric),
             progress,
-            StopCleanly(),
-            SKIPS.get(prepared.machine.device.type, SkipBadBatches)(),
+            StopTogether() if machine.ranks.count > 1 else StopCleanly(),
+            SKIPS.get(machine.device.type, SkipBadBatches)(),
         )
+        watch.bad.ranks = machine.ranks
         try:
             yield watch
         except torch.OutOfMemoryError:
             watch.out_of_memory = True
-        except RuntimeError:  # SIGTERM to all processes also ends those that read photos
-            if not watch.stop.over:
+        except RuntimeError as error:  # SIGTERM to all processes also ends those that read photos
+            if gone(error) or not watch.stop.over:
                 raise
         finally:
             watch.stop.after_fit()

@@ -13,6 +13,7 @@ from fastai.callback.core import (
 
 from vlg_fastai.cli import STARTED
 from vlg_fastai.console import clock, say
+from vlg_fastai.machine.ranks import ALONE
 from vlg_fastai.machine.transfer import wait_for
 from vlg_fastai.train.trial import undone
 
@@ -81,13 +82,15 @@ class InTime(Callback):
 
     Time is measured again after each epoch. If fewer epochs fit than planned, the rest of the
     schedule runs faster; if not even this epoch fits, it runs out within it: it always ends low.
+    ranks: processes that decide alike, by the clock of the first.
     """
 
     order = -999  # before every callback that reads the number of epochs
     kept = ("total", "place")
+    ranks = ALONE
 
     def __init__(self, hours, most, after, a_batch, what="epochs"):
-        self.deadline, self.most, self.after = STARTED + 3600 * hours, most, after
+        self.deadline, self.most, self.after = 3600 * hours, most, after
         self.what = what
         self.a_batch, self.total, self.place, self.recorded = a_batch, None, None, False
         self.a_photo, self.validating = None, None
@@ -100,7 +103,7 @@ class InTime(Callback):
         epoch, after = self.epoch_seconds(len(train)), self.after.seconds(self.a_photo)
         self.total = min(done + self.fitting(len(train)), self.most)
         say(
-            f"--hours: {clock(time.monotonic() - STARTED)} elapsed, an epoch takes {clock(epoch)},"
+            f"--hours: {clock(self.now())} elapsed, an epoch takes {clock(epoch)},"
             f" scoring and predict.py {clock(after)}: {self.total} of {self.most} {self.what} fit"
         )
         return self.total
@@ -125,9 +128,13 @@ class InTime(Callback):
         "How many epochs of `batches` fit; the last may be shortened, by less than half."
         return round(max(self.left() / self.epoch_seconds(batches), 0))
 
+    def now(self):
+        "Seconds since the process, or the first of several, has started."
+        return self.ranks.told(time.monotonic() - STARTED)
+
     def left(self):
         "Seconds left for the fit."
-        return self.deadline - self.after.seconds(self.a_photo) - time.monotonic()
+        return self.deadline - self.after.seconds(self.a_photo) - self.now()
 
     def before_fit(self):
         self.tick = None
@@ -140,7 +147,7 @@ class InTime(Callback):
         self.shown = self.total
 
     def before_train(self):
-        self.tick = time.monotonic()
+        self.tick = self.now()
 
     def before_batch(self):
         if self.training and self.place is not None:
@@ -149,7 +156,7 @@ class InTime(Callback):
     def after_batch(self):
         if not self.training:
             return
-        now = time.monotonic()
+        now = self.now()
         self.a_batch += RECENT * (now - self.tick - self.a_batch)
         self.tick, done = now, self.dls.train.skipped + self.iter + 1
         rest = self.n_iter - done
@@ -169,10 +176,10 @@ class InTime(Callback):
         self.learn.recorder.cancel_train = False  # else a shortened epoch has no training loss
 
     def before_validate(self):
-        self.since = time.monotonic()
+        self.since = self.now()
 
     def after_validate(self):
-        self.validating = time.monotonic() - self.since
+        self.validating = self.now() - self.since
         if len(self.dls.valid.dataset):
             self.a_photo = self.validating / len(self.dls.valid.dataset)
 

@@ -21,6 +21,10 @@ class SmoothLoss(AvgSmoothLoss):
         loss = learn.loss.detach().mean()
         self.val = torch.lerp(loss, self.val.to(loss.device), self.beta)
 
+    def gather(self, ranks):
+        "Make it that of the batches of all processes."
+        ranks.level([self.val])
+
 
 class MeanLoss(AvgLoss):
     "fastai's mean validation loss, left where it is."
@@ -30,6 +34,10 @@ class MeanLoss(AvgLoss):
         self.total += learn.loss.detach().mean() * bs
         self.count += bs
 
+    def gather(self, ranks):
+        "Make it that of the photos of all processes."
+        self.total, self.count = ranks.total([float(self.total), self.count])
+
 
 class MeanMetric(AvgMetric):
     "The mean of a function of predictions and labels over the photos, left where it is."
@@ -38,6 +46,8 @@ class MeanMetric(AvgMetric):
         bs = find_bs(learn.yb)
         self.total += self.func(learn.pred, *learn.yb).detach() * bs
         self.count += bs
+
+    gather = MeanLoss.gather
 
 
 class CalibratedNLL(Metric):
@@ -54,6 +64,15 @@ class CalibratedNLL(Metric):
     def accumulate(self, learn):
         self.logits.append(learn.pred.detach().float())
         self.labels.append(learn.y)
+
+    def gather(self, ranks):
+        "Make it that of the photos of all processes, which predicted one part each, in order."
+        own = torch.zeros(0, 0)
+        if self.labels:
+            z, y = (_joined(one).cpu() for one in (self.logits, self.labels))
+            own = torch.cat([z, y[:, None].float()], 1)  # exact to 16 million classes
+        if len(found := ranks.gathered(own)):
+            self.logits, self.labels = [found[:, :-1]], [found[:, -1].long()]
 
     @property
     def answers(self):
@@ -82,8 +101,12 @@ class Deciding(CalibratedNLL):
         return figure(self.name, probabilities(z, temperature), y)
 
 
+def _joined(tensors):
+    return torch.cat(tensors).as_subclass(torch.Tensor)
+
+
 def _in_memory(tensors):
-    return torch.cat(tensors).as_subclass(torch.Tensor).cpu().numpy() if tensors else np.zeros(0)
+    return _joined(tensors).cpu().numpy() if tensors else np.zeros(0)
 
 
 def metrics_of(metric):

@@ -30,6 +30,7 @@ def open_run(prepared, source, learn):
     say(
         f"{run.path}: {source.arch} ({weights_in_words(source)}), {len(spec.classes)} classes,"
         f" {spec.view.size} px, {machine.device} {machine.precision}"
+        + (f", {machine.ranks.count} processes" if machine.ranks.count > 1 else "")
     )
     if cfg.epochs and not measured(cfg.recipe, source.arch):
         say(f"--recipe {cfg.recipe}: its values for {source.arch} are not measured")

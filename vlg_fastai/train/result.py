@@ -31,6 +31,11 @@ def say_result(run, facts):
         if facts.metric:
             say(f"--metric: {facts.metric['name']} {facts.metric['value']:.4f}")
         warn_of_guessing(facts)
+    if facts.ranks > 1:
+        say(
+            f"trained by {facts.ranks} processes on {facts.device.split(':')[0]}; in training,"
+            " BatchNorm statistics were each process's own"
+        )
     kept = "" if facts.folds else f", kept: {called(facts.model)}{of_epoch(facts)}"
     say(f"{facts.status} in {clock(facts.seconds)}{kept}; run saved in {run.path}")
     say_next(run, facts)

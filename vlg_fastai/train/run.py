@@ -13,6 +13,7 @@ from vlg_fastai.train import candidates, choosing, others
 from vlg_fastai.train.evaluate import finish
 from vlg_fastai.train.finetune import FitResult, fine_tune
 from vlg_fastai.train.folds import in_folds
+from vlg_fastai.train.following import lead
 from vlg_fastai.train.keeping import KeepBetter
 from vlg_fastai.train.learner import learner_for
 from vlg_fastai.train.opening import facts_of, open_run, resumed
@@ -44,6 +45,7 @@ def train(cfg, source, cbs=()):
             finish(run, prepared, probe, begun)
         warm = candidates.warm_start(prepared, learn)
         keep = partial(KeepBetter, prepared, run, partial(about, probe=fold), probe)
+        lead(prepared, run)
         fit = fine_tune(prepared, learn, run, cbs, candidates.nets_of(prepared, probe, warm), keep)
         tuned = candidates.of_fit(prepared, learn, fit, probe, warm)
         found = [one for one in (probe, warm, *tuned) if one is not None]

@@ -11,6 +11,7 @@ from fastai.callback.core import Callback, CancelBatchException, CancelFitExcept
 from vlg_fastai.cli import PreemptedError
 from vlg_fastai.console import say
 from vlg_fastai.data.loaders import ASKING
+from vlg_fastai.machine.ranks import ALONE, gone
 
 GO_ON = "stopped; resume where it left off: train.py --resume {}"
 BAD_IN_A_ROW = 5  # consecutive batches without a finite loss that end a fit
@@ -32,8 +33,8 @@ def unheard(before):
 
 @contextmanager
 def stoppable(run):
-    """Exit with the code of a resumable run if SIGTERM or a closed terminal comes outside the fit:
-    what was done until then is already saved."""
+    """Exit with the code of a resumable run if SIGTERM or a closed terminal comes outside the fit,
+    or if another process that trains the same net has ended: what was done is already saved."""
 
     def stop(signum, frame):
         raise PreemptedError(GO_ON.format(run.words))
@@ -41,6 +42,10 @@ def stoppable(run):
     before = heard([name for name in ASKING if name != "SIGINT"], stop)
     try:
         yield
+    except RuntimeError as error:
+        if not gone(error):
+            raise
+        raise PreemptedError(f"another process has failed; {GO_ON.format(run.words)}") from None
     finally:
         unheard(before)
 
@@ -74,18 +79,39 @@ class StopCleanly(Callback):
         unheard(self.before)
 
 
+class StopTogether(StopCleanly):
+    """The same for several processes: a signal to any of them ends the fits of all after the same
+    batch, since `agree` is called by all at once."""
+
+    asked = 0  # 1: Ctrl-C came, 2: another signal
+
+    def _ask(self, signum, frame):
+        self.asked = max(self.asked, 1 + (signum != signal.SIGINT))
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+
+    def agree(self, ranks):
+        asked = ranks.most(self.asked)
+        if asked and not self.over:
+            say("stopping after this batch")
+        self.over, self.preempted = asked > 0, asked > 1
+
+
 class SkipBadBatches(Callback):
     """Skip a batch with a non-finite loss before it reaches a weight; end the fit after
-    `BAD_IN_A_ROW` of them: nothing can come of non-finite weights."""
+    `BAD_IN_A_ROW` of them: nothing can come of non-finite weights.
+
+    ranks: processes that skip a batch together, since each waits for the gradients of the others.
+    """
 
     order = 11  # after mixed precision (10) has left its context
+    ranks = ALONE
     over, skipped, in_a_row, told = False, 0, 0, torch.zeros(())
     kept = ("skipped", "in_a_row", "told")
 
     def after_loss(self):
         if not self.training:
             return
-        if torch.isfinite(self.loss.detach()):
+        if not self.ranks.anywhere(~torch.isfinite(self.loss.detach())):
             self.in_a_row, self.told = 0, self.loss.detach()
             return
         self.skipped, self.in_a_row = self.skipped + 1, self.in_a_row + 1
@@ -114,7 +140,7 @@ class SkipOnDevice(SkipBadBatches):
         if not self.training:
             return
         loss = self.loss.detach().as_subclass(torch.Tensor)
-        bad = ~torch.isfinite(loss)
+        bad = self.ranks.anywhere(~torch.isfinite(loss))
         self.learn.loss = self.told = torch.where(bad, self.told, loss)
         skipped, in_a_row, most = self.counts
         in_a_row = (in_a_row + 1) * bad
@@ -130,7 +156,7 @@ class SkipOnDevice(SkipBadBatches):
         self.opt.opt.found_inf, self.bad = None, torch.zeros_like(self.bad)
 
     def after_batch(self):
-        if self.training and time.monotonic() - self.looked > LOOK:
+        if self.training and self.ranks.most(time.monotonic() - self.looked > LOOK):
             self._look()
 
     def after_train(self):
