@@ -104,6 +104,14 @@ class Placed(Plain):
         seed, item = s
         if not self.shuffle:
             return super().do_item(item)
+        made, there = self._drawn(seed, item), len(self.dataset)
+        for step in range(1, there if self.ranks.count > 1 else 1):
+            if made is not None:  # a photo short, this process would take fewer steps than others
+                break
+            made = self._drawn(seed, (item + step) % there)
+        return made
+
+    def _drawn(self, seed, item):
         with drawn_by(seed):
             return super().do_item(item)
 

@@ -22,7 +22,7 @@ from vlg_fastai.train.prepare import Prepared
 from vlg_fastai.train.resuming import Checkpointer, going_on
 from vlg_fastai.train.room import fitted, forget
 from vlg_fastai.train.targets import OwnPhotosLast, Targets, Unmixed, targets_of
-from vlg_fastai.train.together import check_alone, in_step
+from vlg_fastai.train.together import check_alone, check_memory, in_step
 
 COMPILER = "inductor"
 
@@ -48,6 +48,8 @@ class Beginning:
         if kept and ranks.first:
             check_same_machine(kept["here"], checkpoint.circumstances_of(prepared))
         plan, taught = Plan.of(learn.dls.bs, kept), targets_of(prepared)
+        if ranks.first:
+            check_alone(plan, ranks)
         ranks.copied(learn.model.state_dict().values())
         ranks.copied([] if taught is None else [torch.from_numpy(taught)])
         if prepared.cfg.bs == "auto" and not kept:
@@ -115,7 +117,7 @@ class Beginning:
     def again(self, cfg):
         "Reset everything, with half the photos at a time; UserError if not even two fit."
         learn, half, steps = self.learn, self.plan.bs // 2, 2 * self.plan.steps
-        check_alone(self.prepared.machine, cfg.bs)
+        check_memory(self.prepared.machine, cfg.bs)
         if half < 2:
             raise UserError(f"--bs {cfg.bs}: not even two photos fit in memory; lower --size")
         say(

@@ -45,7 +45,7 @@ def stoppable(run):
     except RuntimeError as error:
         if not gone(error):
             raise
-        raise PreemptedError(f"another process has failed; {GO_ON.format(run.words)}") from None
+        raise PreemptedError(f"another process has failed: {GO_ON.format(run.words)}") from None
     finally:
         unheard(before)
 

@@ -82,7 +82,16 @@ def in_step(ranks, stop, seed):
     return [InStep(ranks, stop, seed), Parallel(ranks)] if ranks.count > 1 else []
 
 
-def check_alone(machine, bs):
+def check_alone(plan, ranks):
+    "UserError if several processes resume a run that gathers the gradients of several batches."
+    if plan.steps > 1 and ranks.count > 1:
+        raise UserError(
+            f"--resume: for lack of memory the run takes {plan.steps} batches per step, as a single"
+            " process does; resume it with python"
+        )
+
+
+def check_memory(machine, bs):
     "UserError after memory ran out in one of several processes: the others are a batch ahead."
     ranks = machine.ranks
     if ranks.count > 1:
