@@ -25,7 +25,7 @@ ROOT = Path(__file__).parents[1]
 README = ROOT / "README.md"
 PAGES = [README, *sorted((ROOT / "docs").glob("*.md"))]
 BLOCK = re.compile(r"^```bash\n(.*?)^```", re.MULTILINE | re.DOTALL)
-NEEDS = re.compile(r"# (needs a (GPU|network)|on Kaggle)")
+NEEDS = re.compile(r"# (needs (a GPU|a network|several cores)|on Kaggle)")
 NET = {"size": 32, "bs": 64, "arch": "tf_efficientnet_lite0", "pretrained": True}
 QUICK = ["--device", "cpu", "--precision", "fp32", "--workers", "0"]
 SMALL = {  # what is added to a command, so that it runs in seconds
@@ -48,7 +48,7 @@ def lines_of(page):
 
 
 def commands_of(page):
-    "Commands of the page that need neither a GPU nor a network, a line's parts apart."
+    "Commands of the page that need nothing special, a line's parts apart."
     lines = [line.split("  #")[0] for line in lines_of(page) if not NEEDS.search(line)]
     return [part.strip() for line in lines for part in line.split("&&")]
 

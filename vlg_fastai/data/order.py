@@ -104,12 +104,14 @@ class Placed(Plain):
         seed, item = s
         if not self.shuffle:
             return super().do_item(item)
-        made, there = self._drawn(seed, item), len(self.dataset)
-        for step in range(1, there if self.ranks.count > 1 else 1):
-            if made is not None:  # a photo short, this process would take fewer steps than others
-                break
-            made = self._drawn(seed, (item + step) % there)
-        return made
+        made = self._drawn(seed, item)
+        return self._another(seed, item) if made is None and self.ranks.count > 1 else made
+
+    def _another(self, seed, item):
+        "The next photo that can be read: a photo short, this process would take fewer steps."
+        there = len(self.dataset)
+        drawn = (self._drawn(seed, (item + step) % there) for step in range(1, there))
+        return next((made for made in drawn if made is not None), None)
 
     def _drawn(self, seed, item):
         with drawn_by(seed):

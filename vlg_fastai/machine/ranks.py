@@ -17,7 +17,9 @@ from vlg_fastai import launch
 PATIENCE = timedelta(days=7)  # for the first process to prepare a run: it may decode for hours
 SILENCE = timedelta(minutes=30)  # during a fit, after which the others count as dead
 BACKENDS = {"cuda": "nccl"}  # type of a device -> what gradients travel by; gloo elsewhere
-GONE = ("gloo", "connection closed", "connection reset", "broken pipe", "nccl")  # in an error
+GONE = (  # in an error
+    "connection closed", "connection reset", "likely closed", "broken pipe", "remote process exited"
+)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -42,6 +44,11 @@ class Ranks:
         body = torch.frombuffer(text or bytearray(length.item()), dtype=torch.uint8)
         distributed.broadcast(body, 0, group)
         return json.loads(bytes(body.numpy()))
+
+    def meet(self):
+        "Wait until all processes are here, if it takes hours."
+        if self.count > 1:
+            distributed.barrier()
 
     def copied(self, tensors):
         "Overwrite `tensors` with those of the first process."

@@ -50,6 +50,7 @@ class Beginning:
         plan, taught = Plan.of(learn.dls.bs, kept), targets_of(prepared)
         if ranks.first:
             check_alone(plan, ranks)
+        ranks.meet()
         ranks.copied(learn.model.state_dict().values())
         ranks.copied([] if taught is None else [torch.from_numpy(taught)])
         if prepared.cfg.bs == "auto" and not kept:

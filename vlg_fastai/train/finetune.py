@@ -51,12 +51,7 @@ def fine_tune(prepared, learn, run, cbs=(), waiting=(), keep=None):
         return FitResult(_status(cfg))
     fit, machine = Beginning.of(prepared, learn, run.path, keep), prepared.machine
     while True:
-        with (
-            set_aside(waiting, machine),
-            shared(learn.dls, machine.ranks),
-            lasting(learn.dls),
-            watching(prepared, history) as watch,
-        ):
+        with set_aside(waiting, machine), watching(prepared, learn.dls, history) as watch:
             for epochs, rates, own in fit.phases(cfg, run.path, watch):
                 learn.fit_one_cycle(epochs, rates, pct_start=PEAK, cbs=[*watch.cbs, *own, *cbs])
         fit.writer.settle()
@@ -115,10 +110,10 @@ class Watch:
 
 
 @contextmanager
-def watching(prepared, path):
-    "Yield the `Watch` over a fit; it records what ends the fit early."
+def watching(prepared, dls, path):
+    "Yield the `Watch` over a fit on `dls`; it records what ends the fit early."
     cfg, machine = shortened(prepared.cfg), prepared.machine
-    with bar() as live:
+    with bar() as live, shared(dls, machine.ranks), lasting(dls):
         progress = Progress(live, cfg.freeze_epochs + cfg.epochs)
         watch = Watch(
             History(path, machine.ranks),

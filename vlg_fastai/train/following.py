@@ -30,7 +30,10 @@ COLUMNS = "path", "content", "label", "split", "extra"  # what loaders need of t
 
 def lead(prepared, run):
     "Tell the other processes, if there are any, what they will train on."
-    machine, table = prepared.machine, prepared.taught
+    machine = prepared.machine
+    if machine.ranks.count == 1:
+        return
+    table = prepared.taught
     cfg = replace(prepared.cfg, device=machine.device.type, precision=machine.precision)
     shown = table[[name for name in COLUMNS if name in table]].astype({"path": str})
     told = {"cfg": as_json(cfg), "spec": asdict(prepared.spec), "run": str(run.path.resolve()),

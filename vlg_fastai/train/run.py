@@ -41,8 +41,7 @@ def train(cfg, source, cbs=()):
         probe, fold = candidates.fit_probe(prepared, run)
         if probe and learn and not (run.path / FACTS).exists():
             # from here on the run is usable, whatever ends it
-            begun = {"probe": fold, **FitResult(UNFINISHED).facts(), **about()}
-            finish(run, prepared, probe, begun)
+            finish(run, prepared, probe, {**FitResult(UNFINISHED).facts(), **about(probe=fold)})
         warm = candidates.warm_start(prepared, learn)
         keep = partial(KeepBetter, prepared, run, partial(about, probe=fold), probe)
         lead(prepared, run)

@@ -15,6 +15,7 @@ from vlg_fastai.machine.ranks import ALONE, gone
 
 GO_ON = "stopped; resume where it left off: train.py --resume {}"
 BAD_IN_A_ROW = 5  # consecutive batches without a finite loss that end a fit
+SHOWN = 120  # last characters of an error
 LOOK = 5.0  # seconds between two looks at what a GPU has counted
 
 
@@ -45,7 +46,10 @@ def stoppable(run):
     except RuntimeError as error:
         if not gone(error):
             raise
-        raise PreemptedError(f"another process has failed: {GO_ON.format(run.words)}") from None
+        why = str(error).strip().splitlines()[-1][-SHOWN:]
+        raise PreemptedError(
+            f"another process has failed or cannot be reached ({why}): {GO_ON.format(run.words)}"
+        ) from None
     finally:
         unheard(before)
 

@@ -96,6 +96,6 @@ def check_memory(machine, bs):
     ranks = machine.ranks
     if ranks.count > 1:
         raise UserError(
-            f"--bs {bs}: process {ranks.number} of {ranks.count} ran out of memory on"
+            f"--bs {bs}: rank {ranks.number} of {ranks.count} ran out of memory on"
             f" {machine.device}; start a new run with a lower --bs or --size"
         )
