@@ -137,7 +137,8 @@ class TestTwoProcesses:
         assert done.returncode == 1
         assert done.stderr.count(f"\t{TOLD}") == 1
         assert done.stderr.count("error: ") == 0
-        said = f"): stopped; resume where it left off: train.py --resume 1 --runs {tmp_path}"
+        said = f": stopped; resume where it left off: train.py --resume 1 --runs {tmp_path}"
+        assert "another process has failed or cannot be reached (" in done.stderr
         assert said in done.stderr
         kept = checkpoint.read(newest_begun(tmp_path) / "checkpoint")
         assert kept["place"]["epoch"] == 2
@@ -305,6 +306,40 @@ def test_validation_is_read_in_parts_that_follow_each_other(toy):
 def test_more_processes_than_photos_is_one_line(toy):
     with pytest.raises(UserError, match="20 processes cannot share 34 training photos"):
         loader(toy, Ranks(0, 20), bs=40)
+
+
+def in_step(group, epoch=0, model=None):
+    made = together.InStep(group, None, 42)
+    made.learn = SimpleNamespace(epoch=epoch, model=model)
+    return made
+
+
+def test_each_process_draws_its_own_dropout_which_a_resumed_epoch_draws_again():
+    def drawn(group, epoch):
+        torch.manual_seed(5)
+        in_step(group, epoch).before_train()
+        return torch.rand(4).tolist()
+
+    torch.manual_seed(5)
+    first = torch.rand(4).tolist()
+    assert [drawn(TWO[0], epoch) for epoch in (0, 1)] == [first, first]  # as without the others
+    others = [drawn(TWO[1], 0), drawn(TWO[1], 1), drawn(Ranks(2, 3), 0)]
+    assert len({tuple(one) for one in (first, *others)}) == 4
+    assert drawn(TWO[1], 0) == others[0]
+
+
+def test_running_statistics_are_averaged_before_validation():
+    class Half(Ranks):
+        "The other process has zeros."
+
+        def _joined(self, tensor):
+            return tensor
+
+    norm = torch.nn.BatchNorm1d(2)
+    norm.running_mean.fill_(4.0)
+    in_step(Half(0, 2), model=torch.nn.Sequential(torch.nn.Linear(2, 2), norm)).before_validate()
+    assert norm.running_mean.tolist() == [2.0, 2.0]
+    assert norm.running_var.tolist() == [0.5, 0.5]
 
 
 def test_time_is_that_of_the_first_process():

@@ -127,6 +127,7 @@ def leave():
 
 
 def gone(error):
-    "Whether `error` says that another process has ended."
-    told = str(error).lower()
-    return distributed.is_initialized() and any(word in told for word in GONE)
+    "How `error` says that another process has ended or cannot be reached; None if it does not."
+    lines = str(error).splitlines() if distributed.is_initialized() else []
+    found = [line for line in lines if any(word in line.lower() for word in GONE)]
+    return found[0].split("] ", 1)[-1].split(". ")[0].strip() if found else None

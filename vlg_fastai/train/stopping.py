@@ -15,7 +15,6 @@ from vlg_fastai.machine.ranks import ALONE, gone
 
 GO_ON = "stopped; resume where it left off: train.py --resume {}"
 BAD_IN_A_ROW = 5  # consecutive batches without a finite loss that end a fit
-SHOWN = 120  # last characters of an error
 LOOK = 5.0  # seconds between two looks at what a GPU has counted
 
 
@@ -44,9 +43,8 @@ def stoppable(run):
     try:
         yield
     except RuntimeError as error:
-        if not gone(error):
+        if not (why := gone(error)):
             raise
-        why = str(error).strip().splitlines()[-1][-SHOWN:]
         raise PreemptedError(
             f"another process has failed or cannot be reached ({why}): {GO_ON.format(run.words)}"
         ) from None
