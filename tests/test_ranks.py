@@ -24,22 +24,24 @@ from vlg_fastai.data.view import View
 from vlg_fastai.machine import device, ranks
 from vlg_fastai.machine.device import Machine
 from vlg_fastai.machine.ranks import Ranks
+from vlg_fastai.model.sources import Source
 from vlg_fastai.runs.find import newest
 from vlg_fastai.train import checkpoint, hours, plan, together
+from vlg_fastai.train.run import train
 
 ROOT = Path(__file__).parents[1]
 TOY = {"arch": ARCH, "pretrained": False, "size": 32, "bs": 8, "device": "cpu",
        "precision": "fp32", "workers": 0}  # fmt: skip
-# 20 steps in which nothing is drawn by each process for itself
-SAME = {"head": "linear", "freeze_bn": True, "dropout": 0.0, "aug": "none", "epochs": 5,
+# 22 steps, for which no process draws anything of its own
+SAME = {"head": "linear", "freeze_bn": True, "dropout": 0.0, "aug": "none", "epochs": 6,
         "keep": "last", "choose": "clean", "lr": 5e-3, "lr_body": 5e-3}  # fmt: skip
-BAD, STOPS, FAILS = (2, 3), 9, 11  # batches at which process 1 does so
+BAD, FAILS, STOPS = (2, 3), 11, 18  # batches of 24 at which process 1 has such luck
 TOLD = "the lens cap is on"
 TWO = [Ranks(0, 2), Ranks(1, 2)]
 
 
 class Spoilt(Callback):
-    "What goes wrong in process 1."
+    "What goes wrong in one process: bad losses, and more if it does not go `well`."
 
     order, run_valid = 10.5, False  # right before bad batches are looked for
 
@@ -47,7 +49,7 @@ class Spoilt(Callback):
         self.how = how
 
     def after_loss(self):
-        if self.how == "stops" and self.train_iter in BAD:
+        if self.train_iter in BAD:
             self.learn.loss = self.learn.loss * float("nan")
 
     def after_batch(self):
@@ -80,12 +82,13 @@ def started(data, runs, how="well", **options):
     words = [sys.executable, *torchrun, __file__, how, *flags(more)]
     paths = os.pathsep.join([str(ROOT), str(ROOT / "tests")])
     env = {**os.environ, "PYTHONPATH": paths, "OMP_NUM_THREADS": "1"}
-    return subprocess.run(words, env=env, capture_output=True, text=True, timeout=100, check=False)
+    return subprocess.run(words, env=env, capture_output=True, text=True, timeout=300, check=False)
 
 
 @pytest.fixture(scope="module")
 def one(toy, tmp_path_factory):
-    return run_training(toy_config(toy, tmp_path_factory.mktemp("one"), **SAME))
+    cfg = toy_config(toy, tmp_path_factory.mktemp("one"), **SAME)
+    return train(cfg, Source(ARCH, "nothing"), [Spoilt("well")])
 
 
 @pytest.fixture(scope="module")
@@ -101,6 +104,12 @@ def weights(run):
     return load_file(run.path / "model.safetensors")
 
 
+def furthest(run, other):
+    "The largest distance between two weights that two nets have in one place."
+    pairs = zip(weights(run).values(), weights(other).values(), strict=True)
+    return max((a - b).abs().max().item() for a, b in pairs)
+
+
 def figures(run):
     table = pd.read_csv(run.path / "history.csv")
     return table.drop(columns=["seconds", "photos_per_second"]).to_numpy()
@@ -111,10 +120,8 @@ def figures(run):
 class TestTwoProcesses:
     def test_they_learn_what_one_learns_in_twenty_steps(self, toy, tmp_path, one, two):
         begun = run_training(toy_config(toy, tmp_path, **{**SAME, "lr": 1e-9, "lr_body": 1e-9}))
-        start, alone, together = weights(begun), weights(one), weights(two[0])
-        moved = max((start[key] - alone[key]).abs().max() for key in alone)
-        assert moved > 0.01
-        assert all(torch.allclose(alone[key], together[key], 0, 1e-3) for key in alone)
+        assert furthest(begun, one) > 0.01
+        assert furthest(one, two[0]) < 1e-3
         assert np.allclose(figures(one), figures(two[0]), 0, 1e-3)  # validation is gathered
 
     def test_one_run_is_written_and_each_line_is_said_once(self, one, two):
@@ -130,38 +137,36 @@ class TestTwoProcesses:
         assert any(line.startswith("trained by 2 processes on cpu") for line in lines)
         assert not list(run.path.parent.glob("0002*"))
 
-    def test_a_failure_of_one_ends_both_and_the_run_goes_on_from_its_checkpoint(
-        self, toy, tmp_path, two
+    def test_a_bad_loss_in_one_is_skipped_by_both(self, two):
+        assert "skipped 2 batches: their loss was not finite" in two[1].stdout
+
+    def test_a_failure_or_ctrl_c_in_one_ends_both_and_the_run_goes_on(
+        self, toy, tmp_path, one, two
     ):
         done = started(toy, tmp_path, how="fails")
         assert done.returncode == 1
         assert done.stderr.count(f"\t{TOLD}") == 1
-        assert done.stderr.count("error: ") == 0
-        said = f": stopped; resume where it left off: train.py --resume 1 --runs {tmp_path}"
         assert "another process has failed or cannot be reached (" in done.stderr
-        assert said in done.stderr
-        kept = checkpoint.read(newest_begun(tmp_path) / "checkpoint")
-        assert kept["place"]["epoch"] == 2
-        done = started(toy, tmp_path, resume="last")
-        assert "resuming after epoch 2" in done.stdout
-        run, whole = newest(tmp_path), two[0]
-        assert np.array_equal(figures(run), figures(whole))
-        assert all(torch.equal(weights(run)[key], value) for key, value in weights(whole).items())
+        assert f": train.py --resume 1 --runs {tmp_path}" in done.stderr
+        assert place(tmp_path)["epoch"] == 2
 
-    def test_bad_losses_and_ctrl_c_in_one_are_those_of_both(self, toy, tmp_path):
-        done = started(toy, tmp_path, how="stops")
-        assert "skipped 2 batches: their loss was not finite" in done.stdout
+        done = started(toy, tmp_path, how="stops", resume="last")
+        assert "resuming after epoch 2" in done.stdout
         assert done.stdout.count("stopping after this batch") == 1
         assert done.stderr.count("interrupted; ") == 1
-        kept = checkpoint.read(newest_begun(tmp_path) / "checkpoint")
-        assert kept["place"]["train_iter"] == STOPS
-        assert kept["callbacks"]["SkipBadBatches"]["skipped"] == 2
+        assert place(tmp_path)["train_iter"] == STOPS
+        run = newest(tmp_path)
+        assert np.array_equal(figures(run), figures(two[0])[:4])  # as if it had not failed
+
         run = run_training(toy_config(toy, tmp_path, resume="last", **SAME))  # by one process
         assert (run.facts.status, run.facts.ranks) == ("finished", 1)
+        assert furthest(run, one) < 1e-3
 
 
-def newest_begun(runs):
-    return max(path for path in runs.glob("0*"))
+def place(runs):
+    "Where the only run in the folder `runs` will go on."
+    (folder,) = runs.glob("0*")
+    return checkpoint.read(folder / "checkpoint")["place"]
 
 
 @pytest.fixture
@@ -359,6 +364,7 @@ def test_a_process_without_memory_says_so_and_gradients_are_gathered_by_one_alon
 
 
 if __name__ == "__main__":
-    if (kind := sys.argv.pop(1)) != "well" and launch.follows():
+    kind = sys.argv.pop(1)
+    if launch.follows():
         spoil(kind)
     commands.train()
