@@ -16,6 +16,7 @@ from vlg_fastai.machine.device import Machine
 from vlg_fastai.machine.precision import autocast
 from vlg_fastai.machine.transfer import Coming, one_behind
 from vlg_fastai.model import backbone
+from vlg_fastai.model.batchnorm import folded
 
 BATCH = 64  # photos per forward pass at 224 px
 LARGEST = float(np.finfo(np.float16).max)
@@ -47,6 +48,11 @@ class FeatureExtractor:
         net = deepcopy(self.net)
         net.reset_classifier(0)
         return backbone.Backbone(net)
+
+    @cached_property
+    def fast(self):
+        "The net as it is run: its weights differ from `net`'s where BatchNorm is folded."
+        return folded(self.net, self.machine)
 
     @cached_property
     def mark(self):
@@ -134,8 +140,8 @@ class FeatureExtractor:
         return rows.clamp(-LARGEST, LARGEST).numpy().astype(np.float16)
 
     def _forward(self, x):
-        maps = self.net.forward_features(x)
-        made = [self.net.forward_head(maps, pre_logits=True).flatten(1)]
-        if self.net.num_classes:
-            made.append(self.net.forward_head(maps))
+        maps = self.fast.forward_features(x)
+        made = [self.fast.forward_head(maps, pre_logits=True).flatten(1)]
+        if self.fast.num_classes:
+            made.append(self.fast.forward_head(maps))
         return torch.cat([part.float() for part in made], 1)
