@@ -18,13 +18,18 @@ class Tracer(fx.Tracer):
         return type(module) in CONVOLUTIONS + NORMS or super().is_leaf_module(module, name)
 
 
+def foldable(model, machine):
+    "Whether `folded` would change anything: a CPU, and norms that a convolution may precede."
+    return machine.device.type == "cpu" and any(type(part) in NORMS for part in model.modules())
+
+
 def folded(model, machine):
     """A copy of `model`, in eval mode, that answers the same up to rounding with fewer passes over
     memory; `model` itself on a GPU, or where there is nothing to fold.
 
     lite0 on two cores: 1.25 times as fast in bf16, 1.5 times in fp32.
     """
-    if machine.device.type != "cpu" or not any(type(part) in NORMS for part in model.modules()):
+    if not foldable(model, machine):
         return model
     model = deepcopy(model).eval()
     for conv, norm in _pairs(model):

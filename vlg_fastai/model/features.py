@@ -16,7 +16,7 @@ from vlg_fastai.machine.device import Machine
 from vlg_fastai.machine.precision import autocast
 from vlg_fastai.machine.transfer import Coming, one_behind
 from vlg_fastai.model import backbone
-from vlg_fastai.model.batchnorm import folded
+from vlg_fastai.model.batchnorm import foldable, folded
 
 BATCH = 64  # photos per forward pass at 224 px
 LARGEST = float(np.finfo(np.float16).max)
@@ -66,7 +66,8 @@ class FeatureExtractor:
     @cached_property
     def shelves(self):
         "Cached rows of the photos as they are, and of their mirror images."
-        facts = self.mark, self.view, self.machine.precision
+        facts = [self.mark, self.view, self.machine.precision]
+        facts += ["folded"] * foldable(self.net, self.machine)  # rounded in another way
         return [self.store.shelf("features", *facts, flip) for flip in (False, True)]
 
     def look(self, photos, pixels=None, mirrored=False):
