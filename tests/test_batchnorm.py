@@ -1,5 +1,6 @@
 """BatchNorm folded into convolutions: the same answers from fewer passes."""
 
+from contextlib import suppress
 from types import SimpleNamespace
 
 import pytest
@@ -7,7 +8,7 @@ import timm
 import torch
 from torch import nn
 
-from vlg_fastai.model.batchnorm import folded
+from vlg_fastai.model.batchnorm import folded, folding
 
 CPU = SimpleNamespace(device=torch.device("cpu"))
 
@@ -42,6 +43,17 @@ def test_folded_nets_answer_the_same(arch, left):
     assert len(norms(made)) == left < there
     torch.testing.assert_close(answers(made), answers(model), rtol=1e-4, atol=1e-4)
     assert all(torch.equal(value, before[key]) for key, value in model.state_dict().items())
+
+
+def test_a_net_is_folded_for_a_while():
+    model = net("resnet18")
+    parts, before = list(model.modules()), answers(model)
+    with suppress(KeyboardInterrupt), folding(model, CPU):
+        assert not norms(model)
+        torch.testing.assert_close(answers(model), before, rtol=1e-4, atol=1e-4)
+        raise KeyboardInterrupt
+    assert list(model.modules()) == parts
+    assert torch.equal(answers(model), before)
 
 
 def test_a_net_without_batchnorm_is_not_copied():

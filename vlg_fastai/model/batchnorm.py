@@ -1,7 +1,14 @@
-"""Fold BatchNorm into the convolution before it, for inference on a CPU."""
+"""Fold BatchNorm into the convolution before it, for inference on a CPU.
+
+The same answers up to rounding, with fewer passes over memory: lite0 on two cores is 1.25 times as
+fast in bf16, 1.5 times in fp32.
+"""
 
 from collections import Counter
+from contextlib import contextmanager
 from copy import deepcopy
+from functools import cache
+from itertools import chain
 
 from timm.layers import BatchNormAct2d, Conv2dSame
 from torch import fx, nn
@@ -18,29 +25,58 @@ class Tracer(fx.Tracer):
         return type(module) in CONVOLUTIONS + NORMS or super().is_leaf_module(module, name)
 
 
+class Structure:
+    "Names and types of the parts of a model: models alike in these are traced once."
+
+    def __init__(self, model):
+        self.model = model
+        self.parts = tuple((name, type(part)) for name, part in model.named_modules())
+
+    def __eq__(self, other):
+        return self.parts == other.parts
+
+    def __hash__(self):
+        return hash(self.parts)
+
+
 def foldable(model, machine):
-    "Whether `folded` would change anything: a CPU, and norms that a convolution may precede."
+    "Whether folding would change anything: a CPU, and norms that a convolution may precede."
     return machine.device.type == "cpu" and any(type(part) in NORMS for part in model.modules())
 
 
-def folded(model, machine):
-    """A copy of `model`, in eval mode, that answers the same up to rounding with fewer passes over
-    memory; `model` itself on a GPU, or where there is nothing to fold.
+@contextmanager
+def folding(model, machine):
+    "Fold within the block what can be folded of `model`, in eval mode; afterwards it is as before."
+    before = {}
+    try:
+        for conv, norm in _pairs(model) if foldable(model, machine) else ():
+            before |= {name: model.get_submodule(name) for name in (conv, norm)}
+            _replace(model, conv, fuse_conv_bn_eval(before[conv], before[norm]))
+            _replace(model, norm, nn.Sequential(*_after(before[norm])))
+        yield
+    finally:
+        for name, part in before.items():
+            _replace(model, name, part)
 
-    lite0 on two cores: 1.25 times as fast in bf16, 1.5 times in fp32.
-    """
+
+def folded(model, machine):
+    "A copy of `model`, in eval mode, that stays folded; `model` itself if that changes nothing."
     if not foldable(model, machine):
         return model
-    model = deepcopy(model).eval()
-    for conv, norm in _pairs(model):
-        one, other = model.get_submodule(conv), model.get_submodule(norm)
-        _replace(model, conv, fuse_conv_bn_eval(one, other))
-        _replace(model, norm, nn.Sequential(*_after(other)))
-    return model
+    shared = {id(tensor): tensor for tensor in chain(model.parameters(), model.buffers())}
+    with folding(model, machine):
+        return deepcopy(model, shared)
 
 
 def _pairs(model):
-    "[(name of a convolution, name of the norm that alone reads its output)]."
+    "[(name of a convolution, name of the norm that alone reads its output)] with statistics."
+    pairs = _traced(Structure(model))
+    return [pair for pair in pairs if model.get_submodule(pair[1]).running_mean is not None]
+
+
+@cache
+def _traced(structure):
+    model, structure.model = structure.model, None  # what is kept is the answer, not the weights
     try:
         calls = [node for node in Tracer().trace(model).nodes if node.op == "call_module"]
     except Exception:  # noqa: BLE001  whatever a net does that cannot be traced: it stays as it is
@@ -54,7 +90,6 @@ def _pairs(model):
         if kinds.get(conv) in CONVOLUTIONS
         and len(conv.users) == 1
         and times[conv.target] == times[norm.target] == 1
-        and model.get_submodule(norm.target).running_mean is not None
     ]
 
 
