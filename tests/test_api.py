@@ -21,6 +21,7 @@ from vlg_fastai.machine.device import Machine
 from vlg_fastai.runs.facts import Facts
 from vlg_fastai.runs.run import Run
 
+pytestmark = pytest.mark.xdist_group("api")  # one process: what the tests share is made once
 ROOT = Path(__file__).parents[1]
 QUICK = {"device": "cpu", "precision": "fp32", "workers": 0}
 BUNDLED = {"arch": "tf_efficientnet_lite0", **QUICK}

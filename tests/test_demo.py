@@ -14,6 +14,8 @@ from vlg_fastai.demo import challenge
 from vlg_fastai.demo.animals import Species
 from vlg_fastai.demo.score import score
 
+pytestmark = pytest.mark.xdist_group("demo")  # one process: what the tests share is made once
+
 
 @pytest.fixture
 def small(monkeypatch):

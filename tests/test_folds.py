@@ -28,6 +28,7 @@ from vlg_fastai.train.assembling import Pool
 from vlg_fastai.train.candidates import Candidate
 from vlg_fastai.train.folds import in_folds
 
+pytestmark = pytest.mark.xdist_group("folds")  # one process: what the tests share is made once
 REAL = {"arch": "tf_efficientnet_lite0", "pretrained": True, "size": 64, "choose": "clean"}
 COUNT = 3
 

@@ -4,6 +4,7 @@ import ast
 import re
 import subprocess
 import sys
+from functools import cache
 from pathlib import Path
 from statistics import median
 
@@ -81,6 +82,7 @@ def test_a_script_is_a_signpost_of_twenty_lines(path):
     assert len(path.read_text(encoding="utf-8").splitlines()) <= 20
 
 
+@cache
 def classes():
     "{class: modules that define one of that name}."
     found = {}

@@ -36,6 +36,7 @@ from vlg_fastai.report.interpret import interpret, surroundings
 from vlg_fastai.runs.predictions import HeldOut, held_out
 from vlg_fastai.runs.run import Run
 
+pytestmark = pytest.mark.xdist_group("page")  # one process: what the tests share is made once
 MACHINE = {"device": "cpu", "precision": "fp32", "workers": 0}
 COUNTS = {"blue+whale": 22, "frog": 24, "höhlen bär": 26}
 

@@ -39,7 +39,10 @@ class Look:
 
 
 def audit(cfg, source):
-    "Check every photo of the folder that `cfg` names; write to `cfg.out` and return issues.csv."
+    """Check every photo of the folder that `cfg` names; write to `cfg.out` and return issues.csv.
+
+    With `compare` return what decisions gain instead.
+    """
     check_room(cfg.out, 0, f"--out {cfg.out}")
     machine, layout = device.prepare(cfg), challenge.layout_of(cfg)
     made = decisions.read(decisions.find(cfg.decisions, layout.root))

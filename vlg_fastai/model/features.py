@@ -16,6 +16,7 @@ from vlg_fastai.machine.device import Machine
 from vlg_fastai.machine.precision import autocast
 from vlg_fastai.machine.transfer import Coming, one_behind
 from vlg_fastai.model import backbone
+from vlg_fastai.model.batchnorm import foldable, folded
 
 BATCH = 64  # photos per forward pass at 224 px
 LARGEST = float(np.finfo(np.float16).max)
@@ -49,6 +50,11 @@ class FeatureExtractor:
         return backbone.Backbone(net)
 
     @cached_property
+    def fast(self):
+        "The net as it is run: its weights differ from `net`'s where BatchNorm is folded."
+        return folded(self.net, self.machine)
+
+    @cached_property
     def mark(self):
         "Hash that identifies its weights."
         told = hashlib.blake2b(digest_size=8)
@@ -60,7 +66,8 @@ class FeatureExtractor:
     @cached_property
     def shelves(self):
         "Cached rows of the photos as they are, and of their mirror images."
-        facts = self.mark, self.view, self.machine.precision
+        facts = [self.mark, self.view, self.machine.precision]
+        facts += ["folded"] * foldable(self.net, self.machine)  # rounded in another way
         return [self.store.shelf("features", *facts, flip) for flip in (False, True)]
 
     def look(self, photos, pixels=None, mirrored=False):
@@ -134,8 +141,8 @@ class FeatureExtractor:
         return rows.clamp(-LARGEST, LARGEST).numpy().astype(np.float16)
 
     def _forward(self, x):
-        maps = self.net.forward_features(x)
-        made = [self.net.forward_head(maps, pre_logits=True).flatten(1)]
-        if self.net.num_classes:
-            made.append(self.net.forward_head(maps))
+        maps = self.fast.forward_features(x)
+        made = [self.fast.forward_head(maps, pre_logits=True).flatten(1)]
+        if self.fast.num_classes:
+            made.append(self.fast.forward_head(maps))
         return torch.cat([part.float() for part in made], 1)

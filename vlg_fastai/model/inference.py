@@ -9,6 +9,7 @@ from torch import nn
 from vlg_fastai.console import track
 from vlg_fastai.machine.precision import autocast
 from vlg_fastai.machine.transfer import Coming, one_behind
+from vlg_fastai.model.batchnorm import folding
 
 COOLEST, HOTTEST = 0.05, 20.0  # range of temperatures searched
 LEAST = 1e-12  # lower bound on a probability
@@ -23,7 +24,7 @@ def logits(model, dl, machine, flip=False, what="predicting"):
     """
     model.eval()
     rows = np.full((1 + flip, len(dl.dataset), width(model)), np.nan, np.float32)
-    with torch.inference_mode(), autocast(machine):
+    with folding(model, machine), torch.inference_mode(), autocast(machine):
         launched = ((x, _both(model, x), places) for x, places in _shown(dl, flip, machine, what))
         for x, z, places in one_behind(launched):
             rows[:, places] = _finite(model, x, z.here)

@@ -11,10 +11,10 @@ import pandas as pd
 import torch
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.linear_model import LogisticRegression
-from sklearn.model_selection import StratifiedGroupKFold
 from threadpoolctl import threadpool_limits
 
 from vlg_fastai.console import track
+from vlg_fastai.data import folding
 from vlg_fastai.machine.device import cpus
 from vlg_fastai.model.head import linear
 from vlg_fastai.model.inference import fit_temperature, nll
@@ -128,13 +128,7 @@ def _digest(*arrays):
 
 def folds(y, groups, seed):
     "[(training rows, held-out rows)], each group whole on one side, classes spread evenly."
-    count = min(FOLDS, len(np.unique(groups)), np.bincount(y).max())
-    if count < 2:
-        return []
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # a class with fewer photos than folds is acceptable
-        cut = StratifiedGroupKFold(count, shuffle=True, random_state=seed)
-        return list(cut.split(y, y, groups))
+    return folding.cut(y, groups, FOLDS, seed)
 
 
 def drawn(y, seed=0, most=None):
