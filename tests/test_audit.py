@@ -19,7 +19,7 @@ from conftest import (
 )
 from PIL import Image, ImageFilter, ImageOps
 
-from vlg_fastai.audit import issues, oddities
+from vlg_fastai.audit import compare, issues, oddities
 from vlg_fastai.audit.run import audit
 from vlg_fastai.config import AuditConfig
 from vlg_fastai.data import decisions, neighbours
@@ -394,3 +394,12 @@ def test_what_most_photos_share_is_said_once_about_the_set(capsys):
     assert list(table["file"]) == ["a/9.png"]
     assert table["suggested"].iloc[0] == "7.1 to 1, nearly one colour, dark"
     assert "90% of all photos are small: none is listed for that" in capsys.readouterr().out
+
+
+def test_near_duplicates_widen_the_interval_of_what_decisions_gain():
+    gain = np.repeat([1.0, 0.0, 0.0, 0.0, 0.0], 20)
+    apart, together = (
+        compare.interval(gain, groups) for groups in (np.arange(100), np.repeat(np.arange(5), 20))
+    )
+    assert together.high - together.low > 2 * (apart.high - apart.low)
+    assert apart.low < gain.mean() < apart.high

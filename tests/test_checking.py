@@ -8,6 +8,7 @@ import pytest
 from conftest import run_prediction
 
 from vlg_fastai.predict import checking
+from vlg_fastai.runs.files import write_csv
 
 
 def answered(category, problem=None):
@@ -58,3 +59,20 @@ def test_the_submission_before_is_kept_and_no_equal_one(finished_run, tmp_path, 
     out.write_bytes(damaged)
     run_prediction(finished_run, out, forecast=False)
     assert (tmp_path / "submission-2.csv").read_bytes() == damaged
+
+
+@pytest.mark.parametrize(
+    "table",
+    [
+        pd.DataFrame({"Id": ["a", "b"], "frog": [1 / 3, 0.1], "bear": [2 / 3, 0.9]}),
+        pd.DataFrame({"image_id": ["0001", "0002"], "Category": ["007", "nan"]}),
+    ],
+    ids=["probabilities", "zeros in front"],
+)
+def test_a_submission_written_twice_differs_in_no_row(tmp_path, table):
+    path = tmp_path / "s.csv"
+    write_csv(path, table)
+    before = checking.as_text(path)
+    write_csv(path, table)
+    told = checking.changed(before, checking.as_text(path))
+    assert told == "0 of 2 rows differ from the previous submission"

@@ -287,3 +287,15 @@ def test_reading_processes_without_shared_memory_are_one_line(capsys, text):
     assert "error: --workers: " in capsys.readouterr().err
     with pytest.raises(RuntimeError), cli.plain_errors():
         raise RuntimeError("Caught KeyError in DataLoader worker process 0.")
+
+
+def test_another_recipe_replaces_what_the_stored_one_set(tmp_path):
+    stored = {"recipe": "original", "epochs": 3, "head": "mlp", "size": 64}
+    (tmp_path / "config.json").write_text(json.dumps(stored))
+    asked = ["--config", str(tmp_path / "config.json")]
+    assert parse(TrainConfig, asked).epochs == 3
+    cfg = parse(TrainConfig, [*asked, "--recipe", "strong", "--arch", "tf_efficientnet_lite0"])
+    assert (cfg.recipe, cfg.epochs, cfg.head, cfg.size) == ("strong", 5, "linear", 64)
+    assert cfg.targets == "soft"
+    asked += ["--recipe", "strong", "--epochs", "7"]
+    assert parse(TrainConfig, asked).epochs == 7

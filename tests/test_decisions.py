@@ -132,3 +132,12 @@ def test_what_a_person_decided_meanwhile_stands_against_an_automatic_decision(tm
     assert decisions.append_undecided(made.path, rows) == rows[1:]
     found = {key[0]: made.action for key, made in decisions.read(made.path).made.items()}
     assert found == {"1": "keep", "2": "relabel"}
+
+
+@pytest.mark.parametrize("odd", ["\u2028", "\x85", "\x0c", "\x1c", "\n", "\r"])
+def test_a_name_with_any_kind_of_line_break_is_read_back(tmp_path, odd):
+    path = tmp_path / "decisions.csv"
+    label = f"sea{odd}lion"
+    row = {"content": "x" * 32, "label": label, "action": "drop"}
+    decisions.append(path, [row, {**row, "content": "y" * 32}])
+    assert set(decisions.read(path).made) == {("x" * 32, label), ("y" * 32, label)}

@@ -1,11 +1,16 @@
 """A run with --hours ends in time, and its schedule ends with it."""
 
+import shutil
+from types import SimpleNamespace
+
+import numpy as np
 import pandas as pd
 import pytest
 from conftest import run_training, toy_config
 from fastai.callback.core import Callback
 from test_resuming import KilledError, going_on, killed_at, left, raises, stopped
 
+from vlg_fastai.config import TrainConfig
 from vlg_fastai.train import hours
 from vlg_fastai.train import run as running
 
@@ -155,3 +160,10 @@ def test_a_resumed_run_goes_on_with_the_plan_that_was_made(toy, tmp_path, monkey
     cfg = config(toy, tmp_path / "parts", hours=1.0)
     stopped(cfg, killed_at(9), monkeypatch)
     assert left(run_training(going_on(cfg))) == left(whole)
+
+
+def test_photos_to_predict_are_counted_wherever_the_test_lies(toy, tmp_path):
+    shutil.copytree(toy / "train", tmp_path / "training_set")
+    shutil.copytree(toy / "test", tmp_path / "test_set")
+    prepared = SimpleNamespace(cfg=TrainConfig(data=tmp_path), copies=None, held=np.ones(4, bool))
+    assert hours.After.of(prepared) == hours.After(4 * hours.NETS, 9)

@@ -8,9 +8,9 @@ import pandas as pd
 import pytest
 from conftest import run_prediction, run_training, toy_config
 
-from vlg_fastai.cli import configured
+from vlg_fastai.cli import configured, parse
 from vlg_fastai.config import AuditConfig, TrainConfig, UserError
-from vlg_fastai.data import folder, folding, listing, split
+from vlg_fastai.data import folder, folding, labels, listing, split
 from vlg_fastai.data.twins import bound
 
 HEADER = "image_id,breed,site\n"
@@ -296,9 +296,54 @@ def test_a_class_in_one_given_fold_alone_is_taught_in_every_fold(contest):
     assert (made.loc[rare.to_numpy(), "fold"] == split.ALWAYS).sum() == 1
 
 
-def test_a_group_column_without_a_table_is_refused(toy):
-    with pytest.raises(UserError, match="--group-col patient: needs a table of labels"):
-        folder.layout(toy, cfg=TrainConfig(data=toy, group_col="patient"))
+@pytest.mark.parametrize("option", ["id_col", "label_col", "group_col"])
+def test_a_column_without_a_table_is_refused(toy, option):
+    flag = option.replace("_", "-")
+    with pytest.raises(UserError, match=f"--{flag} patient: needs a table of labels"):
+        folder.layout(toy, cfg=TrainConfig(data=toy, **{option: "patient"}))
+
+
+def test_a_column_is_named_without_naming_the_table(contest):
+    path = contest / "train.csv"
+    path.write_text(path.read_text("utf-8").replace("breed", "kind of animal"), "utf-8")
+    cfg = parse(TrainConfig, ["--data", str(contest), "--label-col", "kind of animal"])
+    assert len(listed(contest, label_col=cfg.label_col)) == 42
+
+
+def test_photos_without_a_row_may_share_an_id(contest, capsys):
+    for suffix in ("png", "jpg"):
+        (contest / f"train_images/stranger.{suffix}").write_bytes(b"")
+    assert len(listed(contest)) == 42
+    assert "2 photos in train_images without a row" in capsys.readouterr().out
+
+
+def test_a_photo_of_the_test_has_a_row(contest, capsys):
+    with_column(contest, "split", lambda table: np.where(table.index % 3, "train", "test"))
+    assert len(listed(contest)) == 28
+    told = capsys.readouterr().out
+    assert "14 rows belong to the test" in told
+    assert "without a row" not in told
+
+
+@pytest.mark.parametrize(("together", "kept"), [(5, 13), (1, 8)])
+def test_words_that_are_frequent_together_are_a_name(together, kept, capsys):
+    cells = ["sea"] * 3 + ["lion"] * 5 + ["sea lion"] * together
+    files = [f"{number}.png" for number in range(len(cells))]
+    table = pd.DataFrame({"file": files, "label": cells, "side": "train"})
+    assert len(labels.usable("t.csv", table)) == kept
+    assert ("several labels in one cell" in capsys.readouterr().out) == (kept == 8)
+
+
+def test_ids_of_the_test_without_a_photo_cost_a_line_and_themselves(contest, tmp_path, capsys):
+    ids = sorted(path.stem for path in (contest / "test_images").iterdir())
+    text = "image_id,width\n" + "".join(f"{i},64\n" for i in [*ids, "gone", ids[0]])
+    (contest / "test.csv").write_text(text)
+    run = run_training(toy_config(contest, tmp_path / "runs"))
+    run_prediction(run, tmp_path / "s.csv", forecast=False)
+    told = capsys.readouterr().out.replace("\n", " ")
+    assert f"2 of 11 ids repeated or without a photo, e.g. gone, {ids[0]}: left out" in told
+    assert "have no Id" not in told
+    assert pd.read_csv(tmp_path / "s.csv", dtype=str)["image_id"].tolist() == ids
 
 
 def test_photos_in_folders_below_stay_below_where_they_are_named(toy, tmp_path, monkeypatch):

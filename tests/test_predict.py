@@ -269,6 +269,13 @@ def test_a_sample_whose_labels_are_no_classes_is_refused_with_the_way_out(
         assert list(rows(out)["target"]) == list(told)
 
 
+def test_unseen_classes_are_numbered_among_the_others_and_a_rejected_photo_last():
+    told = submission.spelling("index", ["bear", "zebra", "ant"])
+    assert told == {"ant": "0", "bear": "1", "zebra": "2"}
+    told = submission.spelling("index", ["bear", "zebra", "alien"], reject="alien")
+    assert told == {"bear": "0", "zebra": "1", "alien": "2"}
+
+
 def test_a_mapping_that_lacks_a_class_is_said_before_anything_is_predicted(
     finished_run, test_photos, tmp_path
 ):

@@ -387,3 +387,18 @@ def test_what_is_worse_than_guessing_is_never_kept_over_the_probe():
     none = [Candidate("fine-tuned", "mlp", None, np.full((4, 3), np.nan))]
     with pytest.raises(UserError, match="no model of this run gives finite predictions"):
         choosing.best(none, y, y)
+
+
+def test_a_damaged_cache_of_a_probe_is_computed_again(tmp_path, capsys):
+    rng = np.random.default_rng(0)
+    y = np.repeat(np.arange(3), 20)
+    x = (rng.normal(size=(60, 8)) + 2 * np.eye(8)[y]).astype(np.float16)
+    given = x, y, np.arange(60), 3
+    first = probe.out_of_fold(*given, Store(tmp_path))
+    (data,) = (path for path in tmp_path.rglob("*.npy") if not path.name.endswith("index.npy"))
+    content = bytearray(data.read_bytes())
+    content[-1] ^= 1
+    data.write_bytes(content)
+    again = probe.out_of_fold(*given, Store(tmp_path))
+    assert "damaged" in capsys.readouterr().out
+    np.testing.assert_array_equal(again.logits, first.logits)

@@ -202,7 +202,7 @@ def test_what_processes_cannot_share_is_one_line(torchrun, toy, capsys, option, 
     assert way in line
 
 
-@pytest.mark.parametrize("name", set(commands.COMMANDS) - {"train"})
+@pytest.mark.parametrize("name", sorted(set(commands.COMMANDS) - {"train"}))
 def test_every_other_command_is_started_with_python(torchrun, monkeypatch, capsys, name):
     monkeypatch.setattr(sys, "argv", [f"{name}.py"])
     for number, said in ((0, f"error: torchrun: shares the training of train.py alone; start"

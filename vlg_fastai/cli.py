@@ -19,7 +19,7 @@ from vlg_fastai import synonyms
 from vlg_fastai.checks import check
 from vlg_fastai.config import ARCH, UserError
 from vlg_fastai.helping import flag_of, show_help
-from vlg_fastai.recipes import defaults_of
+from vlg_fastai.recipes import but_for, defaults_of
 
 FULL = "; free some space, or name another folder"
 WAYS_OUT = {  # system errors -> what a user can do
@@ -139,6 +139,7 @@ def _settled(config_class, read, adapt, earlier):
     stored = earlier(asked) if earlier else {}
     if getattr(asked, "config", None):
         stored = stored_config(_of_number(asked.config, asked.runs), config_class)
+        stored = but_for(stored, read(stored).recipe)
     first = read(stored)
     defaults = adapt(first) if adapt else {}
     if hasattr(first, "recipe"):

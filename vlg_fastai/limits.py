@@ -62,6 +62,6 @@ WITH_NAMES = ("unseen_frac", "transductive", "clip", "attributes", "text_encoder
 # option -> options of which one must be given with it
 NEEDS = {
     **dict.fromkeys(WITH_NAMES, NAMES), "resume_anyway": ("resume",), "refit": ("folds",),
-    "devices": ("folds",), **dict.fromkeys(("id_col", "label_col"), ("labels",)),
+    "devices": ("folds",),
 }  # fmt: skip
 PACKAGES = ("tensorboard", "wandb")  # options that need a package of the same name

@@ -31,6 +31,14 @@ def measured(recipe, arch):
     return recipe != STRONG or arch.split(".")[0] in BUNDLED
 
 
+def but_for(stored, recipe):
+    "The options `stored` with a run, without what recipes set where `recipe` is another than its."
+    if stored.get("recipe", recipe) == recipe:
+        return stored
+    set_by_one = {*NOT_MEASURED, *(key for options in RECIPES.values() for key in options)}
+    return {key: value for key, value in stored.items() if key not in set_by_one}
+
+
 def defaults_of(recipe, arch):
     "The options that `recipe` sets for `arch`."
     return {**RECIPES[recipe], **({} if measured(recipe, arch) else NOT_MEASURED)}

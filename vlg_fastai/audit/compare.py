@@ -31,11 +31,23 @@ def say_worth(look, known, made):
     gain, changed = right[1] - right[0], int((given != known.y).sum())
     told = "no prediction differs"
     if gain.any():
-        found = bootstrap((gain,), np.mean, method="basic", rng=0, batch=50).confidence_interval
-        told = f"95 %: {found.low:+.4f} to {found.high:+.4f}"
+        told = "95 %: {:+.4f} to {:+.4f}".format(*interval(gain, known.groups[sure]))
     say(
         f"out of fold on {sure.sum()} photos without doubtful labels: {right[0].mean():.4f} with"
         f" the folder's labels, {right[1].mean():.4f} with {changed} changed ones:"
         f" {gain.mean():+.4f} ({told}); dropped photos are in neither"
     )
     return float(gain.mean())
+
+
+def interval(gain, groups):
+    "The 95 % interval (low, high) of the mean `gain` (n,): near-duplicates are drawn together."
+    at = np.unique(groups, return_inverse=True)[1]
+    of_groups = np.bincount(at, gain), np.bincount(at)
+    return bootstrap(
+        of_groups, _mean, paired=True, method="basic", rng=0, batch=50
+    ).confidence_interval
+
+
+def _mean(sums, sizes, axis=-1):
+    return sums.sum(axis) / sizes.sum(axis)

@@ -5,6 +5,7 @@ another folder has its own. The photos themselves are never touched.
 """
 
 import csv
+import io
 import os
 from dataclasses import dataclass
 from pathlib import Path
@@ -118,7 +119,7 @@ def _rows(path):
         raise UserError(f"--decisions {path}: contains NUL bytes: damaged, or not saved as UTF-8")
     text = content.decode("utf-8-sig", "surrogateescape")
     try:
-        reader = csv.DictReader(text.splitlines(keepends=True))
+        reader = csv.DictReader(io.StringIO(text, newline=""))
         rows, columns = list(reader), list(reader.fieldnames or [])
     except csv.Error as error:
         raise UserError(f"--decisions {path}: cannot be read as CSV ({error})") from None

@@ -22,6 +22,7 @@ from vlg_fastai.data.walking import (
     undouble,
 )  # fmt: skip
 
+OF_TABLE = "id_col", "label_col", "group_col"  # options that need a table of labels
 DEFAULT, DEMO_FOLDER = Path("data"), Path("data/demo")
 # words that mark a folder as one side of a split, next to another folder named the same way:
 # training_set and test_set, seg_train and seg_test, train-images and test1-images
@@ -90,9 +91,10 @@ def layout(data, apart=frozenset(), cfg=None):
         raise UserError(f"--data {data}: {what}; give the folder that holds train/<class>/*")
     root = data if getattr(cfg, "photos", None) else descend(data)
     found = labelled(root, apart, cfg)
-    if found is None and getattr(cfg, "group_col", None):
-        raise UserError(f"--group-col {cfg.group_col}: needs a table of labels, and there is none"
-                        f" in {root}; see --labels")  # fmt: skip
+    for name in OF_TABLE if found is None else ():
+        if asked := getattr(cfg, name, None):
+            raise UserError(f"--{name.replace('_', '-')} {asked}: needs a table of labels, and"
+                            f" there is none in {root}; see --labels")  # fmt: skip
     if found is None:
         tables.say_unused(root)
     return found or of_classes(root, apart, data)

@@ -176,13 +176,14 @@ def rows(cfg, files, folder):
             f"--labels {cfg.labels}: the id {twice[0]!r} matches several photos in {folder}; use"
             " paths relative to it as ids"
         )
+    known = known[~known.index.duplicated()]  # photos that share an id which the table lacks
     found = pd.DataFrame({"file": meant.map(known).fillna(meant), "label": table[columns.label]})
     found["bound"] = table[columns.group] if columns.group else ""
     found["given_fold"] = table[columns.fold] if columns.fold else ""
     found["side"] = table[columns.side].str.lower().map(WORDS) if columns.side else "train"
+    say_unlisted(files, found["file"], folder)
     found = usable(cfg.labels, found)
     found["given_fold"] = _folds(cfg, found["given_fold"]) if columns.fold else -1
-    say_unlisted(files, found["file"], folder)
     return found.sort_values("file", kind="stable").reset_index(drop=True)
 
 
@@ -201,18 +202,24 @@ def usable(path, table):
     "`table` without unlabelled or ambiguous rows; each kind is reported in one line."
     table = _left_out(path, table, table["side"].isna(), "belong to the test or to no side")
     table = _left_out(path, table, table["label"] == "", "have no label")
-    alone = set(table["label"])
-    several = table["label"].map(lambda cell: _several(cell, alone))
+    counts = table["label"].value_counts()
+    several = table["label"].map(lambda cell: _several(cell, counts))
     table = _left_out(path, table, several, "have several labels in one cell")
     table = table.drop_duplicates(["file", "label"])
     twice = table["file"].duplicated(keep=False)
     return _left_out(path, table, twice, "give a photo two labels")
 
 
-def _several(cell, alone):
-    "Whether `cell` is a list of labels, each of which is the only label of some other photo."
-    parts = [part for part in SEVERAL.split(cell) if part]
-    return len(parts) > 1 and set(parts) <= alone - {cell}
+def _several(cell, counts):
+    """Whether `cell` is a list of labels, each of which is the only label of some other photo.
+
+    counts: how often each cell occurs. Words that are as frequent together as alone are a name:
+    sea lion, where sea and lion are classes as well.
+    """
+    parts = {part for part in SEVERAL.split(cell) if part}
+    if len(parts) < 2 or cell in parts or not parts <= set(counts.index):
+        return False
+    return bool(set("|;,") & set(cell)) or counts[cell] < counts[list(parts)].min()
 
 
 def _left_out(path, table, odd, what):

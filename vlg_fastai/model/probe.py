@@ -77,7 +77,7 @@ def out_of_fold_beside(more, *given):
     key = _digest(x.astype(np.float16), y, groups, np.array([classes, seed, FOLDS, *STRENGTHS]),
                   *(more.arrays if more else []))  # fmt: skip
     shelf = store.shelf("probe", key, TOLERANCE, ROUNDS, NORM, MOST)  # its own: one file to open
-    if key not in shelf:
+    if shelf.missing([key]):  # or damaged
         cut = [(*one, more and more.apart(groups[one[1]])) for one in folds(y, groups, seed)]
         logits, best = _searched(x, y, cut, classes)
         shelf.fill([(key, np.vstack([logits, np.full((1, classes), best, np.float32)]))])

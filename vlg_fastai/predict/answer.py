@@ -157,7 +157,8 @@ def write(cfg, blend, asked, answer, facts):
             path.unlink(missing_ok=True)  # an earlier one belongs to another submission
     say(f"{len(table)} rows written to {cfg.out}, probabilities to {probabilities}")
     prior = blend.runs[0].facts
-    checking.check(answer, dict(zip(prior.classes, prior.prior, strict=True)), before, table)
+    checking.check(answer, dict(zip(prior.classes, prior.prior, strict=True)), before,
+                   checking.as_text(cfg.out))  # fmt: skip
 
 
 def keep(run, details, photos, facts):

@@ -6,9 +6,7 @@ from contextlib import contextmanager
 import numpy as np
 import pandas as pd
 
-from vlg_fastai.config import UserError
 from vlg_fastai.console import say
-from vlg_fastai.runs.files import read_csv
 
 NAMED = 3  # classes or photos named on a line
 TOO_OFTEN = 2.0  # times as often as in training, and
@@ -19,6 +17,7 @@ def check(answer, prior, before, table):
     """Report what is odd about the submission `table`, whose photos are those of `answer`.
 
     prior: {class: share of the training photos}; before: the submission that it replaces, or None.
+    Both tables are `as_text`: a number is written with fewer digits than it has.
     """
     say(shares(answer.category, prior))
     if before is not None:
@@ -66,6 +65,15 @@ def changed(before, table):
     return f"{told}, e.g. {files}" if differ.any() else told
 
 
+def as_text(path):
+    "The submission at `path` as it is written, `0001` and all; None if it is not a table."
+    form = {"dtype": str, "na_filter": False, "encoding_errors": "surrogateescape"}
+    try:
+        return pd.read_csv(path, **form)
+    except (OSError, ValueError):
+        return None
+
+
 @contextmanager
 def kept(path):
     """Yield the submission at `path`, or None if none can be read, before another is written.
@@ -79,11 +87,7 @@ def kept(path):
     while (old := path.with_stem(f"{path.stem}-{number}")).exists():
         number += 1
     shutil.copy2(path, old)
-    try:
-        table = read_csv(old)
-    except UserError:
-        table = None
-    yield table
+    yield as_text(old)
     if old.read_bytes() == path.read_bytes():
         old.unlink()
     else:

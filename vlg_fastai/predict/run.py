@@ -127,7 +127,7 @@ def questions(cfg, run, test, names):
     sample = None if path is None else submission.read_sample(path)
     unseen = [name.label for name in names.unseen] if names else []
     labels = [*run.facts.classes, *unseen, *([cfg.reject] if cfg.reject else [])]
-    spelled = submission.spelling(cfg.labels_as, labels)
+    spelled = submission.spelling(cfg.labels_as, labels, cfg.reject)
     photos = scan.scan_files(test)
     if photos.empty:
         raise UserError(f"--test {test}: contains no photos")

@@ -48,7 +48,18 @@ def of_table(run, root, test, files):
         say(f"{found}: ignored, as no column holds ids of the photos in {test}")
         return None
     say(f"using ids and order of {found}, column {best!r}")
-    return pd.DataFrame({best: table[best], run.config["label_col"] or HEADER[1]: ""})
+    ids = with_photo(found, table[best], files, test.name)
+    return pd.DataFrame({best: ids, run.config["label_col"] or HEADER[1]: ""})
+
+
+def with_photo(path, ids, files, folder):
+    "Those of `ids` in the table at `path` that name a photo, each once; the rest is reported."
+    odd = ids.duplicated() | ~ids.isin(best_rule(ids, files, folder)[1])
+    if odd.any():
+        named = ", ".join(ids[odd].head(3))
+        say(f"{path}: {odd.sum()} of {len(ids)} ids repeated or without a photo, e.g. {named}:"
+            " left out")  # fmt: skip
+    return ids[~odd].reset_index(drop=True)
 
 
 def letters(name):
@@ -138,12 +149,16 @@ def check_labels(sample, path, labels):
         )
 
 
-def spelling(asked, labels):
-    "{label: what is submitted for it}, as --labels-as `asked`; UserError for a missing label."
+def spelling(asked, labels, reject=None):
+    """{label: what is submitted for it}, as --labels-as `asked`; UserError for a missing label.
+
+    reject: the label among them that is none of the contest's: it has the number after theirs.
+    """
     if asked in (None, "names"):
         return {label: label for label in labels}
     if asked == "index":
-        return {label: str(i) for i, label in enumerate(labels)}
+        named = sorted(set(labels) - {reject}) + [reject] * (reject in labels)
+        return {label: str(i) for i, label in enumerate(named)}
     told = _told(asked)
     lacking = [label for label in labels if label not in told]
     if lacking:

@@ -12,7 +12,8 @@ from fastai.callback.core import (
 )
 
 from vlg_fastai.cli import STARTED
-from vlg_fastai.console import clock, say
+from vlg_fastai.console import clock, muted, say
+from vlg_fastai.data.folder import layout
 from vlg_fastai.machine.ranks import ALONE
 from vlg_fastai.machine.transfer import wait_for
 from vlg_fastai.train.trial import undone
@@ -34,8 +35,9 @@ class After:
     @classmethod
     def of(cls, prepared):
         shown = 2 if prepared.copies else 1
-        test = prepared.cfg.data / "test"
-        files = sum(path.is_file() for path in test.rglob("*")) if test.is_dir() else 0
+        with muted():
+            test = layout(prepared.cfg.data, cfg=prepared.cfg).test
+        files = sum(path.is_file() for path in test.rglob("*")) if test else 0
         return cls(int(prepared.held.sum()) * shown * NETS, files)
 
     def seconds(self, a_photo):
