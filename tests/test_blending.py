@@ -66,7 +66,7 @@ def test_a_run_that_adds_nothing_gets_nothing():
 
 def kept(found, monkeypatch, blend=None):
     told = []
-    monkeypatch.setattr(blending, "say_choice", lambda found, rows, kept, shares: told.append(kept))
+    monkeypatch.setattr(blending, "say_choice", lambda found, rows, kept, *more: told.append(kept))
     monkeypatch.setattr(blending, "stored", lambda *given: {})
     found = dataclasses.replace(found, runs=[type("R", (), {"facts": Facts})] * len(found.runs))
     blending.settled(PredictConfig(blend=blend), found, len(found.runs))
@@ -119,7 +119,9 @@ def test_runs_that_held_out_other_photos_are_not_weighed(toy, tmp_path, capsys):
     options = {"epochs": 1, "probe": False, "warm_start": False}
     runs = [run_training(toy_config(toy, tmp_path, seed=seed, **options)) for seed in (1, 2)]
     run_prediction(runs, tmp_path / "s.csv", forecast=False)
-    assert "takes 50; try --blend mean; using equal weights" in capsys.readouterr().out
+    told = capsys.readouterr().out
+    assert "takes 50; using equal weights" in told
+    assert "--blend" not in told
     with pytest.raises(UserError, match="--blend greedy: .* try --blend mean"):
         run_prediction(runs, tmp_path / "t.csv", forecast=False, blend="greedy")
 
@@ -217,3 +219,12 @@ def test_what_makes_no_soup_is_named(nets, three, toy, tmp_path, fewer):
     other = run_training(toy_config(toy, tmp_path, **options))
     with pytest.raises(UserError, match="differ in head; --blend"):
         run_prediction([nets[0], other], tmp_path / "a.csv", forecast=False, soup=True)
+
+
+@pytest.mark.parametrize("photos", [(), (Path("frog.jpg"),)])
+def test_a_blend_is_said_to_be_written_only_where_it_is(monkeypatch, capsys, photos):
+    monkeypatch.setattr(blending, "stored", lambda *given: {})
+    run = SimpleNamespace(facts=Facts, called="r")
+    found = dataclasses.replace(shared((3.0, 3.0, 3.0)), runs=[run] * 3)
+    blending.settled(PredictConfig(photos=photos), found, 3)
+    assert ("reproduces it" in capsys.readouterr().out) == (not photos)

@@ -10,6 +10,7 @@ import sys
 import threading
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pandas as pd
@@ -31,6 +32,7 @@ from vlg_fastai.export.options import ExportConfig  # noqa: E402
 from vlg_fastai.export.run import export_runs  # noqa: E402
 from vlg_fastai.export.standalone import classifier as standalone  # noqa: E402
 from vlg_fastai.export.standalone.classifier import Classifier  # noqa: E402
+from vlg_fastai.runs.facts import Facts, merged_extra  # noqa: E402
 
 pytestmark = pytest.mark.xdist_group("export")
 LITE = {"arch": "tf_efficientnet_lite0", "pretrained": True}
@@ -131,6 +133,8 @@ def test_single_photos_are_answered_on_screen(finished_run, toy, tmp_path, capsy
     assert f"{tmp_path / 'note.jpg'}: no answer: not a picture" in told
     with pytest.raises(SystemExit):
         commands.predict([str(tmp_path / "note.jpg"), *run])
+    commands.predict([str(photos[0]), "--deterministic", *run])
+    assert photos[0].name in capsys.readouterr().out
     with pytest.raises(SystemExit):
         commands.predict([str(photos[0]), "--reject", "x", *run])
     assert "--reject: is for a folder" in capsys.readouterr().err
@@ -450,3 +454,25 @@ def test_photos_are_answered_from_python_too(finished_run, toy):
     )
     assert classes == finished_run.facts.classes
     assert np.allclose(probs.sum(1), 1)
+
+
+def test_the_card_of_a_blend_has_each_way_on_photos_that_no_run_saw():
+    run = SimpleNamespace(facts=Facts(status="finished", classes=["a"], arch="resnet18"))
+    way = {"accuracy": 0.9, "accuracy_interval": [0.8, 0.95], "nll": 0.3}
+    judged = {"kept": "mean", "photos": 200, "best": way, "mean": {**way, "accuracy": 0.92}}
+    told = card.blended(SimpleNamespace(runs=[run, run], facts={"judged": judged}))
+    assert [figure for _, figure in told] == [
+        "0.9000 (95 %: 0.800 to 0.950)", "0.9200 (95 %: 0.800 to 0.950)"
+    ]  # fmt: skip
+
+
+def test_photos_from_elsewhere_are_said_of_every_run_that_is_mixed():
+    def run(**extra):
+        return SimpleNamespace(facts=Facts(status="finished", classes=["a"], extra=extra or None))
+
+    few = {"used": 3, "about": ["sd, MIT"], "strange": ["yak"]}
+    many = {"used": 9, "about": ["own, CC0"], "strange": []}
+    assert merged_extra([run(), run()]) is None
+    assert merged_extra([run(), run(**few)]) == few
+    told = merged_extra([run(**few), run(), run(**many)])
+    assert told == {"used": 9, "about": ["own, CC0", "sd, MIT"], "strange": ["yak"]}

@@ -9,6 +9,7 @@ from conftest import FINE_TUNED, run_training, toy_config
 from sklearn.metrics import accuracy_score, f1_score, log_loss
 
 from vlg_fastai.compare import run as comparing
+from vlg_fastai.compare.run import followed
 from vlg_fastai.config import CompareConfig
 from vlg_fastai.model import metrics
 from vlg_fastai.train import choosing
@@ -160,3 +161,12 @@ def test_a_run_by_a_metric_writes_it_and_compare_follows(runs, capsys):
     for by in ("nll", "map@5", "accuracy"):
         comparing.compare(CompareConfig(runs=runs[0].path.parent, by=by), runs, None)
         assert f"runs has {by}" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("asked", "by"),
+    [(["log_loss"] * 2, "nll"), (["nll"] * 2, "accuracy"), (["map@5"] * 2, "map@5"),
+     (["log_loss", "map@5"], "accuracy")],
+)  # fmt: skip
+def test_runs_are_compared_by_the_metric_that_they_name(asked, by):
+    assert followed([SimpleNamespace(config={"metric": metric}) for metric in asked]) == by

@@ -2,14 +2,16 @@
 
 import csv
 import shutil
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
 from conftest import run_prediction, run_training, toy_config
 
-from vlg_fastai.config import UserError
+from vlg_fastai.config import PredictConfig, UserError
 from vlg_fastai.predict import submission
+from vlg_fastai.predict.run import again
 from vlg_fastai.runs.find import twins_among
 from vlg_fastai.runs.run import Run
 
@@ -349,3 +351,14 @@ def test_two_runs_that_kept_the_same_model_count_once(finished_run, tmp_path, ca
     run_prediction(same, tmp_path / "s.csv", forecast=False)
     assert "0002-copy and 0001-copy hold the same model: it counts once" in capsys.readouterr().out
     assert twins_among([*same, finished_run]) == {1: 0, 2: 0}
+
+
+def test_the_next_command_predicts_the_same_photos_by_the_same_runs():
+    def run(path):
+        return Run(Path(path))
+
+    plain, other = PredictConfig(), PredictConfig(test=Path("new photos"))
+    assert again(plain, [run("runs/0003-a")]) == "3"
+    assert again(plain, [run("other/0003-a"), run("other/0004-b")]) == "3 4 --runs other"
+    assert again(plain, [run("runs/0003-a"), run("other/0004-b")]) == "runs/0003-a other/0004-b"
+    assert again(other, [run("runs/0003-a")]) == "3 --test 'new photos'"

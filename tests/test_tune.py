@@ -23,6 +23,7 @@ from vlg_fastai.cli import as_json, configured  # noqa: E402
 from vlg_fastai.config import TrainConfig, UserError  # noqa: E402
 from vlg_fastai.model.sources import choose  # noqa: E402
 from vlg_fastai.pages import page  # noqa: E402
+from vlg_fastai.runs.facts import Facts  # noqa: E402
 from vlg_fastai.tune import report, run, space, study, verdict  # noqa: E402
 from vlg_fastai.tune.judge import AGAIN, FOLD, OUTER, Scored, crossed  # noqa: E402
 from vlg_fastai.tune.known import Known  # noqa: E402
@@ -509,6 +510,17 @@ def test_options_of_an_earlier_run_are_tried_after_the_defaults(toy, tmp_path, f
     assert waiting[0] == made.default
     assert waiting[1]["lr"] == finished_run.config["lr"]
     assert dataclasses.asdict(base)["keep"] == "last"
+
+
+def test_a_run_that_never_found_its_rate_is_refused(toy, tmp_path, finished_run, monkeypatch):
+    cfg = tune_config(toy, tmp_path, from_run=str(finished_run.path))
+    asked, fixed = space.asked(cfg)
+    base, made = run.base_of(cfg, source_of(cfg), fixed), search_for(cfg)
+    facts = Facts(status="killed", classes=["a"])
+    killed = SimpleNamespace(config={**finished_run.config, "lr": "find"}, facts=facts)
+    monkeypatch.setattr(run, "find", lambda runs, names: [killed])
+    with pytest.raises(UserError, match="--from .*: --lr find was stopped before it found a rate"):
+        run.begin(cfg, base, made, asked)
 
 
 def test_the_defaults_are_judged_on_every_fold_whatever_is_better(tmp_path):

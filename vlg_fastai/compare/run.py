@@ -39,12 +39,16 @@ def compare(cfg, chosen, reference):
 
 
 def followed(chosen):
-    "The metric by which the runs `chosen` selected their models, if they share one; else accuracy."
+    """The metric that the runs `chosen` name by --metric, if they share one; else accuracy.
+
+    Unless another is named, models are selected by NLL, which is nobody's contest: log_loss is.
+    """
     asked = set()
     for run in chosen:
         with suppress(UserError):  # reported where the run is judged
             asked.add(run.config["metric"])
-    return asked.pop() if len(asked) == 1 and not asked & set(LOW) else "accuracy"
+    named = asked.pop() if len(asked) == 1 else None
+    return {None: "accuracy", "nll": "accuracy", "log_loss": "nll"}.get(named, named)
 
 
 def part(cfg, place, reference):

@@ -4,10 +4,11 @@ import shutil
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
-from vlg_fastai.config import InterpretConfig, PredictConfig, TrainConfig, UserError
+from vlg_fastai.config import InterpretConfig, TrainConfig, UserError
 from vlg_fastai.console import muted
 from vlg_fastai.export.likeness import UNLIKE
 from vlg_fastai.report.interpret import interpret
+from vlg_fastai.runs.facts import merged_extra
 from vlg_fastai.runs.files import read_json
 
 # versions that were tried together; gradio needs a pillow that is older than ours may be
@@ -28,7 +29,8 @@ def write(home, blend, told):
         "photos": {"train": 0, "valid": 0, **facts.photos},
         "scores": blended(blend) or scores(run), "scored": scored(facts),
         "pictures": [] if len(blend.runs) > 1 else pictures(home, run),
-        "extra": facts.extra, "options": options(run), "gradio": APP["gradio"], "unlike": UNLIKE,
+        "extra": merged_extra(blend.runs), "options": options(run), "gradio": APP["gradio"],
+        "unlike": UNLIKE,
         "versions": sorted((k, v) for k, v in facts.versions.items() if v), **told,
     }  # fmt: skip
     made = Environment(
@@ -57,6 +59,7 @@ def blended(blend):
     rows = [
         (f"accuracy of the {name}, judged on photos that no run saw", spanned(one))
         for name, one in judged.items()
+        if isinstance(one, dict)  # others say which way was kept, and on how many photos
     ]
     alone = [
         (f"accuracy of {run.facts.arch} alone", spanned(vars(run.facts))) for run in blend.runs
@@ -89,14 +92,11 @@ def scores(run):
 
 
 def forecast(run):
-    "The row of what predict.py expects on its test photos, where its forecast.json is of `run`."
-    path = PredictConfig().out.with_name("forecast.json")
-    try:
-        told = read_json(path)
-        found = told["forecast"] if told["run"] == run.path.name else {}
-        low, high = found["accuracy_interval"]
-    except (UserError, KeyError, TypeError):
+    "The row of what predict.py last expected of `run` on its test photos; [] if of none."
+    found = run.forecast
+    if "accuracy_interval" not in found:
         return []
+    low, high = found["accuracy_interval"]
     span = f"{found['accuracy']:.2f} (95 %: {low:.2f} to {high:.2f})"
     return [(f"accuracy expected on {found['photos']} unlabelled test photos", span)]
 

@@ -38,7 +38,7 @@ PLAIN = PredictConfig(device="cpu", precision="fp32", forecast=False, adapt="off
 def export_runs(cfg, chosen):
     "Export the runs `chosen` as `cfg` asks; the path of the folder."
     blend = weighed(chosen)
-    view, home = view_of(blend.runs), home_of(cfg, chosen[0])
+    view, home = view_of(blend.runs), home_of(cfg, blend.runs[0])
     check(cfg, home)
     means = device.prepare(PLAIN), Store.asked_for(cfg)
     with built(home) as made:

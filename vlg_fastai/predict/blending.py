@@ -75,27 +75,25 @@ def weigh(cfg, chosen):
     if len(chosen) == 1:
         return Blended.evenly(chosen)
     found = shared(chosen if cfg.blend == "mean" else [*chosen, *probes_of(chosen)])
-    try:
-        return settled(cfg, enough(found, len(chosen), "--blend greedy"), len(chosen))
-    except TooFewError as reason:
-        if cfg.blend == "greedy":
-            raise
-        say(f"{reason}; using equal weights")
+    if (lack := lacking(found, len(chosen))) and cfg.blend != "greedy":
+        say(f"{lack}; using equal weights")
         return Blended.evenly(chosen)
+    return settled(cfg, enough(found, len(chosen), "--blend greedy"), len(chosen))
 
 
-class TooFewError(UserError):
-    "The runs share too few photos that none of them saw."
+def lacking(found, named):
+    "What the `Shared` predictions `found` of `named` runs lack to weight the runs by; else None."
+    there = 0 if found is None else len(found.y)
+    if there >= FEW:
+        return None
+    return (f"{there} labelled photos were held out from all {named} runs, but weighting them takes"
+            f" {FEW}")  # fmt: skip
 
 
 def enough(found, named, option):
-    "The `Shared` predictions `found` of `named` runs; TooFewError if too few for `option`."
-    there = 0 if found is None else len(found.y)
-    if there < FEW:
-        raise TooFewError(
-            f"{option}: {there} labelled photos were held out from all {named} runs, but weighting"
-            f" them takes {FEW}; try --blend mean"
-        )
+    "`found`; UserError, naming `option`, if it lacks photos."
+    if lack := lacking(found, named):
+        raise UserError(f"{option}: {lack}; try --blend mean")
     return found
 
 
@@ -210,7 +208,8 @@ def settled(cfg, found, named):
     warmth = inference.fit_temperature(_logs(shares, found.probs), found.y)
     used = np.flatnonzero(shares)
     rows = {name: figures(found, probs) for name, probs in judged.items()}
-    say_choice(found, rows, kept, shares)
+    written = f"; {NAME} beside the submission reproduces it"
+    say_choice(found, rows, kept, shares, "" if cfg.photos else written)
     answered = as_table(found, used[0], judged[kept])
     runs = [found.runs[i] for i in used]
     facts = stored(runs, shares[used], warmth, {"kept": kept, "photos": len(found.y), **rows})
@@ -239,9 +238,9 @@ def say_figures(rows, photos, kept):
     show(title, ["way", "accuracy", "NLL"], cells)
 
 
-def say_choice(found, rows, kept, shares):
-    "Print each way's scores, and the blend that is used."
+def say_choice(found, rows, kept, shares, more):
+    "Print each way's scores, and the blend that is used; `more` ends the line."
     say_figures(rows, len(found.y), kept)
     told = zip(found.runs, shares, strict=True)
     pairs = [f"{share:.2f} {run.called}" for run, share in told if share]
-    say(f"blend: {', '.join(pairs)}; {NAME} beside the submission reproduces it")
+    say(f"blend: {', '.join(pairs)}{more}")

@@ -8,12 +8,14 @@ from vlg_fastai.data import scan
 from vlg_fastai.data.store import Store
 from vlg_fastai.machine import device
 from vlg_fastai.predict import known
-from vlg_fastai.predict.run import blended
+from vlg_fastai.predict.run import blended, distinct
+from vlg_fastai.runs.blends import WAYS
 
 TOP = 3  # classes shown
 LONGEST = 24  # letters of a path
-ALONE = {"photos", "runs", "run", "data", "device", "precision", "workers", "cache", "cache_gb",
-         "clear_cache", "bs", "tta", "blend", "soup", "forecast", "adapt", "decisions"}  # fmt: skip
+ALONE = {"photos", "runs", "run", "data", "device", "precision", "deterministic", "workers",
+         "cache", "cache_gb", "clear_cache", "bs", "tta", "blend", "soup", "forecast", "adapt",
+         "decisions"}  # fmt: skip
 FAMILIAR = ["familiar"]
 WHAT = (
     "familiar: share of held-out photos that look less like the known classes; below 0.05 the photo"
@@ -24,6 +26,7 @@ WHAT = (
 def classify(cfg, chosen):
     "Print what the runs `chosen` say of `cfg.photos`: (labels, (n, classes) probabilities)."
     means = device.prepare(cfg), Store.asked_for(cfg)
+    chosen = distinct(chosen) if cfg.blend in (None, *WAYS) else chosen
     blend = blended(cfg, chosen, means)
 
     def answers(photos):

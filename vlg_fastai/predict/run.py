@@ -1,5 +1,8 @@
 """Turn finished runs and a folder of photos into a submission with details of each photo."""
 
+import shlex
+from pathlib import Path
+
 import numpy as np
 
 from vlg_fastai.config import UserError
@@ -44,7 +47,7 @@ def predict(cfg, chosen, test):
     answer = Answer.closed(*known.settled(blend.runs, photos, probs, classes), classes)
     view = outlook.of(cfg, blend, answer.photos, means, required=needs(cfg, names))
     facts = {}
-    if not view:
+    if not view and len(made):
         say(f"decisions: {len(made)} in {made.path}; without a forecast they have no effect")
     if view:
         answer, facts = judged(cfg, blend, view, answer, brief=bool(names))
@@ -86,10 +89,25 @@ def say_end(cfg, test, blend, facts):
     if most > WORTH_NAMING and not (cfg.unseen or cfg.classes or cfg.reject):
         say(
             "next: if the test has classes without training photos, name them: python predict.py"
-            f" --run {' '.join(run.words for run in blend.runs)} --unseen names.txt --out named.csv"
+            f" --run {again(cfg, blend.runs)} --unseen names.txt --out named.csv"
         )
     else:
         say(f"next: python interpret.py --run {blend.runs[0].words}")
+
+
+def again(cfg, runs):
+    "What to write after --run to predict the same photos with `runs` again."
+    roots = {run.path.parent for run in runs}
+    if len(runs) == 1:
+        words = [runs[0].words]
+    elif len(roots) == 1 and all(run.number for run in runs):
+        (root,) = roots
+        words = [*(str(run.number) for run in runs), f"--runs {root}" * (root != Path("runs"))]
+    else:
+        words = [str(run.path) for run in runs]
+    words += [f"--{name} {shlex.quote(str(value))}"
+              for name in ("data", "test") if (value := getattr(cfg, name))]  # fmt: skip
+    return " ".join(filter(None, words))
 
 
 def needs(cfg, names):

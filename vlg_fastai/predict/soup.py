@@ -18,7 +18,7 @@ from vlg_fastai.machine.versions import made_on
 from vlg_fastai.model import bundle, inference, scores
 from vlg_fastai.model.intervals import interval
 from vlg_fastai.predict import blending
-from vlg_fastai.runs.facts import SOUP, Facts
+from vlg_fastai.runs.facts import SOUP, Facts, merged_extra
 from vlg_fastai.runs.files import write_csv, write_json
 from vlg_fastai.runs.landing import together
 from vlg_fastai.runs.run import CONFIG, SPLIT, VALID, create
@@ -161,6 +161,7 @@ def kept(cfg, kitchen, taken, known):
             **known, **spec.facts(), **scores.summary(before, after, y, spec.classes),
             "status": "finished", "model": SOUP, "weights": first.facts.weights,
             "soup": [found.runs[i].called for i in taken],
+            "extra": merged_extra([found.runs[i] for i in taken]),
             "accuracy_interval": interval(after.argmax(1) == y, found.groups),
             "photos": kitchen.photos["split"].value_counts().to_dict(),
         }  # fmt: skip

@@ -36,6 +36,18 @@ def _fits(value, hint):
     return True
 
 
+def merged_extra(runs):
+    """Facts of photos from elsewhere of several runs as one: those of the run that used most, with
+    what all of them say of origin and of classes that only they show; None where no run used any.
+    """
+    told = [run.facts.extra for run in runs if run.facts.extra]
+    if not told:
+        return None
+    joined = {key: sorted({word for one in told for word in one.get(key) or []})
+              for key in ("about", "strange")}  # fmt: skip
+    return {**max(told, key=lambda one: one.get("used", 0)), **joined}
+
+
 @dataclass(frozen=True)
 class Facts:
     """All of facts.json; None or empty where a run has no such fact or predates it.
