@@ -519,7 +519,7 @@ def test_a_run_that_never_found_its_rate_is_refused(toy, tmp_path, finished_run,
     facts = Facts(status="killed", classes=["a"])
     killed = SimpleNamespace(config={**finished_run.config, "lr": "find"}, facts=facts)
     monkeypatch.setattr(run, "find", lambda runs, names: [killed])
-    with pytest.raises(UserError, match="--from .*: --lr find was stopped before it found a rate"):
+    with pytest.raises(UserError, match="--from .*: its --lr find found no rate"):
         run.begin(cfg, base, made, asked)
 
 

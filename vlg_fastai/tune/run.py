@@ -92,8 +92,8 @@ def begin(cfg, base, search, asked):
         rates = {name: getattr(run.facts, name) for name in ("lr", "lr_body")}
         found = rates if run.config["lr"] == "find" else {}
         if found and found["lr"] is None:
-            raise UserError(f"--from {cfg.from_run}: --lr find was stopped before it found a rate;"
-                            " name another run, or leave --from out")  # fmt: skip
+            raise UserError(f"--from {cfg.from_run}: its --lr find found no rate (stopped early,"
+                            " or --epochs 0); name another run, or leave --from out")  # fmt: skip
         options.insert(0, {**as_json(base), **run.config, **found})
     starts += [space.nearest(space.of(one, asked), asked) for one in options]
     study.enqueue(search.known.study, starts)
