@@ -11,6 +11,7 @@ from conftest import run_prediction, run_training, toy_config
 
 from vlg_fastai.config import PredictConfig, UserError
 from vlg_fastai.predict import submission
+from vlg_fastai.predict.onscreen import classify
 from vlg_fastai.predict.run import again
 from vlg_fastai.runs.find import twins_among
 from vlg_fastai.runs.run import Run
@@ -342,7 +343,7 @@ def test_a_carriage_return_in_a_name_is_quoted_and_read_back(finished_run, test_
     assert len(table) == 9
 
 
-def test_two_runs_that_kept_the_same_model_count_once(finished_run, tmp_path, capsys):
+def test_two_runs_that_kept_the_same_model_count_once(finished_run, toy, tmp_path, capsys):
     import shutil
 
     same = [Run(tmp_path / f"000{number}-copy") for number in (1, 2)]
@@ -351,6 +352,11 @@ def test_two_runs_that_kept_the_same_model_count_once(finished_run, tmp_path, ca
     run_prediction(same, tmp_path / "s.csv", forecast=False)
     assert "0002-copy and 0001-copy hold the same model: it counts once" in capsys.readouterr().out
     assert twins_among([*same, finished_run]) == {1: 0, 2: 0}
+    photo = next((toy / "test").iterdir())
+    classify(PredictConfig(photos=(photo,), device="cpu", workers=0, forecast=False), same)
+    told = capsys.readouterr().out
+    assert "0002-copy and 0001-copy hold the same model: it counts once" in told
+    assert "blend" not in told
 
 
 def test_the_next_command_predicts_the_same_photos_by_the_same_runs():
@@ -361,4 +367,24 @@ def test_the_next_command_predicts_the_same_photos_by_the_same_runs():
     assert again(plain, [run("runs/0003-a")]) == "3"
     assert again(plain, [run("other/0003-a"), run("other/0004-b")]) == "3 4 --runs other"
     assert again(plain, [run("runs/0003-a"), run("other/0004-b")]) == "runs/0003-a other/0004-b"
+    assert again(plain, [run("my runs/0003-a")]) == "3 --runs 'my runs'"
+    assert again(plain, [run("runs/0003-a/fold-0")]) == "runs/0003-a/fold-0"
     assert again(other, [run("runs/0003-a")]) == "3 --test 'new photos'"
+
+
+def test_the_look_at_mistakes_is_at_the_same_photos(finished_run, test_photos, tmp_path, capsys):
+    run_prediction(finished_run, tmp_path / "s.csv", test=test_photos, forecast=False)
+    number, root = finished_run.number, finished_run.path.parent
+    told = " ".join(capsys.readouterr().out.split())
+    assert f"interpret.py --run {number} --runs {root} --test {test_photos}" in told
+
+
+@pytest.mark.parametrize("decided", [False, True])
+def test_decisions_are_said_to_have_no_effect_only_where_there_are_any(
+    finished_run, tmp_path, capsys, decided
+):
+    path = tmp_path / "decisions.csv"
+    if decided:
+        path.write_text("content,label,action\n0123456789abcdef,frog,keep\n")
+    run_prediction(finished_run, tmp_path / "s.csv", forecast=False, decisions=path)
+    assert ("without a forecast they have no effect" in capsys.readouterr().out) == decided

@@ -92,22 +92,20 @@ def say_end(cfg, test, blend, facts):
             f" --run {again(cfg, blend.runs)} --unseen names.txt --out named.csv"
         )
     else:
-        say(f"next: python interpret.py --run {blend.runs[0].words}")
+        say(f"next: python interpret.py --run {again(cfg, blend.runs[:1])}")
 
 
 def again(cfg, runs):
-    "What to write after --run to predict the same photos with `runs` again."
+    "What to write after --run to take the same photos and `runs` again."
     roots = {run.path.parent for run in runs}
-    if len(runs) == 1:
-        words = [runs[0].words]
-    elif len(roots) == 1 and all(run.number for run in runs):
+    if len(roots) == 1 and all(run.number for run in runs):
         (root,) = roots
-        words = [*(str(run.number) for run in runs), f"--runs {root}" * (root != Path("runs"))]
-    else:
-        words = [str(run.path) for run in runs]
-    words += [f"--{name} {shlex.quote(str(value))}"
-              for name in ("data", "test") if (value := getattr(cfg, name))]  # fmt: skip
-    return " ".join(filter(None, words))
+        words = [*(run.number for run in runs), *(["--runs", root] if root != Path("runs") else [])]
+    else:  # numbers are of one folder; members and candidates have none
+        words = [run.path for run in runs]
+    for name in ("data", "test"):
+        words += [f"--{name}", value] if (value := getattr(cfg, name)) else []
+    return shlex.join(map(str, words))
 
 
 def needs(cfg, names):
