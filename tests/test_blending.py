@@ -174,6 +174,9 @@ def test_a_soup_is_a_run_whose_weights_are_the_mean_of_those_it_was_made_of(
     monkeypatch.setattr(soup, "greedy", lambda kitchen, rows=None, most=None: [2, 0][:most])
     even = {"accuracy": 0.5, "nll": 1.0, "accuracy_interval": (0.0, 1.0)}
     monkeypatch.setattr(blending, "figures", lambda found, probs: even)
+    more = {"used": 3, "about": ["own, CC0"], "strange": []}
+    learned = dataclasses.replace(nets[0].facts, extra=more)
+    monkeypatch.setitem(vars(nets[0]), "facts", learned)
     given = {"forecast": False, "soup": True, "runs": tmp_path}
     run_prediction(nets, tmp_path / "a.csv", **given)
     made = Run(next(tmp_path.glob("0001-soup")))
@@ -185,6 +188,7 @@ def test_a_soup_is_a_run_whose_weights_are_the_mean_of_those_it_was_made_of(
     assert any(not torch.equal(state[key], first[key]) for key in state if "running_" in key)
     assert made.facts.soup == [nets[2].path.name, nets[0].path.name]
     assert made.facts.held_out == nets[0].facts.held_out
+    assert made.facts.extra == more  # though the first of the two used none
     run_prediction(made, tmp_path / "b.csv", forecast=False)
     assert (tmp_path / "a.csv").read_bytes() == (tmp_path / "b.csv").read_bytes()
 

@@ -32,7 +32,10 @@ from vlg_fastai.export.options import ExportConfig  # noqa: E402
 from vlg_fastai.export.run import export_runs  # noqa: E402
 from vlg_fastai.export.standalone import classifier as standalone  # noqa: E402
 from vlg_fastai.export.standalone.classifier import Classifier  # noqa: E402
+from vlg_fastai.predict.blending import Blended  # noqa: E402
+from vlg_fastai.runs.blends import stored  # noqa: E402
 from vlg_fastai.runs.facts import Facts, merged_extra  # noqa: E402
+from vlg_fastai.runs.run import Run  # noqa: E402
 
 pytestmark = pytest.mark.xdist_group("export")
 LITE = {"arch": "tf_efficientnet_lite0", "pretrained": True}
@@ -460,7 +463,7 @@ def test_the_card_of_a_blend_has_each_way_on_photos_that_no_run_saw():
     run = SimpleNamespace(facts=Facts(status="finished", classes=["a"], arch="resnet18"))
     way = {"accuracy": 0.9, "accuracy_interval": [0.8, 0.95], "nll": 0.3}
     judged = {"kept": "mean", "photos": 200, "best": way, "mean": {**way, "accuracy": 0.92}}
-    told = card.blended(SimpleNamespace(runs=[run, run], facts={"judged": judged}))
+    told = card.blended(SimpleNamespace(runs=[run, run], facts=stored([], [], 1, judged)))
     assert [figure for _, figure in told] == [
         "0.9000 (95 %: 0.800 to 0.950)", "0.9200 (95 %: 0.800 to 0.950)"
     ]  # fmt: skip
@@ -476,3 +479,44 @@ def test_photos_from_elsewhere_are_said_of_every_run_that_is_mixed():
     assert merged_extra([run(), run(**few)]) == few
     told = merged_extra([run(**few), run(), run(**many)])
     assert told == {"used": 9, "about": ["own, CC0", "sd, MIT"], "strange": ["yak"]}
+
+
+def written_run(path, **facts):
+    "A run folder with `facts` alone, for what the card says of it."
+    path.mkdir(parents=True)
+    (path / "config.json").write_text("{}")
+    Facts(status="finished", classes=["a"], arch="x", view={"size": 32}, **facts).write(path)
+    return Run(path)
+
+
+def test_the_card_of_a_blend_names_photos_from_elsewhere_of_any_of_its_runs(tmp_path):
+    more = {"used": 3, "about": ["own, CC0"], "strange": []}
+    runs = [written_run(tmp_path / "0001-a"), written_run(tmp_path / "0002-b", extra=more)]
+    told = {"title": "t", "size": 32, "space": False, "precision": "fp32", "onnx": False,
+            "likeness": False, "members": 2, "samples": "none", "lacking": ""}  # fmt: skip
+    card.write(tmp_path, Blended.evenly(runs), told)
+    assert "3 photos from elsewhere" in (tmp_path / "README.md").read_text()
+
+
+def test_the_card_has_the_forecast_of_its_own_run_alone(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    one, other = (written_run(tmp_path / root / "0001-x") for root in ("a", "b"))
+    expected = {"accuracy": 0.7, "accuracy_interval": [0.6, 0.8], "photos": 9}
+    for folder in (tmp_path, other.path):  # beside the submission, and in the folder of its run
+        told = json.dumps({"run": "0001-x", "forecast": expected})
+        (folder / "forecast.json").write_text(told)
+    assert card.forecast(one) == []
+    [(name, figure)] = card.forecast(other)
+    assert name.startswith("accuracy expected on 9 ")
+    assert figure == "0.70 (95 %: 0.60 to 0.80)"
+
+
+def test_an_export_is_named_after_the_run_that_it_holds(monkeypatch):
+    def stop(cfg, home):
+        raise UserError(home.as_posix())
+
+    monkeypatch.setattr(running, "weighed", lambda chosen: Blended.evenly(chosen[1:]))
+    monkeypatch.setattr(running, "view_of", lambda runs: None)
+    monkeypatch.setattr(running, "check", stop)
+    with pytest.raises(UserError, match="export/0004-b"):
+        export_runs(ExportConfig(), [Run(Path("runs/0003-a")), Run(Path("runs/0004-b"))])
