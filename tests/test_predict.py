@@ -368,6 +368,7 @@ def test_the_next_command_predicts_the_same_photos_by_the_same_runs():
     assert again(plain, [run("other/0003-a"), run("other/0004-b")]) == "3 4 --runs other"
     assert again(plain, [run("runs/0003-a"), run("other/0004-b")]) == "runs/0003-a other/0004-b"
     assert again(plain, [run("my runs/0003-a")]) == "3 --runs 'my runs'"
+    assert run("my runs/0003-a").words == "3 --runs 'my runs'"
     assert again(plain, [run("runs/0003-a/fold-0")]) == "runs/0003-a/fold-0"
     assert again(other, [run("runs/0003-a")]) == "3 --test 'new photos'"
 

@@ -1,8 +1,5 @@
 """Turn finished runs and a folder of photos into a submission with details of each photo."""
 
-import shlex
-from pathlib import Path
-
 import numpy as np
 
 from vlg_fastai.config import UserError
@@ -24,6 +21,7 @@ from vlg_fastai.predict.answer import Answer, write, written
 from vlg_fastai.runs.blends import WAYS
 from vlg_fastai.runs.files import check_room
 from vlg_fastai.runs.find import twins_among
+from vlg_fastai.runs.run import typed
 from vlg_fastai.unseen import outlook
 from vlg_fastai.unseen.features import decided
 
@@ -98,14 +96,12 @@ def say_end(cfg, test, blend, facts):
 def again(cfg, runs):
     "What to write after --run to take the same photos and `runs` again."
     roots = {run.path.parent for run in runs}
-    if len(roots) == 1 and all(run.number for run in runs):
-        (root,) = roots
-        words = [*(run.number for run in runs), *(["--runs", root] if root != Path("runs") else [])]
+    if len(roots) == 1 and all(run.number for run in runs):  # --runs once, behind the numbers
+        words = [*(str(run.number) for run in runs[:-1]), runs[-1].words]
     else:  # numbers are of one folder; members and candidates have none
-        words = [run.path for run in runs]
-    for name in ("data", "test"):
-        words += [f"--{name}", value] if (value := getattr(cfg, name)) else []
-    return shlex.join(map(str, words))
+        words = [typed(run.path) for run in runs]
+    given = {name: getattr(cfg, name) for name in ("data", "test")}
+    return " ".join([*words, *(f"--{name} {typed(path)}" for name, path in given.items() if path)])
 
 
 def needs(cfg, names):

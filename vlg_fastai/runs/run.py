@@ -1,6 +1,7 @@
 """The run folder: created under its own number, its options and facts read once."""
 
 import re
+import shlex
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -114,8 +115,8 @@ class Run:
         "What to write after --run or --resume to name this run."
         root = self.path.parent
         if not self.number:  # a member or a candidate of another
-            return str(self.path)
-        return str(self.number) if root == Path("runs") else f"{self.number} --runs {root}"
+            return typed(self.path)
+        return str(self.number) if root == Path("runs") else f"{self.number} --runs {typed(root)}"
 
     @property
     def called(self):
@@ -129,6 +130,11 @@ class Run:
         folder = self.path / "reports"
         folder.mkdir(exist_ok=True)
         return folder
+
+
+def typed(path):
+    "`path` as it is typed in a command; slashes need no quotes in any shell, backslashes do."
+    return shlex.quote(path.as_posix())
 
 
 def create(root, name):
