@@ -8,8 +8,7 @@ from vlg_fastai.data import scan
 from vlg_fastai.data.store import Store
 from vlg_fastai.machine import device
 from vlg_fastai.predict import known
-from vlg_fastai.predict.run import blended, distinct
-from vlg_fastai.runs.blends import WAYS
+from vlg_fastai.predict.run import blended, voters
 
 TOP = 3  # classes shown
 LONGEST = 24  # letters of a path
@@ -26,7 +25,7 @@ WHAT = (
 def classify(cfg, chosen):
     "Print what the runs `chosen` say of `cfg.photos`: (labels, (n, classes) probabilities)."
     means = device.prepare(cfg), Store.asked_for(cfg)
-    chosen = distinct(chosen) if cfg.blend in (None, *WAYS) else chosen
+    chosen = voters(cfg, chosen)
     blend = blended(cfg, chosen, means)
 
     def answers(photos):

@@ -33,7 +33,7 @@ def predict(cfg, chosen, test):
 
     Writes the submission and, beside it, probabilities and forecast; returns the submission's path.
     """
-    chosen = distinct(chosen) if cfg.blend in (None, *WAYS) else chosen
+    chosen = voters(cfg, chosen)
     check_room(cfg.out.absolute().parent, 0, f"--out {cfg.out}")
     names, made = naming.read(cfg, chosen[0]), decided(chosen[0], cfg)
     machine, store = device.prepare(cfg), Store.asked_for(cfg)
@@ -118,6 +118,11 @@ def blended(cfg, chosen, means):
     if cfg.soup:
         return blending.Blended.evenly([soup.stirred(cfg, chosen, means)])
     return blending.weigh(cfg, chosen)
+
+
+def voters(cfg, chosen):
+    "The runs `chosen` that count: each model once, unless a stored blend names its runs."
+    return distinct(chosen) if cfg.blend in (None, *WAYS) else chosen
 
 
 def distinct(chosen):
