@@ -14,7 +14,7 @@ from vlg_fastai.config import InterpretConfig, PredictConfig, UserError
 from vlg_fastai.demo.score import score
 from vlg_fastai.predict import naming
 from vlg_fastai.report.interpret import interpret
-from vlg_fastai.unseen import fusion
+from vlg_fastai.unseen import features, figures, fusion, regression, shift
 
 
 @pytest.fixture
@@ -46,6 +46,21 @@ def test_a_forecast_is_printed_and_stored(predicted, challenge, capsys):
     assert roc_auc_score(new, details["p_unseen"]) > 0.85
     assert details["p_unseen"].mean() == pytest.approx(facts["forecast"]["share"], abs=0.01)
     assert list(details["category"]) == list(details["closed_set"])
+
+
+def test_a_second_forecast_of_the_same_photos_is_recalled(predicted, monkeypatch):
+    one = predicted("a")
+
+    def recomputed(*_):
+        raise AssertionError("computed again")
+
+    for module, name in ((features, "gather"), (figures, "of"), (shift, "measure")):
+        monkeypatch.setattr(module, name, recomputed)
+    monkeypatch.setattr(regression, "shipped", recomputed)
+    two = predicted("b")
+    assert one[0].equals(two[0])
+    assert one[1].equals(two[1])
+    assert one[2] == two[2]
 
 
 def test_without_a_forecast_nothing_is_told_or_written(probed, tmp_path, capsys):

@@ -6,10 +6,12 @@ from scipy.special import softmax
 from sklearn.metrics import roc_auc_score
 
 from vlg_fastai.data.neighbours import unit
+from vlg_fastai.data.recall import digest, recalled
 from vlg_fastai.data.store import Store
 from vlg_fastai.model import probe
 from vlg_fastai.unseen import folds, fusion, groups, mixture, selftraining, shift
-from vlg_fastai.unseen.folds import ClassFold, Evidence, Labelled
+from vlg_fastai.unseen.evidence import ClassFold, Evidence
+from vlg_fastai.unseen.folds import Labelled
 from vlg_fastai.unseen.likeness import Likeness
 
 KNOWN, MORE = 12, 4
@@ -130,6 +132,21 @@ def test_the_test_is_scored_by_the_models_that_scored_the_known_photos(run_featu
     assert evidence.tests.shape == (5, len(x), 2)
     assert np.allclose(evidence.test, evidence.tests.mean(0))
     assert (evidence.tests[:, :, 0].std(0) > 0).all()
+
+
+def test_scores_that_were_stored_are_the_same_to_the_last_bit(run_features, tmp_path):
+    *_, evidence = run_features
+    shelf = Store(tmp_path).shelf("evidence")
+    recalled(shelf, digest(evidence.known), lambda: evidence.arrays)
+    again = Store(tmp_path).shelf("evidence")
+    found = Evidence.of_arrays(recalled(again, digest(evidence.known), None))  # nothing is made
+    assert found.temperature == evidence.temperature
+    for name in ("known", "right", "tests"):
+        np.testing.assert_array_equal(getattr(found, name), getattr(evidence, name), strict=True)
+    assert len(found.folds) == len(evidence.folds)
+    for one, other in zip(found.folds, evidence.folds, strict=True):
+        for name, value in vars(other).items():
+            np.testing.assert_array_equal(getattr(one, name), value, strict=True)
 
 
 def planted(share, n=600, seed=0):

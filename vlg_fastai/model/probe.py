@@ -1,6 +1,5 @@
 """Fit a linear probe on features and labels, with out-of-fold logits: a model in seconds."""
 
-import hashlib
 import warnings
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -15,6 +14,7 @@ from threadpoolctl import threadpool_limits
 
 from vlg_fastai.console import track
 from vlg_fastai.data import folding
+from vlg_fastai.data.recall import digest
 from vlg_fastai.machine.device import cpus
 from vlg_fastai.model.head import linear
 from vlg_fastai.model.inference import fit_temperature, nll
@@ -74,7 +74,7 @@ def out_of_fold(x, y, groups, classes, store, seed=0):
 def out_of_fold_beside(more, *given):
     "The same of probes that learn from the photos `more` (`More`) too, which are never judged."
     x, y, groups, classes, store, seed = given
-    key = _digest(x.astype(np.float16), y, groups, np.array([classes, seed, FOLDS, *STRENGTHS]),
+    key = digest(x.astype(np.float16), y, groups, np.array([classes, seed, FOLDS, *STRENGTHS]),
                   *(more.arrays if more else []))  # fmt: skip
     shelf = store.shelf("probe", key, TOLERANCE, ROUNDS, NORM, MOST)  # its own: one file to open
     if shelf.missing([key]):  # or damaged
@@ -117,13 +117,6 @@ def _beside(x, y, more):
     if not more:
         return x, y, None
     return more.among(drawn(more.y)).beside(x, y)
-
-
-def _digest(*arrays):
-    told = hashlib.blake2b(digest_size=16)
-    for array in arrays:
-        told.update(np.ascontiguousarray(array).tobytes())
-    return told.hexdigest()
 
 
 def folds(y, groups, seed):

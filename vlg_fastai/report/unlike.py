@@ -8,7 +8,7 @@ from vlg_fastai.console import drawable
 from vlg_fastai.data.neighbours import unit
 from vlg_fastai.pages import sheet
 from vlg_fastai.runs.files import replacing, write_csv
-from vlg_fastai.unseen.folds import SCORES
+from vlg_fastai.unseen.evidence import SCORES
 
 MOST = 18  # photos by default
 LARGEST = 300  # photos; no viewer opens a taller picture

@@ -41,10 +41,7 @@ class Model:
         x, y = labelled.x[train], labelled.y[train]
         with probe.solver():
             tell = probe.teller(x, y, labelled.fold.strength, labelled.classes, labelled.factor)
-        kinds, counts = np.unique(y, return_counts=True)
-        middles = np.stack([x[y == kind].mean(0, dtype=np.float32) for kind in kinds])
-        shares = (counts / len(y)).astype(np.float32)
-        made = cls(tell, Likeness.fit(unit(x), y), kinds, middles, shares)
+        made = cls(tell, Likeness.fit(unit(x), y), *_means(x, y))
         return made if held is None else made.calibrated(labelled.x[held], labelled.y[held])
 
     @classmethod
@@ -84,8 +81,7 @@ class Model:
         Shares estimated from the moved photos themselves are no better on simulated tests, and have
         been seen to collapse onto one class.
         """
-        offset = test.mean(0, dtype=np.float32) - self.shares @ self.middles
-        return test - offset.astype(np.float32)
+        return _moved(test, self.middles, self.shares)
 
     def adapted(self, x):
         """Log probabilities (m, k) of `x` (m, d), features of a test after `moved`.
@@ -96,3 +92,22 @@ class Model:
         told = self.plain(x)
         near = self.like.renewed(unit(x), told.argmax(1), WEIGHT)
         return log_softmax(told + log_softmax(-near / self.temperatures[1], axis=1), axis=1)
+
+
+def moved(labelled, test):
+    "`test` (m, d) as `Model.whole(labelled)` would move it, without fitting one."
+    rows = probe.drawn(labelled.y, labelled.seed, MOST)
+    _, middles, shares = _means(labelled.x[rows], labelled.y[rows])
+    return _moved(test, middles, shares)
+
+
+def _means(x, y):
+    "(classes (k,), means of their features (k, d), shares (k,)) of photos."
+    kinds, counts = np.unique(y, return_counts=True)
+    middles = np.stack([x[y == kind].mean(0, dtype=np.float32) for kind in kinds])
+    return kinds, middles, (counts / len(y)).astype(np.float32)
+
+
+def _moved(test, middles, shares):
+    offset = test.mean(0, dtype=np.float32) - shares @ middles
+    return test - offset.astype(np.float32)

@@ -11,12 +11,16 @@ import pandas as pd
 from vlg_fastai.config import UserError
 from vlg_fastai.console import say
 from vlg_fastai.data import decisions, folder, listing, twins
+from vlg_fastai.data.recall import digest, recalled
 from vlg_fastai.data.store import Store
 from vlg_fastai.model import probe, sources
 from vlg_fastai.model.bundle import ModelSpec
 from vlg_fastai.model.features import FeatureExtractor
-from vlg_fastai.unseen.adapt import Model
+from vlg_fastai.unseen.adapt import Model, moved
+from vlg_fastai.unseen.evidence import Evidence
 from vlg_fastai.unseen.folds import Labelled, UnavailableError, check, gather
+
+MADE = 1  # the next number where scores, figures or forecasts are computed differently
 
 
 @dataclass(frozen=True)
@@ -77,15 +81,33 @@ class RunFeatures:
     @cached_property
     def moved(self):
         "(m, d) features of the test photos without their shared offset."
-        return self.model.moved(self.test.astype(np.float32))
+        check(self.labelled)
+        return moved(self.labelled, self.test.astype(np.float32))
+
+    @cached_property
+    def key(self):
+        "Identifies the labelled photos, what the probe says of them, and the test photos."
+        known, told = self.labelled, self.labelled.fold
+        facts = np.array([known.seed, told.strength, len(known.y), len(self.test)])
+        return digest(known.x, known.y, known.groups, told.logits, self.test, facts)
+
+    def recalled(self, what, make, *more):
+        """{name: array} that `make()` computes from these photos and the arrays `more`, or the same
+        as an earlier command stored it."""
+        shelf = self.extractor.store.shelf(what, MADE)
+        return recalled(shelf, digest(np.frombuffer(self.key.encode(), np.uint8), *more), make)
 
     @cached_property
     def _evidences(self):
         if not len(self.asked):
             raise UnavailableError("no test photo can be read")
-        both = gather(self.labelled, np.concatenate([self.test.astype(np.float32), self.moved]))
+        both = Evidence.of_arrays(self.recalled("evidence", self._gathered))
         sides = both.tests[:, : len(self.test)], both.tests[:, len(self.test) :]
         return [dataclasses.replace(both, tests=tests) for tests in sides]
+
+    def _gathered(self):
+        sides = np.concatenate([self.test.astype(np.float32), self.moved])
+        return gather(self.labelled, sides).arrays
 
     @property
     def evidence(self):

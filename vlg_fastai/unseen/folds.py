@@ -9,7 +9,6 @@ from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
-from sklearn.metrics import roc_auc_score
 
 from vlg_fastai.console import track
 from vlg_fastai.data.neighbours import unit
@@ -17,9 +16,9 @@ from vlg_fastai.machine.device import cpus
 from vlg_fastai.model import probe
 from vlg_fastai.model.doubts import pruned
 from vlg_fastai.model.inference import fit_temperature, probabilities
+from vlg_fastai.unseen.evidence import ClassFold, Evidence
 from vlg_fastai.unseen.likeness import Likeness
 
-SCORES = ("likeness", "certainty")  # relative Mahalanobis; calibrated maximum probability
 CLASS_FOLDS = 5
 FEWEST_PHOTOS, FEWEST_CLASSES = 40, 3  # below them folds are not informative
 MOST = 10_000  # photos to cut folds from: memory and time stay flat beyond
@@ -76,61 +75,6 @@ class Labelled:
         "Whether there are enough photos and classes for folds."
         kinds = len(np.unique(self.y[self.sound]))
         return len(self.sound) >= FEWEST_PHOTOS and kinds >= FEWEST_CLASSES
-
-
-@dataclass(frozen=True)
-class ClassFold:
-    """Scores by a model of the classes `known` on photos it never saw, some of classes `held`.
-
-    train: rows it was fitted on; rows (n,): those it was evaluated on; logits (n, known); scores
-    (n, 2), likeness first; new (n,): True where the photo's class was held out.
-    """
-
-    known: np.ndarray
-    held: np.ndarray
-    train: np.ndarray
-    rows: np.ndarray
-    logits: np.ndarray
-    scores: np.ndarray
-    new: np.ndarray
-
-
-@dataclass(frozen=True)
-class Evidence:
-    """Scores (n, 2) of known photos out of fold, of pseudo-unseen ones fold by fold, and of test
-    photos (folds, m, 2) by each of the models that scored the known ones.
-
-    right (n,): whether the probe was right about the known photo; temperature: of its logits.
-    """
-
-    known: np.ndarray
-    right: np.ndarray
-    folds: list[ClassFold]
-    tests: np.ndarray
-    temperature: float
-
-    @property
-    def test(self):
-        "(m, 2) means over the folds."
-        return self.tests.mean(0)
-
-    @property
-    def pseudo(self):
-        "Scores (m, 2) of the photos of held-out classes."
-        return np.concatenate([fold.scores[fold.new] for fold in self.folds])
-
-    def auroc(self, score):
-        "How well the score named `score` separates held-out classes from known ones, fold by fold."
-        i = SCORES.index(score)
-        return [roc_auc_score(~fold.new, fold.scores[:, i]) for fold in self.folds]
-
-    def threshold(self, share=0.05):
-        "The likeness below which only `share` of the known photos lie."
-        return float(np.quantile(self.known[:, 0], share))
-
-    def missed(self):
-        "Share of pseudo-unseen photos above the threshold."
-        return float((self.pseudo[:, 0] >= self.threshold()).mean())
 
 
 def gather(labelled, test):

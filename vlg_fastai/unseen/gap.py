@@ -85,9 +85,14 @@ def _twins(run_features):
     y, alone = labelled.y, np.arange(len(labelled.groups))
     if len(np.unique(labelled.groups)) == len(alone):
         return 0.0
-    shown = labelled.x, y, alone, labelled.classes, None
-    loose = probe.elsewhere(labelled.x, alone, labelled.fold.strength, shown, labelled.seed)
-    return float(np.mean(_right(loose, y)) - np.mean(_right(labelled.fold.logits, y)))
+
+    def make():
+        shown = labelled.x, y, alone, labelled.classes, None
+        loose = probe.elsewhere(labelled.x, alone, labelled.fold.strength, shown, labelled.seed)
+        return {"right": _right(loose, y)}
+
+    loose = run_features.recalled("loose", make)["right"]
+    return float(np.mean(loose) - np.mean(_right(labelled.fold.logits, y)))
 
 
 def _right(logits, y):

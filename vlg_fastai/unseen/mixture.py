@@ -6,7 +6,7 @@ import numpy as np
 from scipy.optimize import brentq
 from scipy.special import expit, logit
 
-from vlg_fastai.unseen.folds import SCORES
+from vlg_fastai.unseen.evidence import SCORES
 
 BINS = 16  # of equal numbers of reference photos
 ROUNDS = 300  # of expectation-maximisation: the share moves by less than 1e-4 after 100

@@ -1,17 +1,16 @@
 """Forecast the score of runs on test photos, and explain why it differs from validation."""
 
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 
 import numpy as np
 
 from vlg_fastai.config import UserError
 from vlg_fastai.console import say, show
 from vlg_fastai.runs.files import read_csv
-from vlg_fastai.unseen import figures, gap, mixture, shift
+from vlg_fastai.unseen import figures, gap, mixture, regression, shift
 from vlg_fastai.unseen.features import RunFeatures, UnavailableError
 from vlg_fastai.unseen.forecast import FEW, forecast
-from vlg_fastai.unseen.regression import shipped
 
 NAMED = 5  # most shifted photos to name
 ODD = "no simulated test resembles this one, so the intervals are twice as wide"
@@ -44,12 +43,24 @@ class Outlook:
     def figures(self):
         "Figures of the test that need no labels of it."
         view = self.run_features
-        return figures.of(view.labelled, view.evidence, self.mixture, view.test, view.own_logits)
+
+        def make():
+            given = view.labelled, view.evidence, self.mixture, view.test, view.own_logits
+            return figures.of(*given)
+
+        return {name: float(value) for name, value in view.recalled("figures", make).items()}
+
+    def _foretold(self, unseen=False):
+        "({target: `Foretold`}, odd) by the shipped regression."
+        table = np.frombuffer(regression.TABLE.read_bytes(), np.uint8)
+        make = partial(regression.asked, self.figures, unseen)
+        found = self.run_features.recalled("foretold", make, table, np.array([unseen]))
+        return regression.told(found)
 
     @cached_property
     def share(self):
         "The `Foretold` share of unseen classes, for a test that is known to contain some."
-        return shipped(unseen=True)(self.figures)[0]["unseen"]
+        return self._foretold(unseen=True)[0]["unseen"]
 
     @cached_property
     def forecast(self):
@@ -57,7 +68,7 @@ class Outlook:
         view = self.run_features
         if len(view.evidence.test) < FEW:
             return None
-        found = shipped()(self.figures)
+        found = self._foretold()
         return forecast(found, self.mixture, view.evidence, self.accuracy, self.photos, self.adapt)
 
     @cached_property
@@ -85,14 +96,15 @@ class Outlook:
 
     @cached_property
     def shift(self):
-        labelled = self.run_features.labelled
-        return shift.measure(
-            labelled.x,
-            labelled.groups,
-            self.run_features.test,
-            self.run_features.kin,
-            labelled.seed,
-        )
+        view = self.run_features
+        labelled = view.labelled
+
+        def make():
+            sides = labelled.x, labelled.groups, view.test, view.kin
+            return vars(shift.measure(*sides, labelled.seed))
+
+        found = view.recalled("shift", make, view.kin)
+        return shift.Shift(float(found["auc"]), found["certainty"])
 
 
 @dataclass(frozen=True)

@@ -111,3 +111,15 @@ def with_unseen(table):
     kept = [truth[at] > 0 for truth in table["truth"]]
     rows = {name: list(compress(table[name], kept)) for name in ROWS}
     return {**table, **rows}
+
+
+def asked(figures, unseen=False):
+    "{name: array} of what the shipped table forecasts for a test; `told` reads it."
+    found, odd = shipped(unseen)(figures)
+    return {name: (one.value, *one.interval) for name, one in found.items()} | {"odd": odd}
+
+
+def told(arrays):
+    "({target: `Foretold`}, odd) of what `asked` returned."
+    found = {name: Foretold(*map(float, three)) for name, three in arrays.items() if name != "odd"}
+    return found, bool(arrays["odd"])
