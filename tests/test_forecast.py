@@ -176,11 +176,45 @@ def test_a_test_unlike_all_that_were_made_is_said_to_be_and_less_sure():
 
 def test_a_test_that_is_known_to_show_other_classes_is_compared_with_such_alone():
     made = table() | {"targets": ["plain", "unseen"]}
-    made["truth"] = [[0.5, 0.4 if i % 2 else 0.0] for i in range(600)]
+    made |= {"truth": [[0.5, 0.4 if i % 2 else 0.0] for i in range(600)], "given": [[0.5]] * 600}
     few = regression.with_unseen(made)
     assert len(few["rows"]) == len(few["truth"]) == len(few["foretold"]) == 300
     assert {unseen for _, unseen in few["truth"]} == {0.4}
     assert len(made["rows"]) == 600
+
+
+def test_a_share_that_is_given_is_read_and_not_forecast():
+    made = table() | {"targets": ["known", "unseen", "known adapted"]}
+    share = np.random.default_rng(1).choice([0.0, 0.2, 0.4], 600)
+    made["truth"] = [[0.9 - part, part, 0.95 - part] for part in share]
+    made["given"] = [row[::2] for row in made["truth"]]
+    made["factors given"] = {"known": [2.0, 2.0], "known adapted": [2.0, 2.0]}
+    found = Regression(regression.with_share(made))
+    assert found.names == ["telling", "idle", "share"]
+    for part in (0.0, 0.4):
+        known = found({"telling": 0.5, "idle": 0.5, "share": part})[0]["known"]
+        assert known.value == pytest.approx(0.9 - part, abs=0.05)
+
+
+def test_with_a_given_share_accuracy_on_all_photos_follows_from_that_on_known_ones(labelled):
+    found, *_ = figures_of(labelled, photos(20, 5)[0])
+    whole, odd = regression.told(regression.asked(found, share=0.25))
+    assert odd == regression.told(regression.asked(found))[1]
+    assert whole["unseen"] == Foretold(0.25, 0.25, 0.25)
+    for name, known in (("plain", "known"), ("adapted", "known adapted")):
+        assert whole[name] == whole[known].times(0.75)
+
+
+@pytest.mark.parametrize("share", [0.0, 0.3])
+def test_a_given_share_is_said_to_be_given(labelled, share):
+    given = TARGETS | {"unseen": Foretold(share, share, share)}
+    found = told(labelled, photos(20, 5)[0], targets=given)
+    assert f"{share:.0%} of its photos are of classes that were not trained on, as given" in (
+        found.causes_in_words()
+    )
+    rows = list(gap._of_this_test(found, found.known_accuracy))
+    assert any("as given" in row.source for row in rows) == (share > 0)
+    assert sum(row.effect for row in rows) == pytest.approx(found.accuracy - found.known_accuracy)
 
 
 def told(labelled, test, accuracy=None, adapt="auto", targets=None):

@@ -48,6 +48,35 @@ def test_a_forecast_is_printed_and_stored(predicted, challenge, capsys):
     assert list(details["category"]) == list(details["closed_set"])
 
 
+def test_a_share_that_is_given_narrows_the_forecast(predicted, capsys):
+    given = predicted("a", unseen_frac=0.3)[2]["forecast"]
+    told = " ".join(capsys.readouterr().out.split())
+    assert "30% of its photos are of classes that were not trained on, as given" in told
+    free = predicted("b")[2]["forecast"]
+    assert given["share"] == 0.3
+    assert np.ptp(given["accuracy_interval"]) < np.ptp(free["accuracy_interval"])
+    assert given["accuracy"] <= 0.7
+
+
+def test_accuracy_with_names_is_that_of_held_out_classes_for_the_share_of_the_test():
+    setting = SimpleNamespace(known=0.9, unseen=0.6)
+    here = SimpleNamespace(value=0.8)
+    forecast = SimpleNamespace(known_here=here, known_accuracy=1.0, odd=False)
+    view = SimpleNamespace(forecast=forecast, share=SimpleNamespace(value=0.5))
+    found = naming.expected(PredictConfig(), view, setting)
+    assert found["accuracy"] == pytest.approx(0.8 * (0.9 + 0.6) / 2)
+    low, high = found["interval"]
+    below, above = regression.misses_with_names()
+    assert (found["accuracy"] - low, high - found["accuracy"]) == pytest.approx((below, above))
+    forecast.odd = True
+    odd = naming.expected(PredictConfig(), view, setting)["interval"]
+    assert odd[0] == pytest.approx(found["accuracy"] - 2 * below)
+    without = SimpleNamespace(forecast=None)
+    assert naming.expected(PredictConfig(), without, setting) is None
+    told = naming.expected(PredictConfig(unseen_frac=0.0), without, setting)
+    assert told["accuracy"] == pytest.approx(0.9)
+
+
 def test_a_second_forecast_of_the_same_photos_is_recalled(predicted, monkeypatch):
     one = predicted("a")
 
@@ -263,7 +292,8 @@ def test_a_class_may_be_called_like_a_column(toy, tmp_path, label):
 @pytest.mark.parametrize(
     ("options", "message"),
     [({"transductive": True}, "--transductive: needs --unseen or --classes"),
-     ({"clip": "a/b"}, "--clip: needs"), ({"unseen_frac": 0.3}, "--unseen-frac: needs")],
+     ({"clip": "a/b"}, "--clip: needs"), 
+     ({"unseen_frac": 0.3, "forecast": False}, "--unseen-frac: needs --forecast or --unseen")],
 )  # fmt: skip
 def test_options_on_names_need_names(options, message):
     with pytest.raises(UserError, match=message):

@@ -69,7 +69,7 @@ class Forecast:
         return (
             f"unseen classes ({low:.0%} to {high:.0%} of the photos) and known ones photographed"
             f" differently ({self.known_here.low:.2f} to {self.known_here.high:.2f} of them"
-            " correct) cannot be told apart here"
+            " correct) cannot be told apart here (--unseen-frac SHARE, if you know it)"
         )
 
     @property
