@@ -42,7 +42,7 @@ PLANS = {
     "frozen epochs": {"freeze_epochs": 2, "epochs": 2, "l2_sp": 3.0},
     "probe, soft targets": {**REAL, "probe": True, "warm_start": True, "targets": "soft",
                             "head": "linear", "freeze_bn": True, "layer_decay": 0.8,
-                            "choose": "clean", "epochs": 2},
+                            "epochs": 2},
 }  # fmt: skip
 
 
