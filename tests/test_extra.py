@@ -455,7 +455,8 @@ def test_sure_test_photos_are_learned_from(challenge, probed, tmp_path):
     assert mine.equals(plain)  # its score is that of models without them
 
 
-def test_held_out_labels_leave_what_is_taken_of_the_test_as_it_is(challenge, tmp_path):
+def test_held_out_labels_leave_what_is_taken_of_the_test_as_it_is(challenge, tmp_path, monkeypatch):
+    monkeypatch.setattr(pseudo, "PURE", 0.3)  # few classes of few photos leave little that is sure
     names, rows = list(drawing.SEEN)[:8], []
     truth = read_csv(challenge / "truth/test.csv").set_index("Id")["Category"]
     asked = truth.index[truth.isin([*names, *drawing.UNSEEN])]
