@@ -18,6 +18,7 @@ from vlg_fastai.commands import COMMANDS
 from vlg_fastai.demo import challenge as drawing
 from vlg_fastai.demo.imagined import imagined
 from vlg_fastai.demo.score import main as score
+from vlg_fastai.model import probe
 from vlg_fastai.model.sources import choose
 from vlg_fastai.train.run import train
 from vlg_fastai.unseen import imagenet
@@ -79,7 +80,15 @@ def train_seven(root):
 
 
 @pytest.fixture(scope="module")
-def workshop(tmp_path_factory):
+def few_strengths():
+    "Probes have two strengths to choose from: no command depends on which is best."
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(probe, "STRENGTHS", probe.STRENGTHS[::3])
+        yield
+
+
+@pytest.fixture(scope="module")
+def workshop(few_strengths, tmp_path_factory):
     "A challenge, a table, seven finished runs and one that stopped."
     root = tmp_path_factory.mktemp("workshop")
     draw_small(root / "data/demo")
