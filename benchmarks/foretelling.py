@@ -1,17 +1,21 @@
 """Simulate tests from labelled photos, and fit the forecast's table to them: unseen/foretold.json.
 
-    python benchmarks/foretelling.py features SHARED KINDS WORK  of every picture, in every style
-    python benchmarks/foretelling.py tests WORK [CHALLENGE ...]  simulated tests: figures and truth
-    python benchmarks/foretelling.py fit WORK                    left-out figures, and the table
+    python benchmarks/foretelling.py features SHARED KINDS WORK [CHALLENGE ...]  of every picture
+    python benchmarks/foretelling.py tests WORK [CHALLENGE ...]   simulated tests: figures and truth
+    python benchmarks/foretelling.py fit WORK                     left-out figures, and the table
 
 SHARED holds animals/train, objects/train, paintings/train; KINDS holds the output of kinds.py; the
 generated challenge is generated. Truth of a real test is never read. The lists below were committed
 before the table was fitted; a family is a style or a way of cutting, the same in training and test.
+Of two domains, another "hand" draws the same way (emoji of another maker), another "medium" does
+not (photos, then clip art).
 """
 
+import csv
 import random
 import sys
 import zlib
+from dataclasses import asdict, dataclass, fields
 from functools import cache
 from pathlib import Path
 
@@ -22,6 +26,7 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 
 import styles  # noqa: E402
 from foretelling_cuts import STRENGTHS, cut  # noqa: E402
+from foretelling_names import named  # noqa: E402
 from threadpoolctl import threadpool_limits  # noqa: E402
 
 from vlg_fastai.config import BUNDLED_ARCH, TrainConfig, size_of  # noqa: E402
@@ -39,21 +44,25 @@ ROUNDS = 3  # simulated tests of each family and challenge, each with its own se
 TAUGHT = ("grey", "lines", "painted", "cartoon", "night", "edges")  # styles of training photos
 DEGRADED = {"degraded": degrade.TRAINING, "degraded otherwise": degrade.JUDGING}
 DRAWN = 60  # generated pictures per class in each hand
-# challenge: (most pictures, domains of which the first is styled, pairs trained on > tested on)
+# challenge: (most pictures, domains of which the first is styled, trained on > tested on: another
+# hand's, another medium's)
 CHALLENGES = {
-    "paintings": (700, ["train"], []),
-    "objects": (700, ["train"], []),
-    "animals": (700, ["train"], []),
-    "animals, all": (1600, ["train"], []),
-    "drawn": (700, ["drawn", "ink"], ["drawn>ink", "ink>drawn"]),
-    "drawn, all": (1600, ["drawn", "ink"], ["drawn>ink", "ink>drawn"]),
-    "emoji": (700, ["apple", "google", "twitter", "facebook"], [
+    "paintings": (700, ["train"], [], []),
+    "objects": (700, ["train"], [], []),
+    "animals": (700, ["train"], [], []),
+    "animals, all": (1600, ["train"], [], []),
+    "drawn": (700, ["drawn", "ink"], ["drawn>ink", "ink>drawn"], []),
+    "drawn, all": (1600, ["drawn", "ink"], ["drawn>ink", "ink>drawn"], []),
+    "emoji": (700, ["apple", "google", "twitter", "facebook", "outlines", "photos"], [
         "apple>google", "apple>twitter", "apple>facebook", "twitter>google", "google>facebook",
-        "facebook>apple"]),
-    "clips": (700, ["clipart", "stamps"], ["clipart>stamps", "stamps>clipart"]),
+        "facebook>apple"], [
+        "photos>apple", "photos>twitter", "photos>outlines", "apple>photos", "apple>outlines",
+        "outlines>google", "outlines>photos"]),
+    "clips": (700, ["clipart", "stamps", "photos"], ["clipart>stamps", "stamps>clipart"], [
+        "photos>clipart", "photos>stamps", "clipart>photos", "stamps>photos"]),
     "glyphs": (700, ["upright", "slanted", "heavy", "script"], [
         "upright>slanted", "upright>heavy", "upright>script", "slanted>heavy", "heavy>script",
-        "heavy>upright"]),
+        "heavy>upright"], []),
 }  # fmt: skip
 WRONG = {"animals": 0.05, "animals, all": 0.05}  # known share of wrong labels of these photos
 
@@ -64,7 +73,9 @@ def families(name):
     degraded = [f"degraded:{kind}" for kind in DEGRADED]
     styled = [f"style:{style}" for style in styles.STYLES]
     taught = [f"taught:{style}" for style in TAUGHT]
-    return [*cut, *degraded, *styled, *taught, *(f"other:{pair}" for pair in CHALLENGES[name][2])]
+    hands, media = CHALLENGES[name][2:]
+    pairs = [f"hand:{pair}" for pair in hands] + [f"medium:{pair}" for pair in media]
+    return [*cut, *degraded, *styled, *taught, *pairs]
 
 
 class Styled:
@@ -78,13 +89,15 @@ class Styled:
         return self.style(self.pixels(path), self.strength)
 
 
-def write_features(shared, kinds, work):
+def write_features(shared, kinds, work, names):
     "Write a file per challenge: features, labels, groups and halves of plain and styled pictures."
-    draw(work / "drawn")
+    if any(name.startswith("drawn") for name in names or CHALLENGES):
+        draw(work / "drawn")
     machine, cfg = device.prepare(TrainConfig()), TrainConfig()
     drawn = work / "drawn"
     roots = {"drawn": drawn, "drawn, all": drawn, "animals, all": shared / "animals"}
-    for name, (most, domains, _) in CHALLENGES.items():
+    for name in names or CHALLENGES:
+        most, domains, *_ = CHALLENGES[name]
         root = roots.get(name, (shared if (shared / name).exists() else kinds) / name)
         size = 128 if name.startswith("drawn") else size_of(cfg, BUNDLED_ARCH)
         view = backbone.view(BUNDLED_ARCH, size, cfg.crop_pct)
@@ -102,12 +115,17 @@ def write_features(shared, kinds, work):
 
 
 def draw(folder):
+    "Generate pictures of every animal by both hands, and the table of their attributes."
     for domain, hand in (("drawn", animals.picture), ("ink", animals.drawing)):
         for kind, species in challenge.SEEN.items():
             (folder / domain / kind).mkdir(parents=True, exist_ok=True)
             for i in range(DRAWN):
                 image = hand(species, random.Random(f"{domain}{kind}{i}"))
                 image.save(folder / domain / kind / f"{domain}{i}.png")
+    with (folder / "attributes.csv").open("w", newline="", encoding="utf-8") as file:
+        columns = [field.name for field in fields(animals.Species)]
+        rows = [[name, *asdict(one).values()] for name, one in challenge.SEEN.items()]
+        csv.writer(file).writerows([["class", *columns], *rows])
 
 
 def listed(folder, domain, most):
@@ -182,43 +200,68 @@ def made_up(work, name, family, turn):
     "Yield the figures and truth of one simulated test, unless it has too few photos."
     rng = np.random.default_rng([zlib.crc32(f"{name}{family}".encode()), turn])
     shown, asked = cut(kept(work, name), CHALLENGES[name][1][0], family, rng)
+    table = work / "drawn/attributes.csv" if name.startswith("drawn") else None
     if len(shown[0]) >= 45 and len(asked[0]) >= 60:
         try:
-            yield judged(shown, asked, WRONG.get(name, 0.0), classifier(work))
+            made = Simulated.of(shown, asked, classifier(work))
+            yield made.judged(WRONG.get(name, 0.0), (table, Store(work / "cache")))
         except folds.UnavailableError:
             return
 
 
-def judged(shown, asked, wrong, classifier):
-    "Figures and true scores of one simulated test, corrected for the share of `wrong` labels."
-    (x, y, groups), (test, truth) = shown, asked
-    weight, bias = classifier
-    fold = probe.out_of_fold(x, y, groups, y.max() + 1, Store(), 0)
-    labelled = folds.Labelled(x, y, groups, fold)
-    evidence = folds.gather(labelled, test)
-    mixed = mixture.mixture(evidence, evidence.right.mean())
-    own = [(side.astype(np.float32) @ weight.T + bias) for side in (x, test)]
-    found = figures.of(labelled, evidence, mixed, test, own)
-    model = Model.whole(labelled)
-    test = test.astype(np.float32)
-    answers = model.plain(test), model.adapted(model.moved(test))
-    right = [model.kinds[answer.argmax(1)] == truth for answer in answers]
-    known, kept = truth >= 0, 1 - wrong
-    return found | {
-        "photos asked": len(truth),
-        "true plain": min(1, right[0].mean() / kept),
-        "true adapted": min(1, right[1].mean() / kept),
-        "true known": min(1, right[0][known].mean() / kept),
-        "true known adapted": min(1, right[1][known].mean() / kept),
-        "true unseen": 1 - known.mean(),
-    }
+@dataclass(frozen=True)
+class Simulated:
+    """Labelled photos, features (m, d) of a test, the backbone's own logits of both, the labels of
+    the test (m,) and the names of the known classes."""
+
+    labelled: folds.Labelled
+    test: np.ndarray
+    own: tuple
+    labels: np.ndarray
+    kinds: np.ndarray
+
+    @classmethod
+    def of(cls, shown, asked, classifier):
+        (x, labels, groups), (weight, bias) = shown, classifier
+        kinds, y = np.unique(labels, return_inverse=True)
+        groups = np.unique(groups, return_inverse=True)[1]
+        fold = probe.out_of_fold(x, y, groups, len(kinds), Store(), 0)
+        own = [(side.astype(np.float32) @ weight.T + bias) for side in (x, asked[0])]
+        return cls(folds.Labelled(x, y, groups, fold), asked[0], own, asked[1], kinds)
+
+    def judged(self, wrong, means):
+        """Figures and true scores, corrected for the share of `wrong` labels; with names as well
+        where classes are unseen, by the expert that `means` allow."""
+        labelled, test = self.labelled, self.test
+        evidence = folds.gather(labelled, test)
+        mixed = mixture.mixture(evidence, evidence.right.mean())
+        found = figures.of(labelled, evidence, mixed, test, self.own)
+        model = Model.whole(labelled)
+        x = test.astype(np.float32)
+        answers = model.plain(x), model.adapted(model.moved(x))
+        right = [self.kinds[model.kinds[one.argmax(1)]] == self.labels for one in answers]
+        known, kept = np.isin(self.labels, self.kinds), 1 - wrong
+        found |= {
+            "photos asked": len(self.labels),
+            "true plain": min(1, right[0].mean() / kept),
+            "true adapted": min(1, right[1].mean() / kept),
+            "true known": min(1, right[0][known].mean() / kept),
+            "true known adapted": min(1, right[1][known].mean() / kept),
+            "true unseen": 1 - known.mean(),
+        }
+        if known.all() or max(map(len, self.kinds)) == 1:  # letters: no expert has words for them
+            return found
+        photos = x, np.exp(answers[0]), self.own
+        truth = self.kinds, self.labels
+        said, right = named(labelled, evidence, photos, truth, mixed.share, means)
+        return found | said | {"true named": min(1, right / kept)}
 
 
 if __name__ == "__main__":
     command, *rest = sys.argv[1:]
     places = [Path(part) for part in rest]
     if command == "features":
-        write_features(*places)
+        write_features(*places[:3], rest[3:])
     elif command == "tests":
         with threadpool_limits(1):
             write_tests(places[0], rest[1:])

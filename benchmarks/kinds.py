@@ -1,10 +1,12 @@
 """Build challenges other than photos of animals from pictures in packages.
 
-    python benchmarks/kinds.py FROM TO     FROM: unpacked packages; TO/<challenge>/<domain>/<class>
+    python benchmarks/kinds.py FROM SHARED TO    FROM: unpacked packages; SHARED: animals, objects;
+                                                 TO/<challenge>/<domain>/<class>
 
-npm: emoji-datasource-apple, -google, -twitter, -facebook, each unpacked to FROM/em-<vendor>;
+npm: emoji-datasource-apple, -google, -twitter, -facebook, each unpacked to FROM/em-<vendor>, and
+openmoji, unpacked to FROM/openmoji, whose outlines `rsvg-convert` renders;
 Debian: openclipart-png and tuxpaint-stamps-default, unpacked to FROM/deb; and the fonts that
-fontconfig lists.
+fontconfig lists. Training photos of SHARED are a domain of emoji and of clip art.
 Pictures of one subject by two hands have the same file name in both domains, so no model trains on
 one and is tested on the other. Only figures are derived from these pictures: none is shipped.
 """
@@ -53,6 +55,21 @@ STAMPS = {
     "house": ["town/houses", "town/monuments"], "tool": ["household/tools", "household/arttools"],
     "music": ["hobbies/music"], "hat": ["clothes/hats"],
 }  # fmt: skip
+# training photos of these classes are one more domain: the same things, photographed
+PHOTOS = {
+    "mammal": ["beaver", "cougar", "dalmatian", "elephant", "gerenuk", "kangaroo", "leopard",
+               "llama", "platypus", "rhino"],
+    "bird": ["emu", "ibis", "pigeon", "rooster"], "bug": ["ant", "butterfly", "mayfly", "tick"],
+    "fruit": ["strawberry"],
+}  # fmt: skip
+PHOTOGRAPHED = {
+    "emoji": PHOTOS | {
+        "sea": ["crab", "crayfish", "nautilus", "octopus", "seahorse", "starfish", "bass"],
+        "household": ["chair", "lamp", "cup"], "plant": ["sunflower"], "building": ["pagoda"]},
+    "clips": PHOTOS | {
+        "fish": ["bass", "seahorse"], "flower": ["sunflower"], "tool": ["scissors", "stapler"],
+        "vehicle": ["ferry", "helicopter", "wheelchair"]},
+}  # fmt: skip
 HANDS = ("script", "slanted", "heavy", "upright")
 SCRIPTS = ("Dancing", "Kristi", "Lobster", "Breip", "Chancery", "Comfortaa")
 
@@ -79,6 +96,33 @@ def emoji(source, target):
                 if file.is_file():
                     image = Image.open(file).convert("RGBA").resize((SIDE, SIDE))
                     save(image, target / vendor / label / file.name)
+                    outlined(source, row, target / "outlines" / label / file.name)
+
+
+def outlined(source, row, path):
+    "Save the outlines of an emoji, where they were drawn: black lines, nothing filled."
+    for code in (row["unified"], row["non_qualified"] or ""):
+        file = source / f"openmoji/package/black/svg/{code}.svg"
+        if file.is_file() and not path.exists():
+            path.parent.mkdir(parents=True, exist_ok=True)
+            subprocess.run(["rsvg-convert", "-w", f"{SIDE}", "-o", path, file], check=True)
+            save(Image.open(path), path)
+
+
+def photos(shared, target):
+    for name, kinds in PHOTOGRAPHED.items():
+        for label, classes in kinds.items():
+            files = sorted(
+                file
+                for side in ("animals", "objects")
+                for one in classes
+                for file in (shared / side / "train" / one).glob("*")
+            )
+            random.Random(0).shuffle(files)
+            for file in files[:MOST]:
+                path = target / name / "photos" / label / f"{file.parent.name}-{file.stem}.jpg"
+                path.parent.mkdir(parents=True, exist_ok=True)
+                path.symlink_to(file.resolve())
 
 
 def clips(source, target):
@@ -125,7 +169,8 @@ def letter_of(letter, file, seed):
 
 
 if __name__ == "__main__":
-    source, target = map(Path, sys.argv[1:])
+    source, shared, target = map(Path, sys.argv[1:])
     emoji(source, target / "emoji")
     clips(source, target / "clips")
     glyphs(target / "glyphs")
+    photos(shared, target)

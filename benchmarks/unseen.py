@@ -15,7 +15,6 @@ import json
 import random
 import sys
 import tempfile
-from itertools import compress
 from pathlib import Path
 
 import numpy as np
@@ -32,6 +31,8 @@ from vlg_fastai.demo.score import score  # noqa: E402
 from vlg_fastai.machine import device  # noqa: E402
 from vlg_fastai.model.sources import choose  # noqa: E402
 from vlg_fastai.predict import known  # noqa: E402
+from vlg_fastai.predict.answer import beside  # noqa: E402
+from vlg_fastai.predict.blending import Blended  # noqa: E402
 from vlg_fastai.predict.run import predict  # noqa: E402
 from vlg_fastai.train.run import train  # noqa: E402
 from vlg_fastai.unseen import figures, mixture, outlook, regression  # noqa: E402
@@ -92,7 +93,7 @@ def told(challenge, size, scratch, left_out):
     cfg = PredictConfig(runs=scratch / "runs", out=scratch / "s.csv")
     means = device.prepare(cfg), Store.asked_for(cfg)
     photos = scan.scan_files(challenge / "test")
-    view = outlook.of(cfg, [made], photos, means, required="the benchmark")
+    view = outlook.of(cfg, Blended.evenly([made]), photos, means, required="the benchmark")
     probs, classes = known.answers(made, view.run_features.asked, cfg, means)
     label, unseen, degraded = facts_of(challenge, view.run_features.asked["file"])
     right = np.array(classes)[probs.argmax(1)] == label
@@ -103,8 +104,11 @@ def told(challenge, size, scratch, left_out):
         for share in SHARES:
             lines.append(sweep(view, words, share, wanted & unseen, wanted & ~unseen, right))
     adapted = np.array(classes)[adapted_to(view.run_features)] == label
+    every = slice(None)
     for words, table in (("shipped", {}), ("without this challenge", without(left_out))):
-        lines.append(whole(words, foretold(view, slice(None), table), unseen, right, adapted))
+        lines.append(whole(words, foretold(view, every, table), unseen, right, adapted))
+    given = dataclasses.replace(view, given=float(unseen.mean())).forecast
+    lines.append(whole("with the share given", given, unseen, right, adapted))
     return lines + [named(challenge, scratch, made, *case) for case in cases(challenge, scratch)]
 
 
@@ -147,8 +151,7 @@ def without(left_out):
     "The shipped table without the tests simulated from this challenge's photos."
     table = json.loads(regression.TABLE.read_text(encoding="utf-8"))
     kept = [name != left_out for name in table["challenges"]]
-    rows = {name: list(compress(table[name], kept)) for name in regression.ROWS}
-    return {**table, **rows}
+    return regression.only(table, kept)
 
 
 def foretold(view, at, table=None):
@@ -202,11 +205,15 @@ def named(challenge, scratch, run, words, names, transductive):
     cfg = PredictConfig(runs=scratch / "runs", out=out, unseen=names, transductive=transductive,
                         forecast=bool(names), **given)  # fmt: skip
     predict(cfg, [run], challenge / "test")
+    facts = json.loads(beside(out)[1].read_text(encoding="utf-8")) if names else {}
     found = score(out, challenge / "truth/test.csv")
     seen, unseen = found["seen"], found["unseen"]
     mean = 2 * seen * unseen / (seen + unseen) if unseen else 0.0
+    said = facts.get("names", {}).get("expected")
+    told = f"; forecast {ranged(said['accuracy'], said['interval'])}" if said else ""
     return (
-        f"| {words} | all {found['all']:.3f}, seen {seen:.3f}, unseen {unseen:.3f}, H {mean:.3f} |"
+        f"| {words} | all {found['all']:.3f}, seen {seen:.3f}, unseen {unseen:.3f}, H"
+        f" {mean:.3f}{told} |"
     )
 
 

@@ -168,7 +168,8 @@ class PredictConfig(Cache, Compute, Decided, Chosen):
     # file of class names without training photos, one per line: label, or label: prompt | synonym
     unseen: File | None = None
     classes: File | None = None  # the same, naming all classes, trained ones included
-    unseen_frac: Share | None = None  # share of test photos from unseen classes, if known
+    # share of test photos from unseen classes, if known: 0 where there is none
+    unseen_frac: Share | None = None
     transductive: bool = False  # with names: refine the naming on the test photos
     # with names: open_clip NAME/TAG or NAME/FILE of weights; default: a small one, if available
     clip: str | None = None

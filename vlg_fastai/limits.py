@@ -58,10 +58,10 @@ EXCLUSIVE = (
     ("pseudo", "oversample"),
 )
 NAMES = ("unseen", "classes")
-WITH_NAMES = ("unseen_frac", "transductive", "clip", "attributes", "text_encoder")
+WITH_NAMES = ("transductive", "clip", "attributes", "text_encoder")
 # option -> options of which one must be given with it
 NEEDS = {
     **dict.fromkeys(WITH_NAMES, NAMES), "resume_anyway": ("resume",), "refit": ("folds",),
-    "devices": ("folds",),
+    "devices": ("folds",), "unseen_frac": ("forecast", *NAMES),
 }  # fmt: skip
 PACKAGES = ("tensorboard", "wandb")  # options that need a package of the same name

@@ -54,6 +54,12 @@ class Forecast:
     def causes_in_words(self):
         "Why it differs from the accuracy on known classes, as far as the photos show."
         low, high = self.share_interval
+        if low == high:
+            return (
+                f"{self.share:.0%} of its photos are of classes that were not trained on, as given;"
+                f" of the others, {self.known_here.value:.2f} should be predicted correctly"
+                f" ({self.known_here.low:.2f} to {self.known_here.high:.2f})"
+            )
         if self.told_apart:
             return (
                 f"{part(self.share)} of its photos are of classes that were not trained on"

@@ -61,13 +61,16 @@ def _of_this_test(expected, before):
     change, low, high = expected.plain.value - before, *expected.share_interval
     similar = "as in simulated tests that resemble this one"
     source = f"{low:.0%} to {high:.0%} of the test, {similar}"
+    if low == high:
+        source = f"{low:.0%} of the test, as given"
     if change >= 0:
         yield Cause("easier than training photos", change, similar)
     elif expected.told_apart:
         new = expected.share * before
         otherwise = max((1 - expected.share) * (before - expected.plain_known.value), 0)
         part = new / max(new + otherwise, 1e-9)
-        yield Cause("photos of unseen classes", change * part, source)
+        if new:
+            yield Cause("photos of unseen classes", change * part, source)
         yield Cause("known ones, photographed differently", change * (1 - part), similar)
     else:
         yield Cause("unseen classes, or known ones photographed differently", change, source)

@@ -18,11 +18,15 @@ ODD = "no simulated test resembles this one, so the intervals are twice as wide"
 
 @dataclass(frozen=True)
 class Outlook:
-    "Features of a run and what they say about the test photos."
+    """Features of a run and what they say about the test photos.
+
+    given: share of these that are of unseen classes, where the user knows it.
+    """
 
     run_features: RunFeatures
     judged: list["Judged"]  # one per run
     adapt: str = "auto"
+    given: float | None = None
 
     @property
     def accuracy(self):
@@ -50,17 +54,17 @@ class Outlook:
 
         return {name: float(value) for name, value in view.recalled("figures", make).items()}
 
-    def _foretold(self, unseen=False):
+    def _foretold(self, kind="any", share=None):
         "({target: `Foretold`}, odd) by the shipped regression."
         table = np.frombuffer(regression.TABLE.read_bytes(), np.uint8)
-        make = partial(regression.asked, self.figures, unseen)
-        found = self.run_features.recalled("foretold", make, table, np.array([unseen]))
-        return regression.told(found)
+        asked = np.frombuffer(f"{kind} {share}".encode(), np.uint8)
+        make = partial(regression.asked, self.figures, kind, share)
+        return regression.told(self.run_features.recalled("foretold", make, table, asked))
 
     @cached_property
     def share(self):
         "The `Foretold` share of unseen classes, for a test that is known to contain some."
-        return self._foretold(unseen=True)[0]["unseen"]
+        return self._foretold("unseen", self.given)[0]["unseen"]
 
     @cached_property
     def forecast(self):
@@ -68,7 +72,7 @@ class Outlook:
         view = self.run_features
         if len(view.evidence.test) < FEW:
             return None
-        found = self._foretold()
+        found = self._foretold(share=self.given)
         return forecast(found, self.mixture, view.evidence, self.accuracy, self.photos, self.adapt)
 
     @cached_property
@@ -161,8 +165,10 @@ def of(cfg, blend, photos, means, required):
         return None
     adapt = cfg.adapt if cfg.forecast or cfg.adapt == "on" else "off"
     if blend.table is None:
-        return Outlook(run_features, [judge(run, run_features) for run in blend.runs], adapt)
-    return Outlook(run_features, [judged(blend.table, run_features)], adapt)
+        of_runs = [judge(run, run_features) for run in blend.runs]
+    else:
+        of_runs = [judged(blend.table, run_features)]
+    return Outlook(run_features, of_runs, adapt, cfg.unseen_frac)
 
 
 def judge(run, run_features):
