@@ -1,6 +1,7 @@
 """Toy photos and a run trained on them; nothing here needs a network, a GPU or real photos."""
 
 import dataclasses
+import hashlib
 import os
 import random
 import shutil
@@ -8,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from filelock import FileLock
 from PIL import Image, ImageDraw
 
 from vlg_fastai.config import PredictConfig, TrainConfig
@@ -162,12 +164,16 @@ def in_empty_folder(tmp_path, monkeypatch):
 @pytest.fixture(scope="session")
 def challenge(tmp_path_factory):
     "A small generated challenge: 24 animals to train on, six more in its tests, one in ink."
-    with pytest.MonkeyPatch.context() as patch:
+    home = tmp_path_factory.getbasetemp()
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        home = home.parent  # of all processes that run tests, of which the first draws
+    with FileLock(home / "challenge.lock"), pytest.MonkeyPatch.context() as patch:
         for name, value in {"FEWEST": 15, "MOST": 20, "TESTS": 90, "DEGRADED_SHARE": 0.0}.items():
             patch.setattr(drawing, name, value)
-        root = tmp_path_factory.mktemp("c") / "demo"
-        drawing.draw(root)
-        return root
+        root = home / "challenge/demo"
+        if not root.exists():
+            drawing.draw(root)
+    return root
 
 
 @pytest.fixture(scope="session")
@@ -177,9 +183,31 @@ def probed(challenge, tmp_path_factory):
 
 
 @pytest.fixture(scope="session")
-def exported_probe(probed, tmp_path_factory):
-    "The run `probed`, and its export with four samples."
+def graphs_once():
+    "A net that is exported again, with the same weights at the same size, is traced once."
     pytest.importorskip("onnxruntime", reason="pip install -r requirements-export.txt")
+    from vlg_fastai.export import graph
+
+    made, write = {}, graph.write
+
+    def written(path, module, *given):
+        tensors = b"".join(value.numpy().tobytes() for value in module.state_dict().values())
+        ours = [one for one in module.modules() if isinstance(one, graph.Leaf | graph.Group)]
+        plain = [{k: value for k, value in vars(one).items() if k[0] != "_"} for one in ours]
+        key = hashlib.sha256(tensors).hexdigest(), str(module), str(plain), *given
+        if key not in made:
+            write(path, module, *given)
+            made[key] = path.read_bytes()
+        path.write_bytes(made[key])
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(graph, "write", written)
+        yield
+
+
+@pytest.fixture(scope="session")
+def exported_probe(graphs_once, probed, tmp_path_factory):
+    "The run `probed`, and its export with four samples."
     from vlg_fastai.export.options import ExportConfig
     from vlg_fastai.export.run import export_runs
 

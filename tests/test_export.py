@@ -37,7 +37,7 @@ from vlg_fastai.runs.blends import stored  # noqa: E402
 from vlg_fastai.runs.facts import Facts, merged_extra  # noqa: E402
 from vlg_fastai.runs.run import Run  # noqa: E402
 
-pytestmark = pytest.mark.xdist_group("export")
+pytestmark = [pytest.mark.xdist_group("export"), pytest.mark.usefixtures("graphs_once")]
 LITE = {"arch": "tf_efficientnet_lite0", "pretrained": True}
 PLAIN = {"adapt": "off", "forecast": False}
 

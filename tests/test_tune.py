@@ -2,13 +2,10 @@
 
 import dataclasses
 import json
-import signal
-import subprocess
-import sys
+import multiprocessing
 import time
 import warnings
 import zlib
-from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
@@ -30,7 +27,6 @@ from vlg_fastai.tune.known import Known  # noqa: E402
 from vlg_fastai.tune.options import TuneConfig  # noqa: E402
 from vlg_fastai.tune.search import STOPPED, Search  # noqa: E402
 
-ROOT = Path(__file__).parents[1]
 WD = {"wd": space.Range(1e-3, 0.2, log=True)}
 
 
@@ -236,27 +232,29 @@ def test_a_trial_on_another_machine_is_dead_when_its_beat_is_silent(tmp_path, mo
     assert dead()
 
 
-WORKER = """
-import sys, time
-sys.path[:0] = [{root!r}, {tests!r}]
-from pathlib import Path
-from test_tune import FakeJudge, far, searching
-class Slow(FakeJudge):
+class SlowJudge(FakeJudge):
+    "Takes a while, and notes its fits in the file `log`."
+
+    def __init__(self, log):
+        super().__init__(far)
+        self.log = log
+
     def answer(self, options, part):
         time.sleep(0.05)
         found = super().answer(options, part)
-        with open({log!r}, "a") as file:
-            file.write(f"{{self.asked[-1]}}\\n")
+        with self.log.open("a") as file:
+            file.write(f"{self.asked[-1]}\n")
         return found
-searching(Slow(far), Path({out!r}), trials={trials})
-"""
 
 
 def worker(tmp_path, trials):
-    places = {"root": str(ROOT), "tests": str(ROOT / "tests"), "out": str(tmp_path)}
-    code = WORKER.format(log=str(tmp_path / "fits.log"), trials=trials, **places)
-    given = {"cwd": tmp_path, "stdout": subprocess.DEVNULL}
-    return subprocess.Popen([sys.executable, "-c", code], **given)
+    "A started process that searches; forked where it can be, since imports take seconds."
+    forks = "fork" in multiprocessing.get_all_start_methods()
+    context = multiprocessing.get_context("fork" if forks else "spawn")
+    given = SlowJudge(tmp_path / "fits.log"), tmp_path, trials
+    process = context.Process(target=searching, args=given)
+    process.start()
+    return process
 
 
 @pytest.mark.slow
@@ -265,11 +263,12 @@ def test_two_processes_share_a_study_of_which_one_is_killed(tmp_path):
     one, other = worker(tmp_path, trials), worker(tmp_path, trials)
     log = tmp_path / "fits.log"
     while not log.exists() or log.read_text().count("\n") < 4:
-        assert one.poll() is None
+        assert one.exitcode is None
         time.sleep(0.05)
-    one.send_signal(signal.SIGKILL)
-    one.wait()
-    assert other.wait(120) == 0
+    one.kill()
+    one.join()
+    other.join(120)
+    assert other.exitcode == 0
     storage = study.storage_of(TuneConfig(study=tmp_path / "study.log"))
     opened = optuna.load_study(study_name=study.NAME, storage=storage)
     finished, running = study.counts(opened)

@@ -56,12 +56,33 @@ def _paste(species, scenery, rng):
     animal = figure(species, rng)
     if rng.random() < 0.5:
         animal = animal.transpose(Image.Transpose.FLIP_LEFT_RIGHT)
-    animal = animal.rotate(rng.uniform(-10, 10), Image.Resampling.BICUBIC)
+    animal = _turned(animal, rng.uniform(-10, 10))
     size = round(SHEET * rng.uniform(0.64, 0.92))
     animal = animal.resize((size, size), Image.Resampling.BICUBIC)
     spare = BIG - size
     at = tuple(rng.randint(min(0, spare), max(0, spare)) for _ in range(2))
     scenery.paste(animal, at, animal)
+
+
+def _turned(animal, degrees):
+    "`Image.rotate`, computed only where the `animal` is: most of its sheet is empty."
+    turn, middle = math.radians(degrees), SHEET / 2
+    cos, sin = math.cos(turn), math.sin(turn)
+    left, top, right, bottom = animal.getbbox()
+    corners = [(x - middle, y - middle) for x in (left, right) for y in (top, bottom)]
+    across = [middle + x * cos + y * sin for x, y in corners]
+    down = [middle - x * sin + y * cos for x, y in corners]
+    # what a pixel is interpolated from reaches two pixels beyond it
+    x0, y0 = (max(0, math.floor(min(side)) - 3) for side in (across, down))
+    x1, y1 = (min(SHEET, math.ceil(max(side)) + 3) for side in (across, down))
+    x, y = x0 - middle, y0 - middle
+    back = (cos, -sin, middle + x * cos - y * sin, sin, cos, middle + x * sin + y * cos)
+    part = animal.transform(
+        (x1 - x0, y1 - y0), Image.Transform.AFFINE, back, Image.Resampling.BICUBIC
+    )
+    sheet = Image.new("RGBA", animal.size)
+    sheet.paste(part, (x0, y0))
+    return sheet
 
 
 def background(rng):

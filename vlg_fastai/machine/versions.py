@@ -5,6 +5,7 @@ import platform
 import subprocess
 import sys
 import time
+from functools import cache
 from pathlib import Path
 
 from vlg_fastai import __version__
@@ -38,6 +39,7 @@ def versions():
     return {"vlg_fastai": __version__, "python": platform.python_version(), **found}
 
 
+@cache  # of the code that this process has loaded, whatever is checked out later
 def revision():
     "The commit of this code, or None outside a checkout or without git."
     try:
