@@ -1,16 +1,17 @@
 """The generated challenge: reproducible by seed, complete or absent, with real difficulties."""
 
 import csv
+import random
 from collections import Counter
 from dataclasses import astuple, fields
 
 import pytest
 from conftest import run_training, toy_config
-from PIL import Image
+from PIL import Image, ImageChops
 
 from vlg_fastai.config import UserError
 from vlg_fastai.data import folder, scan, split
-from vlg_fastai.demo import challenge
+from vlg_fastai.demo import animals, challenge
 from vlg_fastai.demo.animals import Species
 from vlg_fastai.demo.score import score
 
@@ -63,6 +64,14 @@ def test_every_value_of_an_attribute_is_in_three_seen_species_at_least():
 
 def test_no_two_species_look_the_same():
     assert len({astuple(species) for species in challenge.EVERY.values()}) == 24 + 6
+
+
+@pytest.mark.parametrize("degrees", [-10, -3.3, 0, 7.7])
+def test_an_animal_is_turned_as_its_whole_sheet_would_be(degrees):
+    for species in (challenge.EVERY["moose"], challenge.EVERY["okapi"]):
+        animal = animals.figure(species, random.Random(1))
+        whole = animal.rotate(degrees, Image.Resampling.BICUBIC)
+        assert ImageChops.difference(animals._turned(animal, degrees), whole).getbbox() is None
 
 
 def test_it_has_the_shape_of_a_challenge(drawn):

@@ -235,6 +235,17 @@ def test_the_swap_test_needs_extra_photos_of_known_classes():
     assert swapping.swap(side, known, np.ones(len(known), bool)) is None
 
 
+@pytest.mark.parametrize("swapped", [True, False])
+def test_a_part_that_judges_one_side_alone_is_left_out(monkeypatch, swapped):
+    side, more, _, _ = shifted_world(0)
+    part, new, held = np.array([0, 1]), np.arange(14, 18), np.arange(0, len(side.y), 5)
+    given = side, more, np.ones(len(more), bool), new, part, held
+    assert swapping._part(*given) is not None
+    doubted = np.isin(side.y, part) != swapped  # all photos of the other side
+    monkeypatch.setattr(swapping, "pruned", lambda *_: doubted)
+    assert swapping._part(*given) is None
+
+
 def table_of(counts, extras):
     rows = [(label, "train", False) for label, n in counts.items() for _ in range(n)]
     rows += [(label, "train", True) for label, n in extras.items() for _ in range(n)]

@@ -73,13 +73,14 @@ def swap(side, more, kept):
 
 
 def _part(side, more, kept, new, part, held):
-    "The `Swapped` of the classes `part`, with the labelled photos `held` of the others judged too."
+    """The `Swapped` of the classes `part`, judged on the labelled photos `held` of the others too;
+    None where a side has no photo that can judge."""
     swapped, probs = np.isin(side.y, part), probabilities(side.logits, side.temperature)
     judges = ~pruned(side.y, probs)  # a wrong label judges nothing
     out = swapped | np.isin(np.arange(len(side.y)), held)
     shown = more.among(np.isin(more.y, part) | kept).apart(side.groups[out])
     asked = np.flatnonzero(out & judges & (~swapped | np.isin(side.y, shown.y)))
-    if not swapped[asked].any():
+    if len(np.unique(swapped[asked])) < 2:  # what it costs the others is judged as well
         return None
     beside = side.among(~out)  # knows nothing of the swapped classes, as of those to come
     if len(np.unique(beside.y)) < 2:
