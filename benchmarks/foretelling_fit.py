@@ -67,7 +67,7 @@ def of_names(tests, apart):
     """(below, above): how far accuracy with names lies from `simply_named`; the largest quantile
     over challenges, as in `quantiles`.
 
-    A regression of it on figures of the expert and of the test missed by more (0.106; 0.103).
+    Its mean with a regression on figures of expert and test missed by more (0.106; 0.103).
     """
     at = np.flatnonzero(tests["true named"].notna())
     rest = tests.iloc[at].reset_index(drop=True)
