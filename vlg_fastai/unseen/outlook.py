@@ -49,15 +49,17 @@ class Outlook:
         view = self.run_features
 
         def make():
-            given = view.labelled, view.evidence, self.mixture, view.test, view.own_logits
-            return figures.of(*given)
+            sides = view.test, view.own_logits
+            return figures.of(view.labelled, view.evidence, self.mixture, *sides)
 
-        return {name: float(value) for name, value in view.recalled("figures", make).items()}
+        classifier = np.array([view.extractor.net.num_classes])  # features do not show it
+        found = view.recalled("figures", make, classifier)
+        return {name: float(value) for name, value in found.items()}
 
     def _foretold(self, kind="any", share=None):
         "({target: `Foretold`}, odd) by the shipped regression."
         table = np.frombuffer(regression.TABLE.read_bytes(), np.uint8)
-        asked = np.frombuffer(f"{kind} {share}".encode(), np.uint8)
+        asked = np.frombuffer(f"{self.figures} {kind} {share}".encode(), np.uint8)
         make = partial(regression.asked, self.figures, kind, share)
         return regression.told(self.run_features.recalled("foretold", make, table, asked))
 
@@ -179,10 +181,8 @@ def judge(run, run_features):
 def judged(valid, run_features, is_probe=False):
     "The same for predictions in a table like valid.csv."
     labelled, evidence = run_features.labelled, run_features.evidence
-    classes, place = (
-        list(valid.columns[2:]),
-        {f: i for i, f in enumerate(run_features.shown["file"])},
-    )
+    classes = list(valid.columns[2:])
+    place = {file: i for i, file in enumerate(run_features.shown["file"])}
     valid = valid[valid.iloc[:, 0].isin(place)]
     rows = valid.iloc[:, 0].map(place).to_numpy(int)
     best = valid.iloc[:, 2:].to_numpy(float).argmax(1) if len(valid) else np.zeros(0, int)
