@@ -5,17 +5,12 @@
     python benchmarks/foretelling.py fit WORK                     left-out figures, and the table
 
 SHARED holds animals/train, objects/train, paintings/train; KINDS holds the output of kinds.py; the
-generated challenge is generated. Truth of a real test is never read. The lists below were committed
-before the table was fitted; a family is a style or a way of cutting, the same in training and test.
-Of two domains, another "hand" draws the same way (emoji of another maker), another "medium" does
-not (photos, then clip art).
+generated challenge is generated. Truth of a real test is never read.
 """
 
-import csv
-import random
 import sys
 import zlib
-from dataclasses import asdict, dataclass, fields
+from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
@@ -24,153 +19,18 @@ import pandas as pd
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
-import styles  # noqa: E402
-from foretelling_cuts import STRENGTHS, cut  # noqa: E402
+from foretelling_cuts import cut  # noqa: E402
+from foretelling_features import write_features  # noqa: E402
+from foretelling_lists import CHALLENGES, WRONG, families  # noqa: E402
 from foretelling_names import named  # noqa: E402
 from threadpoolctl import threadpool_limits  # noqa: E402
 
-from vlg_fastai.config import BUNDLED_ARCH, TrainConfig, size_of  # noqa: E402
-from vlg_fastai.data import degrade, scan, twins  # noqa: E402
-from vlg_fastai.data.folder import layout  # noqa: E402
 from vlg_fastai.data.store import Store  # noqa: E402
-from vlg_fastai.demo import animals, challenge  # noqa: E402
-from vlg_fastai.machine import device  # noqa: E402
-from vlg_fastai.model import backbone, probe, sources  # noqa: E402
-from vlg_fastai.model.features import FeatureExtractor  # noqa: E402
+from vlg_fastai.model import probe  # noqa: E402
 from vlg_fastai.unseen import figures, folds, mixture  # noqa: E402
 from vlg_fastai.unseen.adapt import Model  # noqa: E402
 
 ROUNDS = 3  # simulated tests of each family and challenge, each with its own seed
-TAUGHT = ("grey", "lines", "painted", "cartoon", "night", "edges")  # styles of training photos
-DEGRADED = {"degraded": degrade.TRAINING, "degraded otherwise": degrade.JUDGING}
-DRAWN = 60  # generated pictures per class in each hand
-# challenge: (most pictures, domains of which the first is styled, trained on > tested on: another
-# hand's, another medium's)
-CHALLENGES = {
-    "paintings": (700, ["train"], [], []),
-    "objects": (700, ["train"], [], []),
-    "animals": (700, ["train"], [], []),
-    "animals, all": (1600, ["train"], [], []),
-    "drawn": (700, ["drawn", "ink"], ["drawn>ink", "ink>drawn"], []),
-    "drawn, all": (1600, ["drawn", "ink"], ["drawn>ink", "ink>drawn"], []),
-    "emoji": (700, ["apple", "google", "twitter", "facebook", "outlines", "photos"], [
-        "apple>google", "apple>twitter", "apple>facebook", "twitter>google", "google>facebook",
-        "facebook>apple"], [
-        "photos>apple", "photos>twitter", "photos>outlines", "apple>photos", "apple>outlines",
-        "outlines>google", "outlines>photos"]),
-    "clips": (700, ["clipart", "stamps", "photos"], ["clipart>stamps", "stamps>clipart"], [
-        "photos>clipart", "photos>stamps", "clipart>photos", "stamps>photos"]),
-    "glyphs": (700, ["upright", "slanted", "heavy", "script"], [
-        "upright>slanted", "upright>heavy", "upright>script", "slanted>heavy", "heavy>script",
-        "heavy>upright"], []),
-}  # fmt: skip
-WRONG = {"animals": 0.05, "animals, all": 0.05}  # known share of wrong labels of these photos
-
-
-def families(name):
-    "The families of tests simulated from photos of the challenge `name`, in order."
-    cut = ["plain", "plain", "plain", "clusters", "clusters"]
-    degraded = [f"degraded:{kind}" for kind in DEGRADED]
-    styled = [f"style:{style}" for style in styles.STYLES]
-    taught = [f"taught:{style}" for style in TAUGHT]
-    hands, media = CHALLENGES[name][2:]
-    pairs = [f"hand:{pair}" for pair in hands] + [f"medium:{pair}" for pair in media]
-    return [*cut, *degraded, *styled, *taught, *pairs]
-
-
-class Styled:
-    "`pixels` with every photo in one style at one strength."
-
-    def __init__(self, pixels, style, strength):
-        self.pixels, self.keys = pixels, pixels.keys
-        self.style, self.strength = styles.STYLES[style], strength
-
-    def __call__(self, path):
-        return self.style(self.pixels(path), self.strength)
-
-
-def write_features(shared, kinds, work, names):
-    "Write a file per challenge: features, labels, groups and halves of plain and styled pictures."
-    if any(name.startswith("drawn") for name in names or CHALLENGES):
-        draw(work / "drawn")
-    machine, cfg = device.prepare(TrainConfig()), TrainConfig()
-    drawn = work / "drawn"
-    roots = {"drawn": drawn, "drawn, all": drawn, "animals, all": shared / "animals"}
-    for name in names or CHALLENGES:
-        most, domains, *_ = CHALLENGES[name]
-        root = roots.get(name, (shared if (shared / name).exists() else kinds) / name)
-        size = 128 if name.startswith("drawn") else size_of(cfg, BUNDLED_ARCH)
-        view = backbone.view(BUNDLED_ARCH, size, cfg.crop_pct)
-        extractor = FeatureExtractor.load(
-            sources.choose(BUNDLED_ARCH, None, True), view, machine, Store()
-        )
-        made = {}
-        for domain in domains:
-            table = listed(root / domain, domain, most)
-            made |= of_domain(extractor, table, domain, first=domain == domains[0])
-        np.savez(work / f"{name}.npz", **made)
-    classifier = extractor.net.get_classifier()
-    weight, bias = classifier.weight.detach().numpy(), classifier.bias.detach().numpy()
-    np.savez(work / "classifier.npz", weight=weight, bias=bias)
-
-
-def draw(folder):
-    "Generate pictures of every animal by both hands, and the table of their attributes."
-    for domain, hand in (("drawn", animals.picture), ("ink", animals.drawing)):
-        for kind, species in challenge.SEEN.items():
-            (folder / domain / kind).mkdir(parents=True, exist_ok=True)
-            for i in range(DRAWN):
-                image = hand(species, random.Random(f"{domain}{kind}{i}"))
-                image.save(folder / domain / kind / f"{domain}{i}.png")
-    with (folder / "attributes.csv").open("w", newline="", encoding="utf-8") as file:
-        columns = [field.name for field in fields(animals.Species)]
-        rows = [[name, *asdict(one).values()] for name, one in challenge.SEEN.items()]
-        csv.writer(file).writerows([["class", *columns], *rows])
-
-
-def listed(folder, domain, most):
-    """The table of pictures; `half`: 0 is trained on, 1 is tested on.
-
-    Pictures of one name by two hands or fonts form one group, with all their near-duplicates.
-    """
-    table = scan.scan_classes(layout(folder))
-    table = table[table["problem"].isna()].reset_index(drop=True)
-    alike = [f"{domain}{group}" for group in twins.groups_of(table)]
-    named = domain in {hand for name in ("emoji", "glyphs") for hand in CHALLENGES[name][1]}
-    name = [path.stem for path in table["path"]] if named else alike
-    table = table.assign(name=name, group=first_of(name, alike))
-    some = np.sort(np.random.default_rng(0).permutation(len(table))[:most])
-    table = table.iloc[some].reset_index(drop=True)
-    return table.assign(half=[zlib.crc32(name.encode()) % 2 for name in table["name"]])
-
-
-def first_of(names, groups):
-    "Each name replaced by the first name of its group."
-    pairs = pd.DataFrame({"name": names, "group": groups})
-    first = pairs.groupby("group")["name"].min()
-    joined = pairs.assign(first=pairs["group"].map(first)).groupby("name")["first"].min()
-    return pairs["name"].map(joined).map(joined).to_numpy()
-
-
-def of_domain(extractor, table, domain, first):
-    pixels = extractor.view.pixels(table)
-    columns = {"y": "label", "g": "group"}
-    made = {f"{domain}|{key}": table[name].to_numpy(str) for key, name in columns.items()}
-    made[f"{domain}|h"] = table["half"].to_numpy()
-    made[f"{domain}|x"] = extractor.features(table, pixels)
-    if not first:
-        return made
-    sides = {half: table[table["half"] == half].reset_index(drop=True) for half in (0, 1)}
-    for style in styles.STYLES:
-        for strength in STRENGTHS:
-            styled = Styled(pixels, style, strength)
-            made[f"style:{style}|{strength}"] = extractor.of_copies(sides[1], styled)
-    for kind, family in DEGRADED.items():
-        copies = degrade.DegradedPixels(pixels, family)
-        made[f"degraded:{kind}|"] = extractor.of_copies(sides[1], copies)
-    for style in TAUGHT:
-        made[f"taught:{style}|"] = extractor.of_copies(sides[0], Styled(pixels, style, 1.0))
-    return made
 
 
 @cache

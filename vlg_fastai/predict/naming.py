@@ -99,8 +99,7 @@ def self_trained(view, expert, tried, setting, known, columns):
 def _settled(option, rates):
     known, unseen = map(float, rates.mean(0))
     accuracy = (1 - option.share) * known + option.share * unseen
-    each = tuple(map(tuple, rates.tolist()))
-    return dataclasses.replace(option, known=known, unseen=unseen, accuracy=accuracy, rates=each)
+    return dataclasses.replace(option, known=known, unseen=unseen, accuracy=accuracy)
 
 
 def counts(scores, given):

@@ -29,7 +29,6 @@ class Setting:
     accuracy: float
     known: float
     unseen: float
-    rates: tuple[tuple[float, float], ...] = ()  # the same for each trial
 
     def in_words(self):
         return (
@@ -98,8 +97,7 @@ def choose(tried, y, expert, share):
         accuracy = (1 - share) * known + share * unseen
         best = int(accuracy.argmax())
         values = (GAMMAS[best], share, accuracy[best], known[best], unseen[best])
-        rates = tuple(map(tuple, each[:, :, best].tolist()))
-        found.append(Setting(tau, *map(float, values), rates))
+        found.append(Setting(tau, *map(float, values)))
     return max(found, key=lambda setting: setting.accuracy)
 
 
