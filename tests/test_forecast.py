@@ -205,6 +205,23 @@ def test_with_a_given_share_accuracy_on_all_photos_follows_from_that_on_known_on
         assert whole[name] == whole[known].times(0.75)
 
 
+def test_with_a_given_share_no_model_is_foretold_to_be_right_about_more_than_the_others(labelled):
+    given = TARGETS | {"unseen": Foretold(0.3, 0.3, 0.3), "known adapted": Foretold(0.9, 0.7, 1.0)}
+    for accuracy in (0.5, 1.0):
+        found = told(labelled, photos(20, 5)[0], accuracy=accuracy, targets=given)
+        assert found.accuracy_interval[1] <= 0.7
+        assert found.accuracy == pytest.approx(0.7 * found.known_here.value)
+
+
+def test_a_share_beyond_all_simulated_ones_is_odd(labelled):
+    found, *_ = figures_of(labelled, photos(20, 5)[0])
+    usual, far = (regression.told(regression.asked(found, share=share)) for share in (0.3, 0.95))
+    assert far[1]
+    one = Foretold(0.5, 0.4, 0.7).doubled()
+    assert one.interval == pytest.approx((0.3, 0.9))
+    assert np.ptp(far[0]["known"].interval) >= np.ptp(usual[0]["known"].interval)
+
+
 @pytest.mark.parametrize("share", [0.0, 0.3])
 def test_a_given_share_is_said_to_be_given(labelled, share):
     given = TARGETS | {"unseen": Foretold(share, share, share)}

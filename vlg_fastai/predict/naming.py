@@ -180,7 +180,8 @@ def warn_of_length(given, view, scores, emptied):
     found = np.where(emptied, every.max() + 1, every[len(given.known) :])
     empty = int((next_to_none(every, given) & ~emptied).sum())
     by_names = len(given.unseen) / len(given.every)
-    if view.forecast and by_names > LONG * view.share.high:
+    guessed = view.forecast and view.given is None
+    if guessed and by_names > LONG * view.share.high:
         say(
             f"{len(given.unseen)} names may be too many: they are {by_names:.0%} of all classes,"
             f" but only about {view.share.value:.0%} of the photos seem to be of unseen classes"

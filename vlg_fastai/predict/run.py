@@ -88,6 +88,7 @@ def say_end(cfg, test, blend, facts):
         say(
             "next: if the test has classes without training photos, name them: python predict.py"
             f" --run {again(cfg, blend.runs)} --unseen names.txt --out named.csv"
+            + (f" --unseen-frac {cfg.unseen_frac:g}" if cfg.unseen_frac is not None else "")
         )
     else:
         say(f"next: python interpret.py --run {again(cfg, blend.runs[:1])}")

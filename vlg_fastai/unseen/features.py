@@ -94,8 +94,9 @@ class RunFeatures:
     def recalled(self, what, make, *more):
         """{name: array} that `make()` computes from these photos and the arrays `more`, or the same
         as an earlier command stored it."""
-        shelf = self.extractor.store.shelf(what, MADE)
-        return recalled(shelf, digest(np.frombuffer(self.key.encode(), np.uint8), *more), make)
+        key = digest(np.frombuffer(self.key.encode(), np.uint8), *more)
+        shelf = self.extractor.store.shelf(what, MADE, key)  # its own: one file to open
+        return recalled(shelf, key, make)
 
     @cached_property
     def _evidences(self):

@@ -4,7 +4,7 @@ from dataclasses import asdict, dataclass
 
 import numpy as np
 
-from vlg_fastai.unseen.regression import Foretold
+from vlg_fastai.unseen.regression import WHOLE, Foretold
 
 FEW = 20  # test photos below which nothing is forecast
 FEWEST = 50  # test photos below which nothing is adapted: their shared offset is chance
@@ -69,7 +69,7 @@ class Forecast:
         return (
             f"unseen classes ({low:.0%} to {high:.0%} of the photos) and known ones photographed"
             f" differently ({self.known_here.low:.2f} to {self.known_here.high:.2f} of them"
-            " correct) cannot be told apart here (--unseen-frac SHARE, if you know it)"
+            " correct) cannot be told apart here (predict.py --unseen-frac SHARE, if you know it)"
         )
 
     @property
@@ -114,6 +114,9 @@ def forecast(found, mixed, evidence, accuracy, photos, adapt="auto"):
         name: value if name == "unseen" else value.times(factor).widened(chance)
         for name, value in targets.items()
     }
+    share = told["unseen"]
+    if share.low == share.high:  # given: no more than the others can be right
+        told |= {name: told[known].times(1 - share.value) for name, known in WHOLE.items()}
     gain = targets["known adapted"].value - targets["known"].value
     count = evidence.tests.shape[1]
     is_adapted = adapt == "on" or (adapt == "auto" and gain >= GAIN and count >= FEWEST)

@@ -50,6 +50,10 @@ class Foretold:
     def widened(self, by):
         return Foretold.within(self.value, self.low - by, self.high + by)
 
+    def doubled(self):
+        "With an interval of twice the width."
+        return Foretold.within(self.value, 2 * self.low - self.value, 2 * self.high - self.value)
+
     @property
     def interval(self):
         return self.low, self.high
@@ -161,7 +165,10 @@ def asked(figures, kind="any", share=None):
     if share is None:
         found, odd = shipped(kind)(figures)
     else:
-        found, odd = shipped("given")(figures | {SHARE: share})
+        made = shipped("given")
+        found, odd = made(figures | {SHARE: share})
+        if not odd and share > made.x[:, -1].max():  # more than in any simulated test
+            found, odd = {name: one.doubled() for name, one in found.items()}, True
         whole = {name: found[known].times(1 - share) for name, known in WHOLE.items()}
         found |= whole | {"unseen": Foretold(share, share, share)}
     return {name: (one.value, *one.interval) for name, one in found.items()} | {"odd": odd}
