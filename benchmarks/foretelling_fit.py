@@ -67,7 +67,8 @@ def of_names(tests, x, apart):
     """(below, above): how far accuracy with names lies from `simply_named`; the largest quantile
     over challenges, as in `quantiles`.
 
-    Its mean with a regression on figures of expert and test missed by more (0.106; 0.103).
+    Its mean with a regression on figures of expert and test missed by more (0.106, not 0.103,
+    both with shares from all tests).
     """
     rest = tests[tests["true named"].notna()].reset_index(drop=True)
     known, unseen = (

@@ -129,9 +129,10 @@ class Shelf:
             self.used.add(data_of(name))
             return np.load(data_of(name), mmap_mode="r")
         except OSError as error:
-            if not self.refused:
+            if not self.store.refused:  # one line a command, however many shelves it opens
                 say(f"{self.folder}: cannot be written ({error.strerror}); continuing without it")
             self.refused = True
+            self.store.refused.add(self.folder)
             for left in self.folder.glob(f".{name.name.split('.')[0]}*"):
                 remove(left)
             return numbers

@@ -24,6 +24,7 @@ class Store:
     folder: Path | None = None
     limit: float = 10 * GIGABYTE  # bytes; the least recently used goes first
     used: set = field(default_factory=set, compare=False)  # segments that this process uses
+    refused: set = field(default_factory=set, compare=False)  # shelves that could not be written
 
     @classmethod
     def asked_for(cls, cfg):
