@@ -56,17 +56,18 @@ class Outlook:
         found = view.recalled("figures", make, classifier)
         return {name: float(value) for name, value in found.items()}
 
-    def _foretold(self, kind="any", share=None):
-        "({target: `Foretold`}, odd) by the shipped regression."
+    def _foretold(self, kind="any"):
+        "({target: `Foretold`}, odd) by the shipped regression, which reads a given share."
+        kind = kind if self.given is None else "given"
         table = np.frombuffer(regression.TABLE.read_bytes(), np.uint8)
-        asked = np.frombuffer(f"{self.figures} {kind} {share}".encode(), np.uint8)
-        make = partial(regression.asked, self.figures, kind, share)
+        asked = np.frombuffer(f"{self.figures} {kind} {self.given}".encode(), np.uint8)
+        make = partial(regression.asked, self.figures, kind, self.given)
         return regression.told(self.run_features.recalled("foretold", make, table, asked))
 
     @cached_property
     def share(self):
         "The `Foretold` share of unseen classes, for a test that is known to contain some."
-        return self._foretold("unseen", self.given)[0]["unseen"]
+        return self._foretold("unseen")[0]["unseen"]
 
     @cached_property
     def forecast(self):
@@ -74,8 +75,8 @@ class Outlook:
         view = self.run_features
         if len(view.evidence.test) < FEW:
             return None
-        found = self._foretold(share=self.given)
-        return forecast(found, self.mixture, view.evidence, self.accuracy, self.photos, self.adapt)
+        given = self.mixture, view.evidence, self.accuracy, self.photos, self.adapt
+        return forecast(self._foretold(), *given)
 
     @cached_property
     def unlike(self):
@@ -102,12 +103,10 @@ class Outlook:
 
     @cached_property
     def shift(self):
-        view = self.run_features
-        labelled = view.labelled
+        view, known = self.run_features, self.run_features.labelled
 
         def make():
-            sides = labelled.x, labelled.groups, view.test, view.kin
-            return vars(shift.measure(*sides, labelled.seed))
+            return vars(shift.measure(known.x, known.groups, view.test, view.kin, known.seed))
 
         found = view.recalled("shift", make, view.kin)
         return shift.Shift(float(found["auc"]), found["certainty"])
