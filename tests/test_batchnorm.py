@@ -1,14 +1,19 @@
 """BatchNorm folded into convolutions: the same answers from fewer passes."""
 
 from contextlib import suppress
+from copy import deepcopy
 from types import SimpleNamespace
 
 import pytest
 import timm
 import torch
+from timm.layers import BatchNormAct2d
 from torch import nn
 
-from vlg_fastai.model.batchnorm import folded, folding
+from vlg_fastai.machine.depthwise import quicken
+from vlg_fastai.model import head
+from vlg_fastai.model.batchnorm import fold_frozen, folded, folding, unfold
+from vlg_fastai.model.sources import Source
 
 CPU = SimpleNamespace(device=torch.device("cpu"))
 
@@ -54,6 +59,53 @@ def test_a_net_is_folded_for_a_while():
         raise KeyboardInterrupt
     assert list(model.modules()) == parts
     assert torch.equal(answers(model), before)
+
+
+@pytest.mark.parametrize("name", head.HEADS)
+def test_a_whole_model_folds_with_any_head_and_after_training_too(name):
+    source = Source("tf_efficientnet_lite0", "nothing")
+    model = head.assemble(net(source.arch), name, 5, source, 64).eval()
+    quicken(model, CPU)
+    made = folded(model, CPU)
+    assert norms(model)
+    assert not norms(made)
+    torch.testing.assert_close(answers(made), answers(model), rtol=1e-4, atol=1e-4)
+
+
+def gradients(model):
+    "Output and gradients of a model whose norms keep their statistics."
+    model.zero_grad()
+    x = torch.randn(4, 3, 64, 64, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    out = model.eval()(x)
+    (out * torch.linspace(-1, 1, out.numel(), dtype=out.dtype).view(out.shape)).sum().backward()
+    return [out.detach(), *(p.grad.clone() for p in model.parameters())]
+
+
+@pytest.mark.parametrize("arch", ["tf_efficientnet_lite0", "resnet18"])
+def test_frozen_norms_train_folded_with_the_same_gradients(arch):
+    model = net(arch).double()
+    names, kinds = list(model.state_dict()), [type(part) for part in model.modules()]
+    before = gradients(model)
+    quicken(model, CPU)
+    fold_frozen(model)
+    for ours, theirs in zip(gradients(model), before, strict=True):
+        torch.testing.assert_close(ours, theirs, rtol=1e-6, atol=1e-9 * theirs.abs().max())
+    assert not any(type(part) in (nn.BatchNorm2d, BatchNormAct2d) for part in model.modules())
+    assert list(model.state_dict()) == names
+    unfold(model)
+    assert [getattr(type(p), "plain", type(p)) for p in model.modules()] == kinds
+    assert not any(hasattr(part, "norm_after") for part in model.modules())
+
+
+def test_norms_folded_for_training_follow_both_weights_and_their_copies():
+    model = nn.Sequential(nn.Conv2d(3, 4, 1), nn.BatchNorm2d(4)).eval()
+    fold_frozen(model)
+    nn.init.zeros_(model[0].bias)
+    copy = deepcopy(model)
+    with torch.no_grad():
+        copy[0].weight.mul_(2)
+        copy[1].weight.mul_(3)
+    torch.testing.assert_close(answers(copy), 6 * answers(model))
 
 
 def test_a_net_without_batchnorm_is_not_copied():

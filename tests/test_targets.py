@@ -11,6 +11,7 @@ from vlg_fastai.model import backbone
 from vlg_fastai.model.sources import choose
 from vlg_fastai.recipes import NOT_MEASURED, RECIPES
 from vlg_fastai.train import learner, targets
+from vlg_fastai.train.anchor import FrozenStatistics
 
 REAL = {"arch": "tf_efficientnet_lite0", "pretrained": True, "size": 64}
 STRONG = {**RECIPES["strong"], **REAL, "epochs": 2, "lr": 1e-3, "lr_body": 1e-3}
@@ -160,6 +161,23 @@ def test_the_statistics_of_the_backbone_stay_as_trained_where_asked(toy, tmp_pat
     assert all(torch.equal(frozen[key], net[key]) for key in keys)
     assert not any(torch.equal(free[key], net[key]) for key in keys)
     assert not torch.equal(frozen["conv_stem.weight"], net["conv_stem.weight"])
+
+
+def test_frozen_norms_are_folded_as_long_as_the_fit_lasts(toy, tmp_path, monkeypatch):
+    kinds, unfold = [], FrozenStatistics.after_fit
+
+    def watched(self):
+        for step in (lambda: None, lambda: unfold(self)):
+            step()
+            kinds.append({type(part).__name__ for part in self.model.modules()})
+
+    monkeypatch.setattr(FrozenStatistics, "after_fit", watched)
+    backbone_of(toy, tmp_path, freeze_bn=True)
+    during, after = kinds
+    assert "FoldedBatchNormAct2d" in during
+    assert "BatchNormAct2d" not in during
+    assert "BatchNormAct2d" in after
+    assert not any(name.startswith("Fold") for name in after)
 
 
 def test_a_pull_to_the_start_keeps_the_backbone_nearer_to_it(toy, tmp_path):

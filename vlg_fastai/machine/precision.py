@@ -1,12 +1,10 @@
 """Make a model compute at the precision of the machine."""
 
 from contextlib import nullcontext
-from functools import cache
 
 import torch
 from fastai.callback.core import Callback
 from fastai.callback.fp16 import AMPMode, MixedPrecision
-from torch import nn
 
 DTYPES = {"bf16": torch.bfloat16, "fp16": torch.float16}
 
@@ -75,34 +73,3 @@ class Bf16OnCpu(Callback):
 
     def after_loss(self):
         self.context.__exit__(None, None, None)
-
-
-def spare_depthwise(model, machine):
-    """Train in fp32 those depthwise convolutions that bf16 slows down on a CPU.
-
-    Backward, lite0 at bs 32, 224 px: 5 x 5 with stride 2 takes 128 ms in bf16, 17 ms in fp32; 3 x 3
-    with stride 2 takes 90 and 15 ms; 3 x 3 with stride 1 is equal. All others are twice as fast in
-    bf16.
-    """
-    if machine.device.type == "cpu" and machine.precision == "bf16":
-        for module in model.modules():
-            if isinstance(module, nn.Conv2d) and _slow(module):
-                module.__class__ = _in_fp32(type(module))
-
-
-def _slow(conv):
-    depthwise = conv.groups == conv.in_channels > 1
-    return depthwise and (max(conv.kernel_size) >= 5 or max(conv.stride) > 1)
-
-
-@cache
-def _in_fp32(kind):
-    "The subclass of the convolution `kind` that leaves autocast in training; copies keep it."
-
-    def forward(self, x):
-        if not torch.is_grad_enabled():
-            return kind.forward(self, x)
-        with torch.autocast("cpu", enabled=False):
-            return kind.forward(self, x.float()).to(x.dtype)
-
-    return type(f"Fp32{kind.__name__}", (kind,), {"forward": forward})

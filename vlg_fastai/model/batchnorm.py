@@ -1,7 +1,8 @@
-"""Fold BatchNorm into the convolution before it, for inference on a CPU.
+"""Fold BatchNorm into the convolution before it, on a CPU: for inference, and for training where
+its statistics are frozen.
 
-The same answers up to rounding, with fewer passes over memory: lite0 on two cores is 1.25 times as
-fast in bf16, 1.5 times in fp32.
+The same answers up to rounding, with fewer passes over memory: lite0 on two cores predicts 1.25
+times as fast in bf16, 1.5 times in fp32.
 """
 
 from collections import Counter
@@ -10,19 +11,23 @@ from copy import deepcopy
 from functools import cache
 from itertools import chain
 
-from timm.layers import BatchNormAct2d, Conv2dSame
+import torch
+from timm.layers import BatchNormAct2d
 from torch import fx, nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
-# exactly these: a subclass may compute its weights anew at every call
-CONVOLUTIONS, NORMS = (nn.Conv2d, Conv2dSame), (nn.BatchNorm2d, BatchNormAct2d)
+from vlg_fastai.machine.depthwise import KINDS, convolve, plain_kind
+
+NORMS = nn.BatchNorm2d, BatchNormAct2d  # exactly these, as with KINDS of convolutions
 
 
 class Tracer(fx.Tracer):
-    "Records calls of convolutions and norms as such, whatever they are made of."
+    "Records calls of convolutions, norms and whatever holds no norm as such: heads, activations."
 
     def is_leaf_module(self, module, name):
-        return type(module) in CONVOLUTIONS + NORMS or super().is_leaf_module(module, name)
+        if isinstance(module, (nn.Conv2d, *NORMS)):
+            return True
+        return not any(type(part) in NORMS for part in module.modules())
 
 
 class Structure:
@@ -68,10 +73,56 @@ def folded(model, machine):
         return deepcopy(model, shared)
 
 
+def fold_frozen(model):
+    """Let each norm of `model` that can be folded act through the weights of its convolution, which
+    follow those of both at every call. All parameters stay where they are; norms use the statistics
+    that they have, as in eval mode.
+    """
+    for conv, norm in (map(model.get_submodule, pair) for pair in _pairs(model)):
+        conv.norm_after = (norm,)  # in a tuple, lest it become a part of the convolution
+        conv.__class__, norm.__class__ = _folding(type(conv)), _folded(type(norm))
+
+
+def unfold(model):
+    "Undo `fold_frozen`."
+    for part in model.modules():
+        part.__class__ = getattr(type(part), "unfolded", type(part))
+        vars(part).pop("norm_after", None)
+
+
+@cache
+def _folding(kind):
+    "The subclass of the convolution `kind` that computes what the norm after it would."
+
+    def forward(self, x):
+        (norm,) = self.norm_after
+        scale = norm.weight * torch.rsqrt(norm.running_var + norm.eps)
+        mean = norm.running_mean if self.bias is None else norm.running_mean - self.bias
+        return convolve(self, x, self.weight * scale[:, None, None, None], norm.bias - mean * scale)
+
+    return type(f"Folding{kind.__name__}", (kind,), {"forward": forward, "unfolded": kind})
+
+
+@cache
+def _folded(kind):
+    "The subclass of the norm `kind` that leaves its work to the convolution."
+
+    def forward(self, x):
+        for part in _after(self):
+            x = part(x)
+        return x
+
+    return type(f"Folded{kind.__name__}", (kind,), {"forward": forward, "unfolded": kind})
+
+
 def _pairs(model):
     "[(name of a convolution, name of the norm that alone reads its output)] with statistics."
     pairs = _traced(Structure(model))
-    return [pair for pair in pairs if model.get_submodule(pair[1]).running_mean is not None]
+    return [pair for pair in pairs if _has_statistics(model.get_submodule(pair[1]))]
+
+
+def _has_statistics(norm):
+    return norm.affine and norm.running_mean is not None
 
 
 @cache
@@ -82,12 +133,12 @@ def _traced(structure):
     except Exception:  # noqa: BLE001  whatever a net does that cannot be traced: it stays as it is
         return []
     times = Counter(node.target for node in calls)
-    kinds = {node: type(model.get_submodule(node.target)) for node in calls}
+    kinds = {node: plain_kind(model.get_submodule(node.target)) for node in calls}
     read = [(node.args[0], node) for node in calls if kinds[node] in NORMS]
     return [
         (conv.target, norm.target)
         for conv, norm in read
-        if kinds.get(conv) in CONVOLUTIONS
+        if kinds.get(conv) in KINDS
         and len(conv.users) == 1
         and times[conv.target] == times[norm.target] == 1
     ]

@@ -4,20 +4,29 @@ import torch
 from fastai.callback.core import Callback, TrainEvalCallback
 from torch.nn.modules.batchnorm import _BatchNorm
 
+from vlg_fastai.model.batchnorm import fold_frozen, unfold
+
 
 class FrozenStatistics(Callback):
     """Keep the backbone's batch-norm statistics as they were pretrained.
 
     A batch of 32 augmented photos estimates them worse than ImageNet did, and an average of two
-    nets then needs none of its own.
+    nets then needs none of its own. On a CPU, they are folded into the convolutions meanwhile.
     """
 
     run_after, run_valid = TrainEvalCallback, False
+
+    def before_fit(self):
+        if self.dls.device.type == "cpu":
+            fold_frozen(self.model)
 
     def before_train(self):
         for module in self.model[0].modules():
             if isinstance(module, _BatchNorm):
                 module.eval()
+
+    def after_fit(self):
+        unfold(self.model)
 
 
 class PullToStart(Callback):

@@ -9,7 +9,7 @@ from torch import nn
 
 from vlg_fastai.data import loaders
 from vlg_fastai.data.augment import MIN_SCALE, finest
-from vlg_fastai.machine import precision
+from vlg_fastai.machine import depthwise, precision
 from vlg_fastai.model import backbone
 from vlg_fastai.model.head import assemble
 from vlg_fastai.train.finder import find_lr
@@ -66,7 +66,7 @@ def build(dls, source, trained, cfg, machine):
     learn.remove_cb(ProgressCallback)
     keep_on_device(learn.recorder)
     learn.model.to(memory_format=machine.memory_format)
-    precision.spare_depthwise(learn.model, machine)
+    depthwise.quicken(learn.model, machine)
     learn.add_cbs(precision.callbacks(machine))
     learn.logger = lambda row: None
     return learn
