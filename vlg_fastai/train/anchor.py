@@ -11,13 +11,17 @@ class FrozenStatistics(Callback):
     """Keep the backbone's batch-norm statistics as they were pretrained.
 
     A batch of 32 augmented photos estimates them worse than ImageNet did, and an average of two
-    nets then needs none of its own. On a CPU, they are folded into the convolutions meanwhile.
+    nets then needs none of its own. On a CPU, they are folded into the convolutions meanwhile,
+    unless torch.compile fuses them.
     """
 
     run_after, run_valid = TrainEvalCallback, False
 
+    def __init__(self, compiled):
+        self.compiled = compiled
+
     def before_fit(self):
-        if self.dls.device.type == "cpu":
+        if self.dls.device.type == "cpu" and not self.compiled:
             fold_frozen(self.model)
 
     def before_train(self):

@@ -166,7 +166,7 @@ def extras(learn, cfg, steps):
         (cfg.cutmix, lambda: CutMix(cfg.cutmix)),
         (cfg.mixup or cfg.cutmix, Unmixed),
         (getattr(learn.dls.train, "later", None) is not None, OwnPhotosLast),
-        (cfg.freeze_bn, FrozenStatistics),
+        (cfg.freeze_bn, lambda: FrozenStatistics(cfg.compile)),
         (cfg.l2_sp, lambda: PullToStart(cfg.l2_sp)),
         (cfg.ema, lambda: MovingAverage(total)),
         (steps > 1, lambda: Accumulate(steps * learn.dls.bs)),

@@ -66,7 +66,8 @@ def build(dls, source, trained, cfg, machine):
     learn.remove_cb(ProgressCallback)
     keep_on_device(learn.recorder)
     learn.model.to(memory_format=machine.memory_format)
-    depthwise.quicken(learn.model, machine)
+    if not cfg.compile:
+        depthwise.quicken(learn.model, machine)
     learn.add_cbs(precision.callbacks(machine))
     learn.logger = lambda row: None
     return learn
