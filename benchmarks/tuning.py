@@ -6,7 +6,8 @@
 
 `null` and `kills` fit no nets: losses are simulated, with the noise of photos and of fits that nets
 have. `gain` resumes where it was stopped, and appends to benchmarks/tuning.csv the verdict of the
-search and the test scores of the best options and of the defaults (train/, test/, truth/test.csv).
+search and the test scores of the best options, of the defaults and of the bare probe (train/,
+test/, truth/test.csv).
 """
 
 import csv
@@ -40,6 +41,7 @@ PHOTOS = 400
 COLUMNS = [
     "data", "seed", "sampler", "trials", "verdict", "said", "low", "high", "expected", "promised",
     "test_gain", "test_error", "accuracy_default", "accuracy_best", "seconds",
+    "nll_default", "nll_probe", "accuracy_probe",
 ]  # fmt: skip
 
 
@@ -158,12 +160,14 @@ def gain(challenge, seed, trials, sampler="tpe", *more):
     losses, right = {}, {}
     for name in ("default", "best"):
         losses[name], right[name] = tested(challenge, out, name, told["options"][name])
+    losses["probe"], right["probe"] = tested(challenge, out, "probe", told["options"]["default"])
     less = losses["default"] - losses["best"]
     low, high = told["interval"] or ("", "")
     row = [
         challenge.name, seed, sampler, trials, told["word"], told["gain"], low, high,
         told["expected"], told["promised"], less.mean(), less.std(ddof=1) / len(less) ** 0.5,
         right["default"].mean(), right["best"].mean(), round(seconds),
+        losses["default"].mean(), losses["probe"].mean(), right["probe"].mean(),
     ]  # fmt: skip
     path = ROOT / "benchmarks/tuning.csv"
     new = not path.exists()
@@ -174,14 +178,15 @@ def gain(challenge, seed, trials, sampler="tpe", *more):
 
 
 def tested(challenge, out, name, options):
-    "(losses, right) on test photos of known classes of the net fine-tuned with `options`."
+    "(losses, right) on test photos of known classes: the net fine-tuned with `options`, or a probe."
     config, runs = out / f"{name}.json", out / f"runs-{name}"
     config.write_text(json.dumps(options))
+    kind = ["--epochs", 0] if name == "probe" else ["--no-probe", "--choose", "clean"]
     if not list(runs.glob("*/facts.json")):
-        _script("train.py", "--config", config, "--runs", runs, "--no-probe", "--choose", "clean")
+        _script("train.py", "--config", config, "--runs", runs, *kind)
     home = next(runs.glob("*/facts.json")).parent
-    tuned = f"{home}:fine-tuned"
-    _script("predict.py", "--runs", runs, "--run", tuned, "--out", runs / "s.csv", "--no-forecast")
+    chosen = home if name == "probe" else f"{home}:fine-tuned"
+    _script("predict.py", "--runs", runs, "--run", chosen, "--out", runs / "s.csv", "--no-forecast")
     said = pd.read_csv(runs / "probabilities.csv").set_index("file")
     truth = pd.read_csv(challenge / "truth/test.csv").set_index("Id")
     known = truth.index[truth["unseen"] == 0]

@@ -20,7 +20,8 @@ from vlg_fastai.train.measuring import CalibratedNLL, keep_on_device
 from vlg_fastai.train.stopping import SkipOnDevice
 
 READS = ("item", "tolist", "cpu", "numpy", "__bool__", "__float__", "__int__", "__index__")
-ON_HOST = {"_update_val"}  # fastai's schedule computes a rate with tensors in main memory
+# fastai's schedule computes a rate with tensors in main memory; a rectangle is drawn there
+ON_HOST = {"_update_val", "rectangle"}
 WAITS = ("_local_scalar_dense", "nonzero", "masked_select", "equal")
 
 
@@ -111,7 +112,14 @@ def reads(toy, folder, monkeypatch, bs, **options):
 
 
 @pytest.mark.parametrize(
-    "options", [{}, {"ema": True, "l2_sp": 0.1, "metric": "macro_f1"}, {"precision": "bf16"}]
+    "options",
+    [
+        {},
+        {"ema": True, "l2_sp": 0.1, "metric": "macro_f1"},
+        {"precision": "bf16"},
+        {"mixup": 0.4},
+        {"cutmix": 1.0},
+    ],
 )
 def test_what_is_read_from_the_device_does_not_grow_with_the_batches(
     toy, tmp_path, monkeypatch, as_on_a_gpu, options

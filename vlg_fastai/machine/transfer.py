@@ -1,4 +1,4 @@
-"""Bring results from a GPU to main memory while it computes the next ones."""
+"""Move tensors between main memory and a GPU while it computes."""
 
 import torch
 
@@ -21,6 +21,13 @@ class Coming:
         if self.arrived:
             self.arrived.synchronize()
         return self.tensor
+
+
+def sent(tensor, device):
+    "A tensor of main memory on `device`, or on its way there."
+    if device.type == "cuda":
+        return tensor.pin_memory().to(device, non_blocking=True)
+    return tensor.to(device)
 
 
 def one_behind(launched):

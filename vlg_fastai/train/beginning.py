@@ -5,7 +5,6 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
-from fastai.callback.mixup import CutMix, MixUp
 from fastai.learner import Learner
 
 from vlg_fastai.config import UserError
@@ -17,6 +16,7 @@ from vlg_fastai.train.callbacks import Accumulate, MovingAverage
 from vlg_fastai.train.checkpoint import Writer
 from vlg_fastai.train.hours import After, Enough, InTime, seconds_a_batch
 from vlg_fastai.train.learner import batches, stage_rates
+from vlg_fastai.train.mixup import CutMix, MixUp
 from vlg_fastai.train.plan import FROZEN, WHOLE, Plan
 from vlg_fastai.train.prepare import Prepared
 from vlg_fastai.train.resuming import Checkpointer, going_on
