@@ -178,7 +178,7 @@ def gain(challenge, seed, trials, sampler="tpe", *more):
 
 
 def tested(challenge, out, name, options):
-    "(losses, right) on test photos of known classes: the net fine-tuned with `options`, or a probe."
+    "(losses, right) on test photos of known classes, of a fine-tuned net or of a bare probe."
     config, runs = out / f"{name}.json", out / f"runs-{name}"
     config.write_text(json.dumps(options))
     kind = ["--epochs", 0] if name == "probe" else ["--no-probe", "--choose", "clean"]
