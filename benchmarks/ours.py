@@ -1,6 +1,7 @@
 """Measure ours as `plain_fastai.py` measures plain fastai: same photos, one line of JSON.
 
 python benchmarks/ours.py train DATA ARCH CACHE     one epoch, the same options
+python benchmarks/ours.py strong DATA ARCH CACHE    one epoch of --recipe strong
 python benchmarks/ours.py predict DATA ARCH CACHE   the test folder, decoding included
 python benchmarks/ours.py probe DATA ARCH CACHE     --epochs 0, step by step
 """
@@ -32,6 +33,17 @@ def train(data, arch, cache):
     from vlg_fastai.train.run import train
 
     cfg = config(data, arch, cache, pretrained=False, epochs=1, lr=2e-3, lr_body=1e-4)
+    return {"photos_per_second": train(cfg, Source(arch, "nothing")).facts.photos_per_second}
+
+
+def strong(data, arch, cache):
+    "The same with the options of --recipe strong, whose photos are degraded at random as well."
+    from vlg_fastai.model.sources import Source
+    from vlg_fastai.recipes import STRONG, defaults_of
+    from vlg_fastai.train.run import train
+
+    options = {**defaults_of(STRONG, arch), "targets": "given", "epochs": 1}
+    cfg = config(data, arch, cache, pretrained=False, recipe=STRONG, probe=False, **options)
     return {"photos_per_second": train(cfg, Source(arch, "nothing")).facts.photos_per_second}
 
 
@@ -81,7 +93,7 @@ def probe(data, arch, cache):
 
 if __name__ == "__main__":
     with plain_errors():
-        done = {"train": train, "predict": predict, "probe": probe}[sys.argv[1]](
+        done = {"train": train, "strong": strong, "predict": predict, "probe": probe}[sys.argv[1]](
             Path(sys.argv[2]), sys.argv[3], Path(sys.argv[4])
         )
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6
