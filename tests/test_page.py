@@ -106,6 +106,16 @@ def test_the_headline_is_what_the_run_and_its_forecast_say(run, page_text, tmp_p
     )
 
 
+def test_the_page_expects_what_predict_was_told_of_unseen_classes(run, page_text, tmp_path):
+    told = Run(shutil.copytree(run.path, tmp_path / run.path.name))
+    run_prediction(told, tmp_path / "s.csv", unseen_frac=0.5)
+    said = json.loads((tmp_path / "forecast.json").read_text())["forecast"]
+    text = written(told)
+    assert figures(text)["expected on this test"][0] == f"{said['accuracy']:.2f}"
+    assert "50% of its photos are of classes that were not trained on, as given" in text
+    assert figures(text)["expected on this test"] != figures(page_text)["expected on this test"]
+
+
 def test_the_page_begins_with_a_sentence_two_bands_and_what_to_do_next(run, page_text):
     top = page_text[page_text.index('class="hero"') : page_text.index('id="score"')]
     held = held_out(run)

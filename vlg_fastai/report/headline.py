@@ -4,6 +4,7 @@ from dataclasses import dataclass, field
 
 from vlg_fastai.console import clock
 from vlg_fastai.model.intervals import interval
+from vlg_fastai.report import gallery
 from vlg_fastai.runs.facts import called
 from vlg_fastai.unseen import gap
 from vlg_fastai.unseen.folds import UnavailableError
@@ -24,12 +25,13 @@ class Expected:
 
 
 def expected(inputs):
-    "The `Expected` score of the available test photos, as predict.py gives it with --adapt auto."
+    """The `Expected` score of the available test photos, as predict.py gives it with --adapt auto
+    and the --unseen-frac that it had."""
     if inputs.run_features is None:
         return Expected([f"No forecast of a test score: {inputs.lacking}."])
     if inputs.run_features.asked.empty:
         return Expected(["No forecast of a test score: there are no test photos (--test DIR)."])
-    view = Outlook(inputs.run_features, [])
+    view = Outlook(inputs.run_features, [], given=share_given(inputs))
     try:
         view.judged.append(judge(inputs.run, inputs.run_features))
         found = view.forecast
@@ -49,6 +51,13 @@ def expected(inputs):
         [row.told() for row in gap.rows(view, steps)], (found.accuracy, low, high),
         found.share_interval[1],
     )  # fmt: skip
+
+
+def share_given(inputs):
+    "The share of unseen classes that predict.py was given for these photos last, or None."
+    low, high = inputs.run.forecast.get("share_interval", (0, 1))
+    whole = len(gallery.test_said(inputs)) == len(inputs.run_features.asked)
+    return low if low == high and whole else None
 
 
 def chosen_elsewhere(nested):
