@@ -53,10 +53,10 @@ class Compute:
 
 @dataclass(frozen=True)
 class Cache:
-    "Cache of decoded photos and frozen-backbone features."
+    "Cache of decoded photos, and of what a frozen backbone and forecasts make of them."
 
     # == Cache ==
-    # folder for decoded photos and features; default: the user's cache folder; off: no cache
+    # folder for decoded photos, features, scores; default: the user's cache folder; off: none
     cache: Literal["off"] | NewFolder | None = None
     cache_gb: Amount = 10.0  # cache limit in GB; the least recently used entries go first
     clear_cache: bool = False  # empty the cache first

@@ -47,7 +47,7 @@ def name(cfg, answer, view, given):
         say_counts(given, scores)
     facts["expected"] = expected(cfg, view, setting)
     if facts["expected"]:
-        say_expected(facts["expected"])
+        say_expected(view, facts["expected"])
     emptied = warn_of_emptied(given, plain, counts(scores, given))
     warn_of_length(given, view, scores, emptied)
     probs = np.exp(scores - np.logaddexp.reduce(scores, axis=1, keepdims=True))
@@ -145,11 +145,12 @@ def _kept(view):
     return view.forecast.known_here.value / max(view.forecast.known_accuracy, 1e-9)
 
 
-def say_expected(found):
+def say_expected(view, found):
     low, high = found["interval"]
+    beside = "--unseen-frac" if view.forecast is None else "the forecast"
     say(
         f"expected accuracy with names: {found['accuracy']:.2f} ({low:.2f} to {high:.2f}), from"
-        " classes held out in turn and the forecast"
+        f" classes held out in turn and {beside}"
     )
 
 

@@ -56,8 +56,8 @@ class Forecast:
         low, high = self.share_interval
         if low == high:
             return (
-                f"{self.share:.0%} of its photos are of classes that were not trained on, as given;"
-                f" of the others, {self.known_here.value:.2f} should be predicted correctly"
+                f"{100 * self.share:.3g}% of its photos are of classes that were not trained on, as"
+                f" given; of the others, {self.known_here.value:.2f} should be predicted correctly"
                 f" ({self.known_here.low:.2f} to {self.known_here.high:.2f})"
             )
         if self.told_apart:

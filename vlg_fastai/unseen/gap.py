@@ -62,7 +62,7 @@ def _of_this_test(expected, before):
     similar = "as in simulated tests that resemble this one"
     source = f"{low:.0%} to {high:.0%} of the test, {similar}"
     if low == high:
-        source = f"{low:.0%} of the test, as given"
+        source = f"{100 * low:.3g}% of the test, as given"
     if change >= 0:
         yield Cause("easier than training photos", change, similar)
     elif expected.told_apart:
