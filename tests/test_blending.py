@@ -15,6 +15,7 @@ from safetensors.torch import load_file
 from vlg_fastai.config import PredictConfig, UserError
 from vlg_fastai.predict import blending, soup
 from vlg_fastai.predict.blending import Shared
+from vlg_fastai.predict.run import say_end
 from vlg_fastai.runs import blends
 from vlg_fastai.runs.run import WEIGHTS, Run
 
@@ -153,6 +154,19 @@ def test_the_forecast_of_a_blend_starts_from_its_own_answers(probed, tmp_path, c
     assert told["judged"]["kept"] == "greedy"
     assert pd.read_csv(tmp_path / "probabilities.csv")["p_unseen"].notna().any()
     assert steps["run"] in {path.split("/")[-1] for path in told["runs"]}
+
+
+@pytest.mark.parametrize(("blend", "words"), [
+    ("greedy", " --blend greedy "), (Path("a b/blend.json"), " --blend 'a b/blend.json' "),
+    (None, " --unseen "),
+])  # fmt: skip
+def test_the_next_command_blends_as_this_one_did(probed, tmp_path, capsys, blend, words):
+    facts = {"forecast": {"share_interval": (0.0, 0.9)}}
+    cfg, found = PredictConfig(blend=blend), SimpleNamespace(runs=[probed, probed])
+    say_end(cfg, tmp_path / "test", found, facts)
+    out = " ".join(capsys.readouterr().out.split()) + " "
+    assert words in out
+    assert ("--blend" in out) == bool(blend)
 
 
 @pytest.fixture(scope="module")

@@ -1,5 +1,7 @@
 """Turn finished runs and a folder of photos into a submission with details of each photo."""
 
+from pathlib import Path
+
 import numpy as np
 
 from vlg_fastai.config import UserError
@@ -88,6 +90,7 @@ def say_end(cfg, test, blend, facts):
         say(
             "next: if the test has classes without training photos, name them: python predict.py"
             f" --run {again(cfg, blend.runs)} --unseen names.txt --out named.csv"
+            + (f" --blend {typed(Path(cfg.blend))}" if cfg.blend else "")
             + (f" --unseen-frac {cfg.unseen_frac:g}" if cfg.unseen_frac is not None else "")
         )
     else:
