@@ -37,7 +37,7 @@ def train(data, arch, cache):
 
 
 def strong(data, arch, cache):
-    "The same with the options of --recipe strong, whose photos are degraded at random as well."
+    "The same with the options of --recipe strong, which degrades photos as well; given targets."
     from vlg_fastai.model.sources import Source
     from vlg_fastai.recipes import STRONG, defaults_of
     from vlg_fastai.train.run import train

@@ -97,6 +97,33 @@ def test_frozen_norms_train_folded_with_the_same_gradients(arch):
     assert not any(hasattr(part, "norm_after") for part in model.modules())
 
 
+class Wrapped(nn.Module):
+    "A convolution in a module of its own, before a norm that is not in it."
+
+    def __init__(self):
+        super().__init__()
+        self.conv = nn.Conv2d(3, 4, 3)
+
+    def forward(self, x):
+        return self.conv(x)
+
+
+def test_a_norm_finds_its_convolution_in_another_module():
+    assert not norms(folded(nn.Sequential(Wrapped(), nn.BatchNorm2d(4)).eval(), CPU))
+
+
+@pytest.mark.parametrize("conv", [
+    nn.Conv2d(3, 4, 3).requires_grad_(requires_grad=False),
+    nn.Conv2d(3, 4, 3, padding=1, padding_mode="reflect"),
+], ids=["does not learn", "pads otherwise"])  # fmt: skip
+def test_convolutions_that_training_cannot_fold_stay_as_they_are(conv):
+    model = nn.Sequential(conv, nn.BatchNorm2d(4)).eval()
+    before = answers(model)
+    fold_frozen(model)
+    assert [type(part) for part in model] == [nn.Conv2d, nn.BatchNorm2d]
+    assert torch.equal(answers(model), before)
+
+
 def test_norms_folded_for_training_follow_both_weights_and_their_copies():
     model = nn.Sequential(nn.Conv2d(3, 4, 1), nn.BatchNorm2d(4)).eval()
     fold_frozen(model)

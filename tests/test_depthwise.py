@@ -46,6 +46,21 @@ def test_gradients_are_those_of_torch(size, stride, kind):
         torch.testing.assert_close(ours, theirs, rtol=1e-9, atol=1e-9)
 
 
+@pytest.mark.parametrize("stride", [1, 2])
+@pytest.mark.parametrize("size", [3, 5, 7])
+def test_gradients_in_fp32_are_those_of_torch(size, stride):
+    plain = nn.Conv2d(16, 16, size, stride, size // 2, groups=16)
+    plain.to(memory_format=torch.channels_last)
+    x = photos(16, torch.float32).contiguous(memory_format=torch.channels_last)
+    for ours, theirs in zip(seen(quick(plain), x), seen(plain, x), strict=True):
+        torch.testing.assert_close(ours, theirs, rtol=1e-4, atol=1e-4)
+
+
+def test_a_single_photo_without_a_batch_is_taken_too():
+    made = quick(nn.Conv2d(4, 4, 5, groups=4))
+    assert made(photos(4, torch.float32)[0]).shape == (4, 9, 8)
+
+
 def test_several_outputs_per_channel_and_no_bias():
     plain = nn.Conv2d(4, 12, 5, padding=1, groups=4, bias=False).double()
     for ours, theirs in zip(seen(quick(plain), photos(4)), seen(plain, photos(4)), strict=True):

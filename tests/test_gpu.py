@@ -41,7 +41,8 @@ class TestOnGpu:
         losses = [np.genfromtxt(p, delimiter=",", skip_header=1)[1:4] for p in (first, again)]
         assert np.array_equal(*losses)
 
-    def test_nothing_waits_within_an_epoch(self, toy, tmp_path, monkeypatch):
+    @pytest.mark.parametrize("mixed", [{}, {"mixup": 0.4}, {"cutmix": 1.0}])
+    def test_nothing_waits_within_an_epoch(self, toy, tmp_path, monkeypatch, mixed):
         from vlg_fastai.train import learner
 
         build = learner.build
@@ -61,7 +62,7 @@ class TestOnGpu:
             return made
 
         monkeypatch.setattr(learner, "build", watched)
-        run = run_training(toy_config(toy, tmp_path, epochs=2, **ON_GPU))
+        run = run_training(toy_config(toy, tmp_path, epochs=2, **mixed, **ON_GPU))
         assert run.facts.status == "finished"
 
 

@@ -10,8 +10,9 @@ from safetensors.torch import load_file
 from vlg_fastai.model import backbone
 from vlg_fastai.model.sources import choose
 from vlg_fastai.recipes import NOT_MEASURED, RECIPES
-from vlg_fastai.train import learner, targets
+from vlg_fastai.train import beginning, learner, targets
 from vlg_fastai.train.anchor import FrozenStatistics
+from vlg_fastai.train.finetune import Watch
 
 REAL = {"arch": "tf_efficientnet_lite0", "pretrained": True, "size": 64}
 STRONG = {**RECIPES["strong"], **REAL, "epochs": 2, "lr": 1e-3, "lr_body": 1e-3}
@@ -161,6 +162,40 @@ def test_the_statistics_of_the_backbone_stay_as_trained_where_asked(toy, tmp_pat
     assert all(torch.equal(frozen[key], net[key]) for key in keys)
     assert not any(torch.equal(free[key], net[key]) for key in keys)
     assert not torch.equal(frozen["conv_stem.weight"], net["conv_stem.weight"])
+
+
+def folded_norms(model):
+    return [part for part in model.modules() if type(part).__name__ == "FoldedBatchNormAct2d"]
+
+
+@pytest.mark.parametrize(("options", "phases"), [
+    ({"freeze_epochs": 1}, [False, True]),  # a frozen convolution needs no gradient
+    ({"compile": True}, [False]),
+])  # fmt: skip
+def test_what_is_frozen_or_compiled_is_not_folded(toy, tmp_path, monkeypatch, options, phases):
+    seen, after = [], FrozenStatistics.after_fit
+    monkeypatch.setattr(beginning, "COMPILER", lambda graph, _: graph.forward)
+    monkeypatch.setattr(
+        FrozenStatistics,
+        "after_fit",
+        lambda self: (seen.append(bool(folded_norms(self.model))), after(self)),
+    )
+    backbone_of(toy, tmp_path, freeze_bn=True, **options)
+    assert seen == phases
+
+
+def test_a_fit_that_breaks_off_leaves_plain_norms(toy, tmp_path, monkeypatch):
+    nets, settle = [], Watch.settle
+    monkeypatch.setattr(FrozenStatistics, "after_fit", lambda self: None)
+
+    def watched(self, learn, lr):
+        nets.append(bool(folded_norms(learn.model)))
+        settle(self, learn, lr)
+        nets.append(bool(folded_norms(learn.model)))
+
+    monkeypatch.setattr(Watch, "settle", watched)
+    backbone_of(toy, tmp_path, freeze_bn=True)
+    assert nets == [True, False]
 
 
 def test_frozen_norms_are_folded_as_long_as_the_fit_lasts(toy, tmp_path, monkeypatch):

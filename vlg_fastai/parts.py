@@ -53,7 +53,7 @@ class Compute:
 
 @dataclass(frozen=True)
 class Cache:
-    "Cache of decoded photos, and of what a frozen backbone and forecasts make of them."
+    "Cache of decoded photos, and of features and scores computed from them."
 
     # == Cache ==
     # folder for decoded photos, features, scores; default: the user's cache folder; off: none

@@ -18,16 +18,15 @@ from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from vlg_fastai.machine.depthwise import KINDS, convolve, plain_kind
 
-NORMS = nn.BatchNorm2d, BatchNormAct2d  # exactly these, as with KINDS of convolutions
+NORMS = nn.BatchNorm2d, BatchNormAct2d  # exactly these, like KINDS
 
 
 class Tracer(fx.Tracer):
-    "Records calls of convolutions, norms and whatever holds no norm as such: heads, activations."
+    "Records calls of convolutions, norms and parts without either, such as heads, as one each."
 
     def is_leaf_module(self, module, name):
-        if isinstance(module, (nn.Conv2d, *NORMS)):
-            return True
-        return not any(type(part) in NORMS for part in module.modules())
+        there = [isinstance(part, (nn.Conv2d, *NORMS)) for part in module.modules()]
+        return there[0] or not any(there)
 
 
 class Structure:
@@ -74,11 +73,14 @@ def folded(model, machine):
 
 
 def fold_frozen(model):
-    """Let each norm of `model` that can be folded act through the weights of its convolution, which
-    follow those of both at every call. All parameters stay where they are; norms use the statistics
-    that they have, as in eval mode.
+    """Let norms of `model` act through the weights of their convolutions, computed at every call.
+
+    All parameters stay where they are; norms use the statistics that they have, as in eval mode.
+    Convolutions that do not learn stay as they are, lest they need gradients.
     """
     for conv, norm in (map(model.get_submodule, pair) for pair in _pairs(model)):
+        if not conv.weight.requires_grad or conv.padding_mode != "zeros":
+            continue
         conv.norm_after = (norm,)  # in a tuple, lest it become a part of the convolution
         conv.__class__, norm.__class__ = _folding(type(conv)), _folded(type(norm))
 

@@ -147,10 +147,10 @@ def _kept(view):
 
 def say_expected(view, found):
     low, high = found["interval"]
-    beside = "--unseen-frac" if view.forecast is None else "the forecast"
+    sources = ["the forecast"] * bool(view.forecast) + ["--unseen-frac"] * (view.given is not None)
     say(
         f"expected accuracy with names: {found['accuracy']:.2f} ({low:.2f} to {high:.2f}), from"
-        f" classes held out in turn and {beside}"
+        f" classes held out in turn, with {' and '.join(sources)}"
     )
 
 

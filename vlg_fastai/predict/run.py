@@ -89,12 +89,18 @@ def say_end(cfg, test, blend, facts):
     if most > WORTH_NAMING and not (cfg.unseen or cfg.classes or cfg.reject):
         say(
             "next: if the test has classes without training photos, name them: python predict.py"
-            f" --run {again(cfg, blend.runs)} --unseen names.txt --out named.csv"
-            + (f" --blend {typed(Path(cfg.blend))}" if cfg.blend else "")
+            f" {blended_again(cfg, blend.runs)} --unseen names.txt --out named.csv"
             + (f" --unseen-frac {cfg.unseen_frac:g}" if cfg.unseen_frac is not None else "")
         )
     else:
         say(f"next: python interpret.py --run {again(cfg, blend.runs[:1])}")
+
+
+def blended_again(cfg, runs):
+    "The options that blend the same `runs` on the same photos again."
+    if isinstance(cfg.blend, Path):  # names its runs itself
+        return " ".join([f"--blend {typed(cfg.blend)}", *places(cfg)])
+    return f"--run {again(cfg, runs)}" + (f" --blend {cfg.blend}" if cfg.blend else "")
 
 
 def again(cfg, runs):
@@ -104,8 +110,13 @@ def again(cfg, runs):
         words = [*(str(run.number) for run in runs[:-1]), runs[-1].words]
     else:  # numbers are of one folder; members and candidates have none
         words = [typed(run.path) for run in runs]
+    return " ".join([*words, *places(cfg)])
+
+
+def places(cfg):
+    "The options that say where the photos lie."
     given = {name: getattr(cfg, name) for name in ("data", "test")}
-    return " ".join([*words, *(f"--{name} {typed(path)}" for name, path in given.items() if path)])
+    return [f"--{name} {typed(path)}" for name, path in given.items() if path]
 
 
 def needs(cfg, names):

@@ -26,7 +26,7 @@ class Expected:
 
 def expected(inputs):
     """The `Expected` score of the available test photos, as predict.py gives it with --adapt auto
-    and the --unseen-frac that it had."""
+    and the --unseen-frac given to it."""
     if inputs.run_features is None:
         return Expected([f"No forecast of a test score: {inputs.lacking}."])
     if inputs.run_features.asked.empty:

@@ -11,7 +11,7 @@ class FrozenStatistics(Callback):
     """Keep the backbone's batch-norm statistics as they were pretrained.
 
     A batch of 32 augmented photos estimates them worse than ImageNet did, and an average of two
-    nets then needs none of its own. On a CPU, they are folded into the convolutions meanwhile,
+    nets then needs none of its own. On a CPU, norms are folded into the convolutions meanwhile,
     unless torch.compile fuses them.
     """
 

@@ -95,7 +95,7 @@ class Beginning:
         if not cfg.hours:
             return epochs, []
         after, ranks = After.of(self.prepared), self.prepared.machine.ranks
-        a_batch = ranks.told(seconds_a_batch(self.learn, self.teaching))
+        a_batch = ranks.told(seconds_a_batch(self.learn, self.teaching + frozen(cfg)))
         limit = InTime(cfg.hours, epochs, after, a_batch, what)
         limit.ranks = ranks
         limit.go_on(self.learn, self.kept) if self.kept else limit.plan(self.learn)
@@ -166,9 +166,13 @@ def extras(learn, cfg, steps):
         (cfg.cutmix, lambda: CutMix(cfg.cutmix)),
         (cfg.mixup or cfg.cutmix, Unmixed),
         (getattr(learn.dls.train, "later", None) is not None, OwnPhotosLast),
-        (cfg.freeze_bn, lambda: FrozenStatistics(cfg.compile)),
         (cfg.l2_sp, lambda: PullToStart(cfg.l2_sp)),
         (cfg.ema, lambda: MovingAverage(total)),
         (steps > 1, lambda: Accumulate(steps * learn.dls.bs)),
     ]
-    return [make() for wanted, make in asked if wanted]
+    return frozen(cfg) + [make() for wanted, make in asked if wanted]
+
+
+def frozen(cfg):
+    "The callback that freezes the statistics of norms, where asked for: batches are faster."
+    return [FrozenStatistics(cfg.compile)] if cfg.freeze_bn else []

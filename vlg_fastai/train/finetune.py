@@ -10,6 +10,7 @@ from vlg_fastai.console import bar, say
 from vlg_fastai.data.order import lasting, shared
 from vlg_fastai.machine.device import set_aside
 from vlg_fastai.machine.ranks import gone, leave
+from vlg_fastai.model.batchnorm import unfold
 from vlg_fastai.runs.run import HISTORY
 from vlg_fastai.train.beginning import Beginning
 from vlg_fastai.train.callbacks import (
@@ -99,13 +100,14 @@ class Watch:
         return self.stop.over or self.bad.over
 
     def settle(self, learn, lr):
-        "Restore the best weights in the model; report skipped batches and divergence."
+        "Restore the best weights and plain norms; report skipped batches and divergence."
         if self.bad.skipped:
             say(f"skipped {self.bad.skipped} batches: their loss was not finite")
         if self.bad.over:
             best = self.best.epoch_of_best
             kept = f"keeping epoch {best}" if best else "nothing is kept"
             say(f"training diverged: {kept}; try an --lr below {lr:g}")
+        unfold(learn.model)  # a fit that a signal broke off leaves its norms folded
         self.best.restore(learn.model)
 
 

@@ -42,7 +42,7 @@ class Targets(Callback):
     """Train on `probs` (photos, classes) instead of labels: the last part of a batch holds the rows
     of its photos. Validation uses labels."""
 
-    order = -5  # after the batch is on its device, before MixUp (90)
+    order = -5  # after the batch is on its device, before MixUp (0)
 
     def __init__(self, probs):
         self.probs = torch.as_tensor(probs)
