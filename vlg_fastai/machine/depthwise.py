@@ -34,12 +34,17 @@ def plain_kind(module):
 
 def convolve(conv, x, weight, bias):
     "What `conv` does to photos `x`, a tensor (n, channels, height, width), with other weights."
-    padding = conv.padding
-    if issubclass(plain_kind(conv), Conv2dSame):
-        x, padding = pad_same(x, conv.kernel_size, conv.stride, conv.dilation), (0, 0)
+    x, padding = padded(conv, x)
     if hasattr(type(conv), "plain") and torch.is_grad_enabled() and x.ndim == 4:
-        return Depthwise.apply(*_cast(x, weight, bias), conv.stride, padding)
+        return Depthwise.apply(*cast(x, weight, bias), conv.stride, padding)
     return conv2d(x, weight, bias, conv.stride, padding, conv.dilation, conv.groups)
+
+
+def padded(conv, x):
+    "(photos as `conv` pads them for itself, padding that is left to do)."
+    if issubclass(plain_kind(conv), Conv2dSame):
+        return pad_same(x, conv.kernel_size, conv.stride, conv.dilation), (0, 0)
+    return x, conv.padding
 
 
 def _is_depthwise(conv):
@@ -59,7 +64,7 @@ def _quick(kind):
     return type(f"Quick{kind.__name__}", (kind,), {"forward": forward, "plain": kind})
 
 
-def _cast(*tensors):
+def cast(*tensors):
     "`tensors` in the precision of autocast, if there is one, as it casts those of a convolution."
     if not torch.is_autocast_enabled("cpu"):
         return tensors

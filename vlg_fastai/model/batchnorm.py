@@ -16,6 +16,7 @@ from timm.layers import BatchNormAct2d
 from torch import fx, nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
+from vlg_fastai.machine.active import joined
 from vlg_fastai.machine.depthwise import KINDS, convolve, plain_kind
 
 NORMS = nn.BatchNorm2d, BatchNormAct2d  # exactly these, like KINDS
@@ -55,8 +56,10 @@ def folding(model, machine):
     try:
         for conv, norm in _pairs(model) if foldable(model, machine) else ():
             before |= {name: model.get_submodule(name) for name in (conv, norm)}
-            _replace(model, conv, fuse_conv_bn_eval(before[conv], before[norm]))
-            _replace(model, norm, nn.Sequential(*_after(before[norm])))
+            made, rest = fuse_conv_bn_eval(before[conv], before[norm]), list(_after(before[norm]))
+            both = joined(made, rest)
+            _replace(model, conv, both or made)
+            _replace(model, norm, nn.Sequential(*(() if both else rest)))
         yield
     finally:
         for name, part in before.items():
