@@ -35,12 +35,15 @@ class Active(nn.Module):
 
 
 def joined(conv, rest):
-    "`conv` and the layers `rest` after it as one, where that is possible; else None."
+    """`conv` and the layers `rest` after it as one, where that is possible; else None.
+
+    Weights must be finite: oneDNN's limits would turn NaN into a number that looks like an answer.
+    """
     doing = [layer for layer in rest if not isinstance(layer, nn.Identity)]
     simple = conv.padding_mode == "zeros" and isinstance(conv.padding, tuple)
-    if simple and len(doing) == 1 and type(doing[0]) in KINDS and available():
-        return Active(conv, doing[0])
-    return None
+    possible = simple and len(doing) == 1 and type(doing[0]) in KINDS and available()
+    finite = possible and all(value.isfinite().all() for value in conv.parameters())
+    return Active(conv, doing[0]) if finite else None
 
 
 def _at_once(x, weights, shape, activation):
