@@ -20,8 +20,11 @@ def photos(memory_format=torch.channels_last):
     return x.contiguous(memory_format=memory_format)
 
 
-def test_this_torch_offers_it():
-    assert active.available()
+@pytest.mark.parametrize("precise", [True, False])
+def test_this_torch_offers_it_whatever_the_precision_of_who_asks_first(precise):
+    active.available.cache_clear()
+    with torch.autocast("cpu", dtype=torch.bfloat16, enabled=not precise):
+        assert active.available()
 
 
 @pytest.mark.parametrize("memory_format", [torch.channels_last, torch.contiguous_format])

@@ -53,6 +53,7 @@ def _at_once(x, weights, shape, activation):
 
 
 @cache
+@torch.autocast("cpu", enabled=False)  # whoever asks first may compute in bf16
 def available():
     "Whether this torch computes it as its layers do: the operation is not part of its interface."
     x = torch.linspace(-2, 2, 256).view(1, 4, 8, 8)
