@@ -29,22 +29,24 @@ def config(data, arch, cache, **options):
 
 def train(data, arch, cache):
     "Photos a second of one epoch, from the run's own history."
-    from vlg_fastai.model.sources import Source
-    from vlg_fastai.train.run import train
-
-    cfg = config(data, arch, cache, pretrained=False, epochs=1, lr=2e-3, lr_body=1e-4)
-    return {"photos_per_second": train(cfg, Source(arch, "nothing")).facts.photos_per_second}
+    return rate(config(data, arch, cache, pretrained=False, epochs=1, lr=2e-3, lr_body=1e-4))
 
 
 def strong(data, arch, cache):
     "The same with the options of --recipe strong, which degrades photos as well; given targets."
-    from vlg_fastai.model.sources import Source
     from vlg_fastai.recipes import STRONG, defaults_of
-    from vlg_fastai.train.run import train
 
     options = {**defaults_of(STRONG, arch), "targets": "given", "epochs": 1}
-    cfg = config(data, arch, cache, pretrained=False, recipe=STRONG, probe=False, **options)
-    return {"photos_per_second": train(cfg, Source(arch, "nothing")).facts.photos_per_second}
+    given = {"pretrained": False, "recipe": STRONG, "probe": False}
+    return rate(config(data, arch, cache, **given, **options))
+
+
+def rate(cfg):
+    "Photos a second of a run of `cfg`, from an untrained net."
+    from vlg_fastai.model.sources import Source
+    from vlg_fastai.train.run import train
+
+    return {"photos_per_second": train(cfg, Source(cfg.arch, "nothing")).facts.photos_per_second}
 
 
 def predict(data, arch, cache):

@@ -11,7 +11,7 @@ import torch
 from torch import nn
 from torch.nn.functional import conv2d
 
-from vlg_fastai.machine.depthwise import cast, padded
+from vlg_fastai.machine.depthwise import cast, padded, pads_with_zeros
 
 KINDS = {nn.ReLU: ("relu", []), nn.ReLU6: ("hardtanh", [0.0, 6.0])}
 
@@ -40,8 +40,8 @@ def joined(conv, rest):
     Weights must be finite: oneDNN's limits would turn NaN into a number that looks like an answer.
     """
     doing = [layer for layer in rest if not isinstance(layer, nn.Identity)]
-    simple = conv.padding_mode == "zeros" and isinstance(conv.padding, tuple)
-    possible = simple and len(doing) == 1 and type(doing[0]) in KINDS and available()
+    known = len(doing) == 1 and type(doing[0]) in KINDS
+    possible = known and pads_with_zeros(conv) and available()
     finite = possible and all(value.isfinite().all() for value in conv.parameters())
     return Active(conv, doing[0]) if finite else None
 

@@ -47,9 +47,14 @@ def padded(conv, x):
     return x, conv.padding
 
 
+def pads_with_zeros(conv):
+    "Whether the padding of `conv` is a pair of numbers of zeros, as in most nets."
+    return conv.padding_mode == "zeros" and isinstance(conv.padding, tuple)
+
+
 def _is_depthwise(conv):
-    simple = conv.padding_mode == "zeros" and set(conv.dilation) == {1}
-    return simple and isinstance(conv.padding, tuple) and conv.groups == conv.in_channels > 1
+    whole = set(conv.dilation) == {1}
+    return whole and pads_with_zeros(conv) and conv.groups == conv.in_channels > 1
 
 
 @cache
