@@ -41,7 +41,20 @@ class TestOnGpu:
         losses = [np.genfromtxt(p, delimiter=",", skip_header=1)[1:4] for p in (first, again)]
         assert np.array_equal(*losses)
 
-    @pytest.mark.parametrize("mixed", [{}, {"mixup": 0.4}, {"cutmix": 1.0}])
+    def test_what_a_net_is_pulled_to_waits_in_main_memory(self, toy, tmp_path, monkeypatch):
+        from vlg_fastai.train.anchor import PullToStart
+
+        pulled, held = PullToStart.after_step, []
+
+        def watched(self):
+            pulled(self)
+            held.extend((s.device.type, s.is_pinned()) for group in self.start for s in group)
+
+        monkeypatch.setattr(PullToStart, "after_step", watched)
+        run_training(toy_config(toy, tmp_path, l2_sp=3.0, ema=True, **ON_GPU))
+        assert set(held) == {("cpu", True)}
+
+    @pytest.mark.parametrize("mixed", [{}, {"l2_sp": 3.0}, {"mixup": 0.4}, {"cutmix": 1.0}])
     def test_nothing_waits_within_an_epoch(self, toy, tmp_path, monkeypatch, mixed):
         from vlg_fastai.train import learner
 

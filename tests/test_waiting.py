@@ -14,8 +14,9 @@ from fastai.callback.fp16 import MixedPrecision
 from test_losing import spoilt
 from torch.utils._python_dispatch import TorchDispatchMode
 
+from vlg_fastai.console import bar
 from vlg_fastai.machine import precision, transfer
-from vlg_fastai.train import learner, stopping
+from vlg_fastai.train import finder, learner, stopping
 from vlg_fastai.train.measuring import CalibratedNLL, keep_on_device
 from vlg_fastai.train.stopping import SkipOnDevice
 
@@ -228,6 +229,46 @@ def test_a_tensor_on_its_way_waits_for_its_own_copy_alone(monkeypatch):
     assert events == [("cpu", True), "recorded"]
     assert coming.here.tolist() == [1, 1]
     assert events[-1] == "waited"
+
+
+class Rising(Callback):
+    "Replaces the smoothed loss of each batch by 2, 1, 1, 1, 9, 99, ..."
+
+    order = 51  # right after Recorder
+
+    def after_batch(self):
+        loss = [2.0, 1.0, 1.0, 1.0, 9.0][min(self.train_iter, 5) - 1] * 11 ** (self.train_iter > 5)
+        self.learn.smooth_loss = self.recorder.losses[-1] = torch.tensor(loss)
+
+
+def test_the_finder_looks_at_a_loss_once_the_next_batch_is_launched(monkeypatch):
+    from fastai.learner import Recorder
+    from test_optimizer import learner as toy_learner
+
+    from vlg_fastai.train.optimizer import FusedAdamW
+
+    events = []
+
+    class Logged(transfer.Coming):
+        def __init__(self, tensor):
+            events.append(("launched", float(tensor)))
+            super().__init__(tensor)
+
+        @property
+        def here(self):
+            events.append(("read", float(self.tensor)))
+            return self.tensor
+
+    monkeypatch.setattr(finder, "Coming", Logged)
+    learn = toy_learner(FusedAdamW).add_cb(Recorder())
+    learn.model.float()
+    learn.dls, learn.logger = replace_batches(learn.dls), lambda row: None
+    with bar() as live:
+        learn.fit(5, cbs=[Rising(), finder.Sweep(20, live)])
+    assert events[:4] == [("launched", 2), ("launched", 1), ("read", 2), ("launched", 1)]
+    assert events[-2:] == [("launched", 99), ("read", 9)]
+    assert [float(loss) for loss in learn.recorder.losses] == [2, 1, 1, 1, 9]
+    assert len(learn.recorder.lrs) == 5
 
 
 def test_losses_and_metrics_on_the_device_are_fastais_own(toy, tmp_path, monkeypatch):

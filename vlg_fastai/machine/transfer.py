@@ -23,11 +23,14 @@ class Coming:
         return self.tensor
 
 
+def pinned(tensor, device):
+    "A tensor of main memory, held where copies to `device` need not wait; itself if it is there."
+    return tensor.pin_memory() if device.type == "cuda" else tensor
+
+
 def sent(tensor, device):
     "A tensor of main memory on `device`, or on its way there."
-    if device.type == "cuda":
-        return tensor.pin_memory().to(device, non_blocking=True)
-    return tensor.to(device)
+    return pinned(tensor, device).to(device, non_blocking=device.type == "cuda")
 
 
 def one_behind(launched):

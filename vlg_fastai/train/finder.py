@@ -1,15 +1,18 @@
 """Find a Learner's learning rate with fastai's finder, and draw its curve."""
 
 import numpy as np
+from fastai.callback.core import CancelFitException
 from fastai.callback.schedule import LRFinder, ParamScheduler, valley
 from matplotlib.figure import Figure
 
 from vlg_fastai.console import Lines, say
+from vlg_fastai.machine.transfer import Coming
 from vlg_fastai.runs.files import replacing
 from vlg_fastai.train.trial import undone
 
 LOWEST_LR, HIGHEST_LR = 1e-5, 1e-1  # what the finder may suggest
 MOST, LEAST, EPOCHS = 100, 40, 10  # batches: as fastai; fewer where that is many epochs
+EXPLODED = 4  # times the least loss: where to stop, as fastai
 HEAD, TAIL = 10, 5  # of the curve: the first tenth and last five losses are dropped, as in fastai
 WHAT = "learning rate, batch"
 CURVE = "lr_find.png"
@@ -17,7 +20,10 @@ BLUE, GREY = "#0072B2", "#8c8c8c"
 
 
 class Sweep(LRFinder):
-    "fastai's finder with progress, its copy of the weights in memory: no file, so no pickle."
+    """fastai's finder with progress, its copy of the weights in memory: no file, so no pickle.
+
+    A loss is looked at once the next batch is launched, lest a GPU wait for it.
+    """
 
     def __init__(self, steps, live):
         super().__init__(num_it=steps)
@@ -25,13 +31,23 @@ class Sweep(LRFinder):
 
     def before_fit(self):
         ParamScheduler.before_fit(self)
-        self.best_loss = float("inf")
+        self.best_loss, self.coming = float("inf"), None
         self.task = self.bar.add_task(WHAT, total=self.num_it)
 
     def after_batch(self):
         self.bar.update(self.task, completed=self.train_iter)
         self.lines.update(self.train_iter)
-        super().after_batch()
+        ParamScheduler.after_batch(self)
+        before, self.coming = self.coming, Coming(self.smooth_loss)
+        if before and self._explodes(float(before.here)):
+            del self.recorder.lrs[-1], self.recorder.losses[-1]  # of the batch launched meanwhile
+            raise CancelFitException
+        if self.train_iter >= self.num_it:
+            raise CancelFitException
+
+    def _explodes(self, loss):
+        self.best_loss = min(self.best_loss, loss)
+        return loss > EXPLODED * self.best_loss
 
     def after_fit(self):
         self.bar.remove_task(self.task)
