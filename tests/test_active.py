@@ -1,5 +1,6 @@
 """A convolution and its activation at once: the answers of two layers."""
 
+from copy import deepcopy
 from types import SimpleNamespace
 
 import pytest
@@ -8,10 +9,15 @@ from timm.layers import BatchNormAct2d, Conv2dSame
 from torch import nn
 
 from vlg_fastai.machine import active
+from vlg_fastai.machine.depthwise import quicken
 from vlg_fastai.model.batchnorm import folded
 
 CPU = SimpleNamespace(device=torch.device("cpu"))
 LIMITED, FROM_ZERO = nn.ReLU6(), nn.ReLU()
+CONVOLUTIONS = [
+    nn.Conv2d(8, 6, 3, padding=1), nn.Conv2d(8, 8, 5, 2, 2, groups=8), nn.Conv2d(8, 4, 1),
+    Conv2dSame(8, 8, 3, 2, groups=8), nn.Conv2d(8, 4, 3, dilation=2), nn.Conv2d(8, 6, 3, groups=2),
+]  # fmt: skip
 
 
 def photos(memory_format=torch.channels_last):
@@ -29,10 +35,7 @@ def test_this_torch_offers_it_whatever_the_precision_of_who_asks_first(precise):
 
 @pytest.mark.parametrize("memory_format", [torch.channels_last, torch.contiguous_format])
 @pytest.mark.parametrize("activation", [LIMITED, FROM_ZERO])
-@pytest.mark.parametrize("conv", [
-    nn.Conv2d(8, 6, 3, padding=1), nn.Conv2d(8, 8, 5, 2, 2, groups=8), nn.Conv2d(8, 4, 1),
-    Conv2dSame(8, 8, 3, 2, groups=8), nn.Conv2d(8, 4, 3, dilation=2),
-])  # fmt: skip
+@pytest.mark.parametrize("conv", CONVOLUTIONS)
 def test_answers_are_those_of_two_layers(conv, activation, memory_format):
     made, x = active.joined(conv, [nn.Identity(), activation]), photos(memory_format)
     with torch.inference_mode():
@@ -44,6 +47,64 @@ def test_answers_are_those_of_two_layers(conv, activation, memory_format):
         torch.testing.assert_close(answer, other, rtol=0.02, atol=0.02)
         torch.testing.assert_close(made(x), wanted, rtol=1e-5, atol=1e-5)  # in fp32 again
     assert wanted.min() == 0 < wanted.max()
+
+
+def learned(call, conv, x):
+    "The answer of `call` for photos `x`, and the gradients of a weighted sum of it."
+    conv.zero_grad()
+    x = x.clone().requires_grad_()
+    y = call(x)
+    (y * torch.linspace(-1, 1, y.numel()).view(y.shape)).sum().backward()
+    return [y.detach(), x.grad, *(p.grad for p in conv.parameters())]
+
+
+@pytest.mark.parametrize("precise", [True, False])
+@pytest.mark.parametrize("memory_format", [torch.channels_last, torch.contiguous_format])
+@pytest.mark.parametrize("activation", [LIMITED, FROM_ZERO])
+@pytest.mark.parametrize("conv", CONVOLUTIONS)
+def test_gradients_are_those_of_two_layers(conv, activation, memory_format, precise):
+    x, model = photos(memory_format), nn.Sequential(deepcopy(conv))
+    quicken(model, CPU)
+
+    def apart(x):
+        return activation(conv(x))
+
+    def together(x):
+        return active.convolve_active(model[0], activation, x, *model[0].parameters())
+
+    with torch.autocast("cpu", dtype=torch.bfloat16, enabled=not precise):
+        wanted, answer = learned(apart, conv, x), learned(together, model[0], x)
+    assert answer[0].dtype == (torch.float32 if precise else torch.bfloat16)
+    near = 1e-5 if precise else 0.01
+    for ours, theirs in zip(answer, wanted, strict=True):
+        assert (ours - theirs).norm() < near * theirs.norm()
+
+
+def test_what_does_not_learn_gets_no_gradient():
+    conv, x = nn.Conv2d(8, 4, 3), photos().requires_grad_()
+    frozen = [value.detach() for value in conv.parameters()]
+    made = active.convolve_active(conv, LIMITED, x, *frozen)
+    assert "ActiveConvolution" in type(made.grad_fn).__name__
+    made.sum().backward()
+    assert x.grad.any()
+    assert conv.weight.grad is conv.bias.grad is None
+
+
+@pytest.mark.parametrize("spoilt", ["weight", "bias"])
+def test_weights_that_are_not_finite_show_in_training(spoilt):
+    conv = nn.Conv2d(8, 4, 3)
+    with torch.no_grad():
+        getattr(conv, spoilt)[0] = torch.nan
+    made = active.convolve_active(conv, LIMITED, photos(), conv.weight, conv.bias)
+    assert made[:, 0].isnan().all()
+    assert made[:, 1:].isfinite().all()
+
+
+def test_other_precisions_train_in_layers():
+    conv = nn.Conv2d(8, 4, 3).double()
+    made = active.convolve_active(conv, LIMITED, photos().double(), conv.weight, conv.bias)
+    assert made.dtype == torch.float64
+    torch.testing.assert_close(made, LIMITED(conv(photos().double())))
 
 
 def test_where_gradients_are_wanted_the_layers_answer():

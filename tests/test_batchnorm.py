@@ -10,6 +10,7 @@ import torch
 from timm.layers import BatchNormAct2d
 from torch import nn
 
+from vlg_fastai.machine import active
 from vlg_fastai.machine.depthwise import quicken
 from vlg_fastai.model import head
 from vlg_fastai.model.batchnorm import fold_frozen, folded, folding, unfold
@@ -75,10 +76,27 @@ def test_a_whole_model_folds_with_any_head_and_after_training_too(name):
 def gradients(model):
     "Output and gradients of a model whose norms keep their statistics."
     model.zero_grad()
-    x = torch.randn(4, 3, 64, 64, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    dtype, drawn = next(model.parameters()).dtype, torch.Generator().manual_seed(0)
+    x = torch.randn(4, 3, 64, 64, generator=drawn, dtype=torch.float64).to(dtype)
     out = model.eval()(x)
     (out * torch.linspace(-1, 1, out.numel(), dtype=out.dtype).view(out.shape)).sum().backward()
     return [out.detach(), *(p.grad.clone() for p in model.parameters())]
+
+
+@pytest.mark.parametrize("arch", ["tf_efficientnet_lite0", "regnetx_002"])
+def test_activations_train_in_the_same_pass_with_the_same_gradients(arch, monkeypatch):
+    exact = net(arch).double()
+    model = deepcopy(exact).float().to(memory_format=torch.channels_last)
+    quicken(model, CPU)
+    fold_frozen(model)
+    passes = []
+    at_once = active._at_once
+    monkeypatch.setattr(active, "_at_once", lambda *given: passes.append(1) or at_once(*given))
+    for ours, wanted in zip(gradients(model), gradients(exact), strict=True):
+        assert (ours.double() - wanted).norm() < 1e-3 * wanted.norm()
+    activations = [part for part in exact.modules() if isinstance(part, nn.ReLU | nn.ReLU6)]
+    assert len(passes) == sum(type(norm.act) in active.KINDS for norm in norms(exact))
+    assert len(activations) >= len(passes) > 20
 
 
 @pytest.mark.parametrize("arch", ["tf_efficientnet_lite0", "resnet18"])
@@ -94,7 +112,7 @@ def test_frozen_norms_train_folded_with_the_same_gradients(arch):
     assert list(model.state_dict()) == names
     unfold(model)
     assert [getattr(type(p), "plain", type(p)) for p in model.modules()] == kinds
-    assert not any(hasattr(part, "norm_after") for part in model.modules())
+    assert not any(hasattr(part, "after") for part in model.modules())
 
 
 class Wrapped(nn.Module):

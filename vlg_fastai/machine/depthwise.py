@@ -32,10 +32,15 @@ def plain_kind(module):
     return getattr(type(module), "plain", type(module))
 
 
+def is_quick(module):
+    "Whether `quicken` changed `module`."
+    return hasattr(type(module), "plain")
+
+
 def convolve(conv, x, weight, bias):
     "What `conv` does to photos `x`, a tensor (n, channels, height, width), with other weights."
     x, padding = padded(conv, x)
-    if hasattr(type(conv), "plain") and torch.is_grad_enabled() and x.ndim == 4:
+    if is_quick(conv) and torch.is_grad_enabled() and x.ndim == 4:
         return Depthwise.apply(*cast(x, weight, bias), conv.stride, padding)
     return conv2d(x, weight, bias, conv.stride, padding, conv.dilation, conv.groups)
 
@@ -89,15 +94,18 @@ class Depthwise(torch.autograd.Function):
     @staticmethod
     @once_differentiable
     def backward(ctx, grad):
-        (x, weight), wanted = ctx.saved_tensors, ctx.needs_input_grad
-        grad = grad.contiguous(memory_format=torch.channels_last)
-        return (
-            _of_photos(grad, x, weight, ctx.stride, ctx.padding) if wanted[0] else None,
-            _of_weights(grad, x, weight, ctx.stride, ctx.padding) if wanted[1] else None,
-            grad.sum((0, 2, 3)) if wanted[2] else None,
-            None,
-            None,
-        )
+        shape = ctx.stride, ctx.padding
+        return *gradients(grad, *ctx.saved_tensors, *shape, ctx.needs_input_grad), None, None
+
+
+def gradients(grad, x, weight, stride, padding, wanted):
+    "Gradients of photos, weights and bias of a depthwise convolution, each as far as `wanted`."
+    grad = grad.contiguous(memory_format=torch.channels_last)
+    return (
+        _of_photos(grad, x, weight, stride, padding) if wanted[0] else None,
+        _of_weights(grad, x, weight, stride, padding) if wanted[1] else None,
+        grad.sum((0, 2, 3)) if wanted[2] else None,
+    )
 
 
 def _of_photos(grad, x, weight, stride, padding):

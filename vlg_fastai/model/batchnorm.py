@@ -16,7 +16,7 @@ from timm.layers import BatchNormAct2d
 from torch import fx, nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
-from vlg_fastai.machine.active import joined
+from vlg_fastai.machine.active import convolve_active, joined, together
 from vlg_fastai.machine.depthwise import KINDS, convolve, plain_kind
 
 NORMS = nn.BatchNorm2d, BatchNormAct2d  # exactly these, like KINDS
@@ -84,36 +84,41 @@ def fold_frozen(model):
     for conv, norm in (map(model.get_submodule, pair) for pair in _pairs(model)):
         if not conv.weight.requires_grad or conv.padding_mode != "zeros":
             continue
-        conv.norm_after = (norm,)  # in a tuple, lest it become a part of the convolution
-        conv.__class__, norm.__class__ = _folding(type(conv)), _folded(type(norm))
+        activation = together(conv, list(_after(norm)))
+        conv.after = norm, activation  # in a tuple, lest they become parts of the convolution
+        conv.__class__ = _folding(type(conv))
+        norm.__class__ = _folded(type(norm), activation is None)
 
 
 def unfold(model):
     "Undo `fold_frozen`."
     for part in model.modules():
         part.__class__ = getattr(type(part), "unfolded", type(part))
-        vars(part).pop("norm_after", None)
+        vars(part).pop("after", None)
 
 
 @cache
 def _folding(kind):
-    "The subclass of the convolution `kind` that computes what the norm after it would."
+    "The subclass of the convolution `kind` that does what the norm after it would, too."
 
     def forward(self, x):
-        (norm,) = self.norm_after
+        norm, activation = self.after
         scale = norm.weight * torch.rsqrt(norm.running_var + norm.eps)
         mean = norm.running_mean if self.bias is None else norm.running_mean - self.bias
-        return convolve(self, x, self.weight * scale[:, None, None, None], norm.bias - mean * scale)
+        weights = self.weight * scale[:, None, None, None], norm.bias - mean * scale
+        if activation is None:
+            return convolve(self, x, *weights)
+        return convolve_active(self, activation, x, *weights)
 
     return type(f"Folding{kind.__name__}", (kind,), {"forward": forward, "unfolded": kind})
 
 
 @cache
-def _folded(kind):
-    "The subclass of the norm `kind` that leaves its work to the convolution."
+def _folded(kind, activates):
+    "The subclass of the norm `kind` that leaves its work to the convolution, all or all but this."
 
     def forward(self, x):
-        for part in _after(self):
+        for part in _after(self) if activates else ():
             x = part(x)
         return x
 
