@@ -9,14 +9,15 @@ import pandas as pd
 import pytest
 import torch
 from conftest import COLOURS, draw_folder, toy_config
-from fastai.torch_core import set_seed
+from fastai.torch_core import TensorImage, set_seed
+from fastai.vision.augment import Flip
 from fastai.vision.core import PILImage
 from PIL import Image
 
 from vlg_fastai.data import folder, loaders, scan, shares, split
-from vlg_fastai.data.augment import BARS, Fit
+from vlg_fastai.data.augment import BARS, Fit, Mirror
 from vlg_fastai.data.degrade import JUDGING, SHOWING, TRAINING
-from vlg_fastai.data.order import lasting
+from vlg_fastai.data.order import drawn_by, lasting
 from vlg_fastai.data.resident import keep_photos
 from vlg_fastai.data.view import View
 from vlg_fastai.machine.device import Machine
@@ -334,3 +335,16 @@ def test_a_cpu_has_no_memory_of_its_own_to_keep_photos_in(monkeypatch):
     monkeypatch.setattr(torch.cuda, "mem_get_info", lambda device: (5, 9))
     assert free_bytes(torch.device("cpu")) == 0
     assert free_bytes(torch.device("cuda")) == 5
+
+
+def test_photos_are_mirrored_as_fastai_would_and_only_in_training():
+    x = torch.randint(256, (64, 3, 9, 11), dtype=torch.uint8)
+    with drawn_by(5):
+        flipped = Mirror()(TensorImage(x), split_idx=0)
+    with drawn_by(5):
+        wanted = Flip(p=0.5)(TensorImage(x.float()), split_idx=0)
+    torch.testing.assert_close(flipped.float(), wanted, atol=0.01, rtol=0)
+    assert flipped.dtype == torch.uint8
+    there = [bool((one == other).all()) for one, other in zip(flipped, x, strict=True)]
+    assert 16 < sum(there) < 48
+    assert torch.equal(Mirror()(TensorImage(x), split_idx=1), TensorImage(x))

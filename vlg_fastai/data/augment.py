@@ -3,6 +3,8 @@
 import math
 import random
 
+import torch
+from fastai.torch_core import TensorImage
 from fastai.vision.augment import RandomErasing, RandTransform, aug_transforms
 from fastai.vision.core import PILImage
 from PIL import Image, ImageOps
@@ -121,9 +123,23 @@ def strong():
     ]
 
 
+class Mirror(RandTransform):
+    """Flip half of the photos of a batch, drawn as by fastai's `Flip`.
+
+    It copies pixels, and before they are floats: resampling them, as `Flip` does, takes 20 ms for
+    32 photos of 224 px on two cores, a fortieth of a step of lite0, and as long in validation.
+    """
+
+    split_idx, order = 0, 9  # before IntToFloatTensor (10)
+
+    def encodes(self, x: TensorImage):
+        drawn = torch.empty(len(x), device=x.device).bernoulli_(0.5) > 0
+        return torch.where(drawn[:, None, None, None], x.flip(-1), x)
+
+
 def flips():
     "Flips only; everything else is changed per photo."
-    return aug_transforms(max_rotate=0, max_zoom=1.0, max_lighting=0.0, max_warp=0.0)
+    return [Mirror()]
 
 
 class Degrade(RandTransform):
