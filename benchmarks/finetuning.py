@@ -53,6 +53,7 @@ VARIANTS = {
     "own statistics": {**STRONG, "freeze_bn": False},
     "cleaned": {**STRONG, "targets": "cleaned"},
     "L2-SP": {**STRONG, "l2_sp": 30.0},
+    "layers more alike": {**STRONG, "layer_decay": 0.95, "lr_body": 1.5e-4},
 }
 FAMILIES = {"clean": None, "judging": degrade.JUDGING, "showing": degrade.SHOWING}
 ALPHAS = (0.25, 0.5, 0.75)
