@@ -1,6 +1,7 @@
 """A convolution and its activation at once: the answers of two layers."""
 
 from copy import deepcopy
+from itertools import product
 from types import SimpleNamespace
 
 import pytest
@@ -10,7 +11,7 @@ from torch import nn
 
 from vlg_fastai.machine import active
 from vlg_fastai.machine.depthwise import quicken
-from vlg_fastai.model.batchnorm import folded
+from vlg_fastai.model.batchnorm import fold_frozen, folded
 
 CPU = SimpleNamespace(device=torch.device("cpu"))
 LIMITED, FROM_ZERO = nn.ReLU6(), nn.ReLU()
@@ -30,7 +31,7 @@ def photos(memory_format=torch.channels_last):
 def test_this_torch_offers_it_whatever_the_precision_of_who_asks_first(precise):
     active.available.cache_clear()
     with torch.autocast("cpu", dtype=torch.bfloat16, enabled=not precise):
-        assert active.available()
+        assert active.available(torch.float32)
 
 
 @pytest.mark.parametrize("memory_format", [torch.channels_last, torch.contiguous_format])
@@ -80,14 +81,24 @@ def test_gradients_are_those_of_two_layers(conv, activation, memory_format, prec
         assert (ours - theirs).norm() < near * theirs.norm()
 
 
-def test_what_does_not_learn_gets_no_gradient():
-    conv, x = nn.Conv2d(8, 4, 3), photos().requires_grad_()
-    frozen = [value.detach() for value in conv.parameters()]
-    made = active.convolve_active(conv, LIMITED, x, *frozen)
+@pytest.mark.parametrize("learns", list(product([True, False], repeat=3))[:-1])
+@pytest.mark.parametrize("conv", [nn.Conv2d(8, 4, 3), nn.Conv2d(8, 8, 5, 2, 2, groups=8)])
+def test_only_what_learns_gets_a_gradient_and_the_right_one(conv, learns):
+    model = nn.Sequential(deepcopy(conv))
+    quicken(model, CPU)
+    given = [photos(), conv.weight, conv.bias]
+    ours, theirs = ([v.detach().clone().requires_grad_(one) for v, one in
+                     zip(given, learns, strict=True)] for _ in range(2))  # fmt: skip
+    made = active.convolve_active(model[0], LIMITED, *ours)
     assert "ActiveConvolution" in type(made.grad_fn).__name__
-    made.sum().backward()
-    assert x.grad.any()
-    assert conv.weight.grad is conv.bias.grad is None
+    made.square().sum().backward()
+    x, *weights = theirs
+    shape = conv.stride, conv.padding, conv.dilation, conv.groups
+    LIMITED(nn.functional.conv2d(x, *weights, *shape)).square().sum().backward()
+    for one, other, told in zip(ours, theirs, learns, strict=True):
+        assert (one.grad is not None) == told
+        if told:
+            torch.testing.assert_close(one.grad, other.grad, rtol=1e-4, atol=1e-3)
 
 
 @pytest.mark.parametrize("spoilt", ["weight", "bias"])
@@ -98,6 +109,49 @@ def test_weights_that_are_not_finite_show_in_training(spoilt):
     made = active.convolve_active(conv, LIMITED, photos(), conv.weight, conv.bias)
     assert made[:, 0].isnan().all()
     assert made[:, 1:].isfinite().all()
+
+
+def spoilt_first():
+    "A net of two convolutions with activations, of which the first has a weight that is NaN."
+    layers = [nn.Conv2d(8, 8, 3), BatchNormAct2d(8, act_layer=nn.ReLU6), nn.Conv2d(8, 4, 3),
+              BatchNormAct2d(4, act_layer=nn.ReLU)]  # fmt: skip
+    model = nn.Sequential(*layers).eval()
+    with torch.no_grad():
+        model[0].weight[3, 0] = torch.nan
+    return model
+
+
+def test_weights_that_are_not_finite_show_through_all_that_follows():
+    model = spoilt_first()
+    with torch.inference_mode():
+        assert folded(model, CPU)(photos()).isnan().all()
+    fold_frozen(model)
+    assert model(photos()).isnan().all()
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_a_processor_that_cannot_compute_a_precision_at_once_takes_layers(monkeypatch, dtype):
+    def operation(x, *given):
+        if x.dtype is dtype:
+            raise RuntimeError("mkldnn_convolution_pointwise: needs avx512")
+        return at_once(x, *given)
+
+    at_once, conv = active._at_once, nn.Conv2d(8, 4, 3)
+    monkeypatch.setattr(active, "_at_once", operation)
+    active.available.cache_clear()
+    with torch.autocast("cpu", dtype=torch.bfloat16, enabled=dtype is torch.bfloat16):
+        made = active.convolve_active(conv, LIMITED, photos(), *conv.parameters())
+        torch.testing.assert_close(made, LIMITED(conv(photos())))
+        joined = active.Active(conv, LIMITED)
+        with torch.inference_mode():
+            torch.testing.assert_close(joined(photos()), LIMITED(conv(photos())))
+    active.available.cache_clear()
+
+
+def test_an_empty_batch_stays_one():
+    with torch.inference_mode():
+        made = active.joined(nn.Conv2d(8, 4, 3), [LIMITED])(photos()[:0])
+    assert made.shape == (0, 4, 9, 8)
 
 
 def test_other_precisions_train_in_layers():

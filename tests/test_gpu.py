@@ -54,8 +54,10 @@ class TestOnGpu:
         run_training(toy_config(toy, tmp_path, l2_sp=3.0, ema=True, **ON_GPU))
         assert set(held) == {("cpu", True)}
 
-    @pytest.mark.parametrize("mixed", [{}, {"l2_sp": 3.0}, {"mixup": 0.4}, {"cutmix": 1.0}])
-    def test_nothing_waits_within_an_epoch(self, toy, tmp_path, monkeypatch, mixed):
+    @pytest.mark.parametrize(
+        "options", [{}, {"l2_sp": 3.0}, {"lr": "find"}, {"mixup": 0.4}, {"cutmix": 1.0}]
+    )
+    def test_nothing_waits_within_an_epoch(self, toy, tmp_path, monkeypatch, options):
         from vlg_fastai.train import learner
 
         build = learner.build
@@ -75,7 +77,7 @@ class TestOnGpu:
             return made
 
         monkeypatch.setattr(learner, "build", watched)
-        run = run_training(toy_config(toy, tmp_path, epochs=2, **mixed, **ON_GPU))
+        run = run_training(toy_config(toy, tmp_path, epochs=2, **options, **ON_GPU))
         assert run.facts.status == "finished"
 
 

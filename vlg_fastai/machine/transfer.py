@@ -23,14 +23,16 @@ class Coming:
         return self.tensor
 
 
-def pinned(tensor, device):
-    "A tensor of main memory, held where copies to `device` need not wait; itself if it is there."
-    return tensor.pin_memory() if device.type == "cuda" else tensor
+def aside(tensor, device):
+    "`tensor` where `device` leaves what it seldom needs: a GPU in main memory, ready to be sent."
+    return tensor.cpu().pin_memory() if device.type == "cuda" else tensor.to(device)
 
 
 def sent(tensor, device):
-    "A tensor of main memory on `device`, or on its way there."
-    return pinned(tensor, device).to(device, non_blocking=device.type == "cuda")
+    "`tensor` on `device`, or on its way there."
+    if device.type == "cuda":
+        return tensor.pin_memory().to(device, non_blocking=True)
+    return tensor.to(device)
 
 
 def one_behind(launched):

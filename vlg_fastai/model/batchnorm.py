@@ -76,7 +76,8 @@ def folded(model, machine):
 
 
 def fold_frozen(model):
-    """Let norms of `model` act through the weights of their convolutions, computed at every call.
+    """Let norms of `model` act through the weights of their convolutions, computed at every call,
+    and let these activate as well where a norm does (timm's EfficientNet, RegNet).
 
     All parameters stay where they are; norms use the statistics that they have, as in eval mode.
     Convolutions that do not learn stay as they are, lest they need gradients.
@@ -93,8 +94,9 @@ def fold_frozen(model):
 def unfold(model):
     "Undo `fold_frozen`."
     for part in model.modules():
-        part.__class__ = getattr(type(part), "unfolded", type(part))
-        vars(part).pop("after", None)
+        if hasattr(type(part), "unfolded"):
+            part.__class__ = type(part).unfolded
+            vars(part).pop("after", None)
 
 
 @cache
@@ -115,7 +117,7 @@ def _folding(kind):
 
 @cache
 def _folded(kind, activates):
-    "The subclass of the norm `kind` that leaves its work to the convolution, all or all but this."
+    "The subclass of the norm `kind` that the convolution works for; it may still have to activate."
 
     def forward(self, x):
         for part in _after(self) if activates else ():

@@ -4,7 +4,7 @@ import torch
 from fastai.callback.core import Callback, TrainEvalCallback
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from vlg_fastai.machine.transfer import pinned, sent
+from vlg_fastai.machine.transfer import aside, sent
 from vlg_fastai.model.batchnorm import fold_frozen, unfold
 
 
@@ -38,15 +38,23 @@ class PullToStart(Callback):
     """Pull the backbone's weights toward their start instead of zero (L2-SP, Li et al., 2018),
     decoupled from the gradient like AdamW's weight decay: each step by a fraction lr x strength.
 
-    The start waits in main memory, from where a GPU gets it group by group: the net and a moving
-    average of it are all that stay there.
+    Beside a GPU the start waits in main memory and is sent there tensor by tensor.
     """
 
     run_valid = False
     kept = ("start",)
 
     def __init__(self, strength):
-        self.strength = strength
+        self.strength, self.groups = strength, []
+
+    @property
+    def start(self):
+        "The weights to pull to, in the optimizer's groups without the head's."
+        return self.groups
+
+    @start.setter
+    def start(self, groups):  # by a checkpoint as well, from which all is in main memory
+        self.groups = [[aside(was, self.dls.device) for was in group] for group in groups]
 
     def before_fit(self):
         body = self.opt.param_lists[:-1]
@@ -57,8 +65,7 @@ class PullToStart(Callback):
             for group, hyper, start in zip(
                 self.opt.param_lists, self.opt.hypers, self.start, strict=False
             ):
-                start[:] = [pinned(s, p.device) for s, p in zip(start, group, strict=True)]
-                learns = [(p, s) for p, s in zip(group, start, strict=True) if p.requires_grad]
-                if learns:
-                    now, was = zip(*((p, sent(s, p.device)) for p, s in learns), strict=True)
-                    torch._foreach_lerp_(now, was, min(1.0, hyper["lr"] * self.strength))
+                share = min(1.0, hyper["lr"] * self.strength)
+                for p, was in zip(group, start, strict=True):
+                    if p.requires_grad:
+                        p.lerp_(sent(was, p.device), share)
