@@ -42,14 +42,14 @@ class Active(nn.Module):
     def forward(self, x):
         if torch.is_grad_enabled():
             return self.activation(self.conv(x))
-        conv, (x, padding) = self.conv, padded(self.conv, x)
-        (x,) = cast(x)
-        if not usable(x):
-            return self.activation(self.conv(x))
-        if x.dtype not in self.ready:
-            self.ready = {x.dtype: [conv.weight.to(x.dtype), conv.bias.to(x.dtype)]}
-        shape = conv.stride, padding, conv.dilation, conv.groups
-        return _at_once(x, self.ready[x.dtype], shape, KINDS[type(self.activation)])
+        conv, (ready, shape) = self.conv, taken(self.conv, x)
+        if not usable(ready):
+            return self.activation(conv(x))
+        if ready.dtype not in self.ready:
+            self.ready = {
+                ready.dtype: [value.to(ready.dtype) for value in (conv.weight, conv.bias)]
+            }
+        return _at_once(ready, self.ready[ready.dtype], shape, KINDS[type(self.activation)])
 
 
 def together(conv, rest):
@@ -68,11 +68,9 @@ def joined(conv, rest):
 
 def convolve_active(conv, activation, x, weight, bias):
     "What `conv` with these weights, and then `activation`, do to photos `x`; with gradients."
-    ready, padding = padded(conv, x)
-    ready, *weights = cast(ready, weight, bias)
+    (ready, shape), weights = taken(conv, x), cast(weight, bias)
     if not usable(ready) or not all(value.isfinite().all() for value in weights):
         return activation(convolve(conv, x, weight, bias))
-    shape = conv.stride, padding, conv.dilation, conv.groups
     return ActiveConvolution.apply(ready, *weights, (shape, type(activation), is_quick(conv)))
 
 
@@ -96,6 +94,13 @@ class ActiveConvolution(torch.autograd.Function):
             return *gradients(grad, x, weight, stride, padding, wanted), None
         given = grad, x, weight, [len(weight)], stride, padding, dilation, False, (0, 0), groups
         return *torch.ops.aten.convolution_backward(*given, wanted), None
+
+
+def taken(conv, x):
+    "(photos `x` as `conv` computes with them, its stride, padding, dilation and groups)."
+    x, padding = padded(conv, x)
+    (x,) = cast(x)
+    return x, (conv.stride, padding, conv.dilation, conv.groups)
 
 
 def usable(x):
