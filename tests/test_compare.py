@@ -16,6 +16,7 @@ from conftest import obstacles, opened, run_training, toy_config
 from scipy.stats import binomtest
 
 from vlg_fastai.compare import judged, paired
+from vlg_fastai.compare.onpage import curves
 from vlg_fastai.compare.rows import differing, in_words, rows
 from vlg_fastai.compare.run import compare
 from vlg_fastai.config import CompareConfig, UserError
@@ -375,6 +376,17 @@ def test_the_page_shows_forecasts_sizes_and_curves_and_names_as_text(tmp_path, b
     assert "0002-<b>x" in page.locator("[data-chart=part0] .ytick text").all_text_contents()
     assert errors == []
     page.context.close()
+
+
+def test_a_single_epoch_is_no_curve(tmp_path):
+    made = [
+        SimpleNamespace(run=finished(tmp_path, answers(60, range(n)), number=n)) for n in (1, 2)
+    ]
+    for row in made:
+        (row.run.path / "history.csv").write_text("epoch,nll,accuracy\n1,0.9,0.5\n")
+    assert curves(made) == {}
+    (made[1].run.path / "history.csv").write_text("epoch,nll,accuracy\n1,0.9,0.5\n2,0.8,0.6\n")
+    assert set(curves(made)) == {"nll", "accuracy"}
 
 
 def test_a_run_named_twice_is_one_and_a_damaged_one_costs_a_line(tmp_path, capsys, monkeypatch):

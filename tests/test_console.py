@@ -33,6 +33,17 @@ def test_a_log_gets_a_line_now_and_then_with_the_time_left(capsys, monkeypatch):
     )  # fastai's own bar tests isatty without calling it and fills logs with these
 
 
+def test_what_an_earlier_run_did_says_nothing_about_the_time_left(capsys, monkeypatch):
+    now = [100.0]
+    monkeypatch.setattr(console.time, "monotonic", lambda: now[0])
+    lines = console.Lines("trials", 8, before=3)
+    now[0] += 60
+    lines.update(3)
+    assert not capsys.readouterr().out
+    lines.update(4)
+    assert capsys.readouterr().out == "trials 4/8, 4 min 00 s left\n"
+
+
 def test_a_log_is_quiet_about_what_is_quick(capsys):
     assert list(console.track(range(5), "reading", 5)) == list(range(5))
     assert capsys.readouterr().out == ""

@@ -2,6 +2,8 @@
 
 import itertools
 import random
+import threading
+import warnings
 from collections import Counter
 
 import numpy as np
@@ -17,6 +19,7 @@ from PIL import Image
 from vlg_fastai.data import folder, loaders, scan, shares, split
 from vlg_fastai.data.augment import BARS, Fit, Mirror
 from vlg_fastai.data.degrade import JUDGING, SHOWING, TRAINING
+from vlg_fastai.data.images import BrokenImageError
 from vlg_fastai.data.order import drawn_by, lasting
 from vlg_fastai.data.resident import keep_photos
 from vlg_fastai.data.view import View
@@ -254,6 +257,26 @@ def test_processes_read_each_epoch_what_one_process_would(uneven, monkeypatch):
             assert all(torch.equal(a[1], b[1]) for a, b in pairs)
             if side == "valid":
                 assert all(torch.equal(a[0], b[0]) for a, b in pairs)
+
+
+def test_the_photos_of_a_batch_are_read_side_by_side_and_come_in_order(monkeypatch, capsys):
+    monkeypatch.setattr(loaders, "cpus", lambda: 2)
+    together, quiet, main = threading.Barrier(2), list(warnings.filters), threading.get_ident()
+
+    def read(path):
+        if threading.get_ident() != main:  # where fastai looks at one photo first
+            together.wait(timeout=20)  # for a second photo that is being read
+            warnings.warn("an odd photo", stacklevel=1)
+        if path == 5:
+            raise BrokenImageError("not a photo")
+        return Image.new("RGB", (40, 40), (path * 20, 0, 0))
+
+    batches = list(loaders.plain(range(10), VIEW, 4, CPU, read))
+    assert [places.tolist() for _, places in batches] == [[0, 1, 2, 3], [4, 6, 7], [8, 9]]
+    shown = torch.cat([x[:, 0, 0, 0] for x, _ in batches]) * 0.5 + 0.5
+    assert torch.allclose(shown * 255, torch.tensor([0.0, 1, 2, 3, 4, 6, 7, 8, 9]) * 20, atol=0.01)
+    assert capsys.readouterr().out.count("5: not a photo: left out") == 1
+    assert warnings.filters == quiet
 
 
 def test_a_photo_that_cannot_be_read_makes_its_batch_smaller(uneven, monkeypatch, tmp_path):

@@ -111,18 +111,22 @@ def bar():
 
 
 class Lines:
-    "Progress lines for logs: at most one every `LINE_EVERY` seconds, each with the time left."
+    """Progress lines for logs: at most one every `LINE_EVERY` seconds, each with the time left.
 
-    def __init__(self, what, total):
-        self.what, self.total = what, total
+    before: how many of `total` an earlier run did; they say nothing about the pace of this one.
+    """
+
+    def __init__(self, what, total, before=0):
+        self.what, self.total, self.before = what, total, before
         self.start = self.last = time.monotonic()
 
     def update(self, done):
         now = time.monotonic()
-        if console.is_terminal or done >= self.total or now - self.last < LINE_EVERY:
+        shown = self.before < done < self.total and now - self.last >= LINE_EVERY
+        if console.is_terminal or not shown:
             return
         self.last = now
-        left = (now - self.start) / max(done, 1) * (self.total - done)
+        left = (now - self.start) / (done - self.before) * (self.total - done)
         say(f"{self.what} {done}/{self.total}, {clock(left)} left")
 
 

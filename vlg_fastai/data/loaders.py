@@ -1,6 +1,7 @@
 """Build fastai DataLoaders from a table of photos."""
 
 import signal
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -9,17 +10,19 @@ from fastai.data.core import TfmdLists
 from fastai.data.load import SkipItemException
 from fastai.data.transforms import ColReader, IndexSplitter, IntToFloatTensor, ToTensor
 from fastai.vision.core import PILImage
+from fastcore.basics import chunked
 from fasttransform import Transform
 from PIL import Image
 
 from vlg_fastai.config import TrainConfig, UserError
 from vlg_fastai.console import say
 from vlg_fastai.data.augment import AUGMENTATIONS, BY_PHOTO, MIN_SCALE
-from vlg_fastai.data.images import BrokenImageError
+from vlg_fastai.data.images import BrokenImageError, quiet_decoders
 from vlg_fastai.data.order import Placed, Plain, WeightedPlaced
 from vlg_fastai.data.resident import keep_photos
 from vlg_fastai.data.shares import draws, length
 from vlg_fastai.data.split import oversampled
+from vlg_fastai.machine.device import cpus
 from vlg_fastai.machine.transfer import free_bytes
 
 ASKING = ("SIGINT", "SIGTERM", "SIGHUP")  # signals that ask to stop; Windows lacks the last
@@ -64,7 +67,21 @@ class ReadPlace(Transform):
 
 
 class InOrder(Plain):
-    "Batches of (photos, places) without the blank photos; places stay in main memory."
+    """Batches of (photos, places) without the blank photos; places stay in main memory.
+
+    Without processes that read, threads do: nothing here draws random numbers, whose order would
+    depend on them.
+    """
+
+    def _read(self, order):
+        return super()._read(order) if self.fake_l.num_workers else self._by_threads(order)
+
+    def _by_threads(self, order):
+        with ThreadPoolExecutor(cpus()) as pool:
+            for places in chunked(order, self.bs):
+                with quiet_decoders():  # those of the threads nest in it
+                    photos = list(pool.map(self.do_item, places))
+                yield self.do_batch(photos)
 
     def moved(self, batch):
         x, places = batch

@@ -131,12 +131,17 @@ def progress(live, todo):
     cfg = todo[0].prepared.cfg
     epochs = cfg.epochs + cfg.freeze_epochs if cfg.epochs else 0
     total, what = (epochs or 1) * len(todo), WHAT[not epochs]
-    task, lines = live.add_task(what, total=total), Lines(what, total)
+
+    def done():
+        return sum(epochs_of(one.run) if epochs else fold.is_done(one.run) for one in todo)
+
+    before = done()
+    task, lines = live.add_task(what, total=total, completed=before), Lines(what, total, before)
 
     def tell():
-        done = sum(epochs_of(one.run) if epochs else fold.is_done(one.run) for one in todo)
-        live.update(task, completed=done)
-        lines.update(done)
+        now = done()
+        live.update(task, completed=now)
+        lines.update(now)
 
     return tell
 

@@ -160,8 +160,10 @@ def one_trial(search, trial):
 
 def told(live, cfg, search):
     "A function that shows how many folds of all trials are done."
-    total = cfg.trials * cfg.folds
-    task, lines = live.add_task("folds of trials", total=total), Lines("folds of trials", total)
+    what, total = "folds of trials", cfg.trials * cfg.folds
+    before = min(len(search.done()) * cfg.folds, total)
+    task = live.add_task(what, total=total, completed=before)
+    lines = Lines(what, total, before)
 
     def tell(trial, done):
         place = min(trial.number * cfg.folds + done, total)

@@ -44,15 +44,15 @@ def search(cfg, source, search):
 
 def follow(cfg, search, processes):
     "Report what the `processes` finish, while any is alive."
-    said, lines = set(), Lines("trials", cfg.trials)
+    said = say_new(search, set())
+    lines = Lines("trials", cfg.trials, len(said))
     with bar() as live:
-        task = live.add_task("trials", total=cfg.trials)
+        task = live.add_task("trials", total=cfg.trials, completed=len(said))
         while any(one.is_alive() for one in processes):
             time.sleep(LOOK)
             said |= say_new(search, said)
             live.update(task, completed=len(said))
-            if said:
-                lines.update(len(said))
+            lines.update(len(said))
     say_new(search, said)
 
 
