@@ -42,7 +42,9 @@ def test_rows_that_changed_are_counted():
 def test_what_cannot_be_read_is_counted(capsys):
     checking.check(answered(["a", "b"], [None, "cut off"]), {"a": 0.5, "b": 0.5}, None, None)
     told = capsys.readouterr().out
-    assert "1 photos could not be predicted and get the training prior, e.g. 1.png" in told
+    assert (
+        "the training prior stands in for 1 photo that could not be predicted, e.g. 1.png" in told
+    )
 
 
 @pytest.mark.parametrize("damaged", [b"", b"\xff\xfe", b"Id\n1,2,3\n"])

@@ -163,7 +163,7 @@ def test_empty_classes_and_broken_files_are_said(tmp_path, capsys):
     scan.say_counts(table)
     told = capsys.readouterr().out
     assert "ghost: no photos; the class is left out" in told
-    assert "1 files without an image suffix" in told
+    assert "left out 1 file without an image suffix" in told
     assert "1 of 10 files cannot be read" in told
     assert "no photo" in told
     assert table["problem"].notna().sum() == 1
@@ -185,6 +185,6 @@ def test_what_lies_beside_the_class_folders_is_said(tmp_path, capsys):
         path.write_bytes(b"x")
     scan.say_counts(scanned(root))
     told = capsys.readouterr().out
-    assert "1 photos outside class folders" in told
+    assert "left out 1 photo outside class folders" in told
     assert "valid: no class folders with photos; using a random split instead" in told
     assert "frog: none of its photos can be read; the class is left out" in told

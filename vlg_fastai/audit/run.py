@@ -7,7 +7,7 @@ import pandas as pd
 
 from vlg_fastai.audit import compare, issues, labels, nets, oddities, page, pairs
 from vlg_fastai.config import UserError, size_of
-from vlg_fastai.console import say, show
+from vlg_fastai.console import counted, say, show
 from vlg_fastai.data import decisions, scan, twins
 from vlg_fastai.data.pixels import Pixels
 from vlg_fastai.data.store import Store
@@ -60,7 +60,7 @@ def audit(cfg, source):
         automatic(look, found, sure, made)
         made = decisions.read(made.path)
     pictures = page.write(cfg.out, found, look, made)
-    say(f"{len(found)} rows in {path}; review them on {pictures}")
+    say(f"{counted(len(found), 'row')} in {path}; review them on {pictures}")
     return path
 
 
@@ -174,6 +174,6 @@ def automatic(look, found, sure, made):
     ]  # fmt: skip
     rows = decisions.append_undecided(made.path, rows)
     say(
-        f"--auto: changed {len(rows)} labels in {made.path}: those that held-out models doubt by"
-        " class and by noise rate; everything else is left to you"
+        f"--auto: changed {counted(len(rows), 'label')} in {made.path}: those that held-out models"
+        " doubt by class and by noise rate; everything else is left to you"
     )

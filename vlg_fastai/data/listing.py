@@ -8,7 +8,7 @@ from pathlib import Path, PurePosixPath
 
 import pandas as pd
 
-from vlg_fastai.console import say
+from vlg_fastai.console import counted, say
 from vlg_fastai.data import labels
 from vlg_fastai.data.walking import SUFFIXES, class_folders, photos
 
@@ -97,7 +97,7 @@ def _found(folder):
     "The photos below `folder`; reports what else is there."
     found = photos(folder)
     if found.others:
-        say(f"{folder}: {found.others} files without an image suffix are left out")
+        say(f"{folder}: left out {counted(found.others, 'file')} without an image suffix")
     for path, reason in sorted(found.skipped.items()):
         say(f"{path}: left out with everything in it: {reason}")
     return found.found
@@ -106,4 +106,4 @@ def _found(folder):
 def _say_loose(folder):
     loose = sum(p.suffix.lower() in SUFFIXES and p.is_file() for p in folder.iterdir())
     if loose:
-        say(f"{folder}: {loose} photos outside class folders are left out")
+        say(f"{folder}: left out {counted(loose)} outside class folders")

@@ -1,7 +1,7 @@
 """Generate photos for `train.py --extra`, one after another, with a note of each."""
 
 from vlg_fastai.checks import check_extra
-from vlg_fastai.console import say, track
+from vlg_fastai.console import counted, say, track
 from vlg_fastai.data import scan
 from vlg_fastai.demo import challenge
 from vlg_fastai.generate import painters, plan
@@ -31,8 +31,8 @@ def generate(cfg):
     told = track(todo, "generating, photo", len(todo))
     refused = sum(not _made(cfg, ledger, painter, wish) for wish in told)
     if refused:
-        say(f"{refused} photos are missing: the model's own filter refused them")
-    say(f"{len(todo) - refused} photos written to {cfg.out}")
+        say(f"{counted(refused)} missing: refused by the model's own filter")
+    say(f"{counted(len(todo) - refused)} written to {cfg.out}")
     say(f"next: python train.py --data {layout.root} --extra {cfg.out}")
     return cfg.out
 

@@ -6,7 +6,7 @@ from contextlib import contextmanager
 import numpy as np
 import pandas as pd
 
-from vlg_fastai.console import say
+from vlg_fastai.console import counted, say
 
 NAMED = 3  # classes or photos named on a line
 TOO_OFTEN = 2.0  # times as often as in training, and
@@ -25,7 +25,8 @@ def check(answer, prior, before, table):
     lost = answer.photos["problem"].notna()
     if lost.any():
         files = ", ".join(answer.photos.loc[lost, "file"].head(NAMED))
-        say(f"{lost.sum()} photos could not be predicted and get the training prior, e.g. {files}")
+        many = counted(lost.sum())
+        say(f"the training prior stands in for {many} that could not be predicted, e.g. {files}")
 
 
 def shares(category, prior):
