@@ -16,6 +16,7 @@ from test_cli import call
 
 optuna = pytest.importorskip("optuna", reason="pip install -r requirements-tune.txt")
 
+from vlg_fastai import console  # noqa: E402
 from vlg_fastai.cli import as_json, configured  # noqa: E402
 from vlg_fastai.config import TrainConfig, UserError  # noqa: E402
 from vlg_fastai.model.sources import choose  # noqa: E402
@@ -82,6 +83,21 @@ def test_nothing_is_fitted_twice(tmp_path):
     again = searching(judge, tmp_path)
     verdict.last_word(again)
     assert len(judge.asked) == fits
+
+
+def test_the_last_word_says_how_far_it_is_and_counts_only_what_is_missing(
+    tmp_path, capsys, monkeypatch
+):
+    monkeypatch.setattr(console, "LINE_EVERY", 0.0)
+    made = searching(FakeJudge(far), tmp_path)
+    made.fitted(made.default, verdict.CONFIRM[0])  # an earlier run got as far as this
+    capsys.readouterr()
+    verdict.last_word(made)
+    told = capsys.readouterr().out.splitlines()
+    assert [line.rpartition(",")[0] for line in told] == [
+        *(f"judging again, fit {done}/7" for done in range(1, 7)),
+        "final check, fit 1/2",
+    ]
 
 
 def test_a_trial_that_is_hopeless_is_stopped_and_tells_what_compares(tmp_path):

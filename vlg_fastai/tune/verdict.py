@@ -11,6 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.stats import t as student
 
+from vlg_fastai.console import track
 from vlg_fastai.model.intervals import grouped
 from vlg_fastai.tune.judge import AGAIN, CONFIRMING, FOLD, OUTER
 
@@ -95,6 +96,7 @@ def last_word(search):
     loss, best = min(rows, key=lambda row: row[0])
     if best == default:
         return Verdict("none", default, expected=0.0, tried=default)
+    fit_missing(search, [(default, LAST), (best, LAST)], "final check, fit")
     one, other = (search.fitted(options, LAST) for options in (default, best))
     gain = Gain.of(one.losses, other.losses, search.known.judge.groups(LAST))
     low, high = noise_of(search, rows).interval(gain)
@@ -108,7 +110,16 @@ def last_word(search):
 def confirmed(search, default):
     "[(mean loss on the splits that confirm, options)] of the defaults and the best trials."
     best = [options for _, options in search.whole() if options != default][:TOP]
+    pairs = [(options, part) for options in (default, *best) for part in CONFIRM]
+    fit_missing(search, pairs, "judging again, fit")
     return [(float(np.mean(_again(search, options))), options) for options in (default, *best)]
+
+
+def fit_missing(search, pairs, what):
+    "Fit the nets of `pairs` [(options, part)] that nobody has fitted yet, and show how far it is."
+    todo = [pair for pair in pairs if search.known.find(*pair) is None]
+    for options, part in track(todo, what, len(todo)):
+        search.fitted(options, part)
 
 
 def _again(search, options):
