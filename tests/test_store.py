@@ -24,7 +24,7 @@ from vlg_fastai.data import loaders, scan
 from vlg_fastai.data import pixels as pixels_module
 from vlg_fastai.data.images import BrokenImageError, content_hash
 from vlg_fastai.data.pixels import Pixels
-from vlg_fastai.data.shelf import MOST_BYTES
+from vlg_fastai.data.segments import MOST_BYTES
 from vlg_fastai.data.store import GIGABYTE, Store
 from vlg_fastai.data.view import View
 from vlg_fastai.model.bundle import ModelSpec
@@ -202,7 +202,7 @@ def test_a_full_disk_leaves_no_half_written_files(tmp_path, monkeypatch, capsys)
         raise OSError(28, "No space left on device")
 
     shelf = Store(tmp_path).shelf("features")
-    monkeypatch.setattr(np, "save", full)
+    monkeypatch.setattr("vlg_fastai.data.shelf.write", full)
     shelf.fill(pairs(keys(3)))
     assert shelf.refused
     assert shelf.rows(keys(3)).shape == (3, 6)

@@ -122,10 +122,11 @@ class Lines:
 
     def update(self, done):
         now = time.monotonic()
-        shown = self.before < done < self.total and now - self.last >= LINE_EVERY
-        if console.is_terminal or not shown:
+        if not self.before < done < self.total or now - self.last < LINE_EVERY:
             return
         self.last = now
+        if console.is_terminal:  # asked seldom: a system call hands the turn to other threads
+            return
         left = (now - self.start) / (done - self.before) * (self.total - done)
         say(f"{self.what} {done}/{self.total}, {clock(left)} left")
 

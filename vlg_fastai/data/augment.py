@@ -33,6 +33,7 @@ class Fit(RandTransform):
         self.size, self.crop_pct, self.min_scale = view.size, view.crop_pct, min_scale
         self.how, interpolation = view.how, view.interpolation
         self.resample = resampling(interpolation)
+        self.at, self.shape = (0.5, 0.5), None
 
     def before_call(self, b, split_idx):
         self.training = not split_idx
@@ -44,15 +45,17 @@ class Fit(RandTransform):
         return math.sqrt(area * ratio), math.sqrt(area / ratio)
 
     def encodes(self, x: PILImage):
-        box, size = self.box(*x.size), self.size
+        return PILImage(self.cut(x))
+
+    def cut(self, photo):
+        "The square of the Pillow image `photo`: its centre, unless this was called in training."
+        box, size = self.box(*photo.size), self.size
         if self.how == "pad":
-            return PILImage(ImageOps.pad(x.crop(box), (size, size), self.resample, BARS))
-        if self.how == "squish":
-            return PILImage(x.resize((size, size), self.resample, box=box, reducing_gap=3.0))
-        if not self.shape and self._at_scale(*x.size):
-            left, top = self.corner(*x.size)
-            return PILImage(x.crop((left, top, left + size, top + size)))
-        return PILImage(x.resize((size, size), self.resample, box=box, reducing_gap=3.0))
+            return ImageOps.pad(photo.crop(box), (size, size), self.resample, BARS)
+        if self.how == "crop" and not self.shape and self._at_scale(*photo.size):
+            left, top = self.corner(*photo.size)
+            return photo.crop((left, top, left + size, top + size))
+        return photo.resize((size, size), self.resample, box=box, reducing_gap=3.0)
 
     def _at_scale(self, width, height):
         short = min(width, height)

@@ -20,10 +20,9 @@ from pathlib import Path
 import numpy as np
 
 from vlg_fastai.console import say
+from vlg_fastai.data.segments import INDEXES, data_of, in_segments, joined, remove, used_at, write
 from vlg_fastai.runs.files import flush
 
-MOST_BYTES, MOST_SECONDS = 64 * 2**20, 60.0  # of work held in memory for a segment
-INDEXES = "[!.]*.index.npy"  # hidden ones are unfinished
 STALE = 24 * 3600  # seconds after which a hidden or unindexed file counts as abandoned
 KEY = 32  # characters of a key
 INDEX = np.dtype(  # unused axes are 0
@@ -95,7 +94,7 @@ class Shelf:
         """
         with ThreadPoolExecutor(1) as beside:
             written = beside.submit(self._write, {})
-            for waiting in segments(pairs):
+            for waiting in in_segments(pairs):
                 written.result()  # at most one waits: memory stays flat
                 written = beside.submit(self._write, waiting)
             written.result()
@@ -111,19 +110,18 @@ class Shelf:
         for row, (key, array) in zip(index, arrays.items(), strict=True):
             row["shape"][: array.ndim] = array.shape
             row["checksum"] = checksum(key, array)
-        numbers = np.concatenate([array.ravel() for array in arrays.values()])
-        self._place(index, self._kept(index, numbers))
+        self._place(index, self._kept(index, list(arrays.values())))
 
-    def _kept(self, index, numbers):
+    def _kept(self, index, arrays):
         "Write a segment; return its numbers memory-mapped, or as they are if the write fails."
         if self.folder is None:
-            return numbers
+            return joined(arrays)
         name = self.folder / f"{uuid.uuid4().hex}.index.npy"
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
-            for path, content in ((data_of(name), numbers), (name, index)):
+            for path, content in ((data_of(name), arrays), (name, [index])):
                 hidden = path.with_name(f".{path.name}")
-                np.save(hidden, content)
+                write(hidden, content)
                 flush(hidden)
                 os.replace(hidden, path)
             self.used.add(data_of(name))
@@ -135,7 +133,7 @@ class Shelf:
             self.store.refused.add(self.folder)
             for left in self.folder.glob(f".{name.name.split('.')[0]}*"):
                 remove(left)
-            return numbers
+            return joined(arrays)
 
     def _open(self):
         for name in sorted(self.folder.glob(INDEXES)):
@@ -176,18 +174,6 @@ class Shelf:
                 remove(path)
 
 
-def segments(pairs):
-    "Yield {key: array} for each segment's worth of `pairs`, by size or by time."
-    waiting, since, size = {}, time.monotonic(), 0
-    for key, array in pairs:
-        waiting[key] = array
-        size += array.nbytes
-        if size > MOST_BYTES or time.monotonic() - since > MOST_SECONDS:
-            yield waiting
-            waiting, since, size = {}, time.monotonic(), 0
-    yield waiting
-
-
 @dataclass(frozen=True)
 class Slot:
     "Location of an array: from `start` in `numbers`, which are those of `file` if there is one."
@@ -215,29 +201,3 @@ def checksum(key, array):
     "CRC-32 of an array's key, shape and bytes: an index may be damaged as well."
     told = zlib.crc32(f"{key} {array.shape}".encode())
     return zlib.crc32(np.ascontiguousarray(array).view(np.uint8), told)
-
-
-def data_of(index):
-    "The file of numbers that belongs to an index."
-    return index.with_name(index.name.replace(".index.npy", ".npy"))
-
-
-def size_of(path):
-    "Bytes of a file; 0 if another process has removed it."
-    with suppress(OSError):
-        return path.stat().st_size
-    return 0
-
-
-def used_at(path):
-    "When a file was last used; now, if another process has just renamed or removed it."
-    with suppress(OSError):
-        return path.stat().st_mtime
-    return time.time()
-
-
-def remove(data):
-    "Remove a segment, its numbers first; if another process holds them open, all of it stays."
-    with suppress(OSError):
-        data.unlink(missing_ok=True)
-        data.with_name(data.name.replace(".npy", ".index.npy")).unlink(missing_ok=True)

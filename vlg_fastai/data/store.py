@@ -12,7 +12,8 @@ from pathlib import Path
 from platformdirs import user_cache_path
 
 from vlg_fastai.console import say
-from vlg_fastai.data.shelf import FORMAT, INDEXES, Shelf, data_of, remove, size_of, used_at
+from vlg_fastai.data.segments import INDEXES, data_of, remove, size_of, used_at
+from vlg_fastai.data.shelf import FORMAT, Shelf
 
 GIGABYTE = 10**9
 
