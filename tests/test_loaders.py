@@ -5,12 +5,14 @@ import random
 import threading
 import warnings
 from collections import Counter
+from types import SimpleNamespace
 
 import numpy as np
 import pandas as pd
 import pytest
 import torch
 from conftest import COLOURS, draw_folder, toy_config
+from fastai.data.transforms import IntToFloatTensor
 from fastai.torch_core import TensorImage, set_seed
 from fastai.vision.augment import Flip
 from fastai.vision.core import PILImage
@@ -277,6 +279,21 @@ def test_the_photos_of_a_batch_are_read_side_by_side_and_come_in_order(monkeypat
     assert torch.allclose(shown * 255, torch.tensor([0.0, 1, 2, 3, 4, 6, 7, 8, 9]) * 20, atol=0.01)
     assert capsys.readouterr().out.count("5: not a photo: left out") == 1
     assert warnings.filters == quiet
+
+
+@pytest.mark.parametrize("memory_format", [torch.channels_last, torch.contiguous_format])
+def test_photos_come_normalised_as_fastai_would_in_the_format_of_the_machine(memory_format):
+    rng = np.random.default_rng(0)
+    photos = [rng.integers(0, 256, (32, 32, 3), np.uint8) for _ in range(5)]
+    view = View(32, (0.485, 0.456, 0.406), (0.229, 0.224, 0.225), "bicubic", 1.0)
+    read = dict(enumerate(map(Image.fromarray, photos))).get
+    machine = SimpleNamespace(
+        device=torch.device("cpu"), workers=0, ranks=CPU.ranks, memory_format=memory_format
+    )
+    (x, _) = next(iter(loaders.plain(range(5), view, 8, machine, read)))
+    plain = TensorImage(torch.tensor(np.stack(photos)).permute(0, 3, 1, 2))
+    assert torch.equal(x, view.normalize()(IntToFloatTensor()(plain)).as_subclass(torch.Tensor))
+    assert x.is_contiguous(memory_format=memory_format)
 
 
 def test_a_photo_that_cannot_be_read_makes_its_batch_smaller(uneven, monkeypatch, tmp_path):

@@ -75,6 +75,8 @@ class InOrder(Plain):
     depend on them.
     """
 
+    memory_format = torch.channels_last
+
     def _read(self, order):
         return super()._read(order) if self.fake_l.num_workers else self._by_threads(order)
 
@@ -92,7 +94,8 @@ class InOrder(Plain):
 
     def moved(self, batch):
         photos, places = batch
-        return self.dataset.view.normalized(*super().moved((photos,))), places
+        x = self.dataset.view.normalized(*super().moved((photos,)))
+        return x.contiguous(memory_format=self.memory_format), places
 
 
 def _options(bs, machine):
@@ -178,7 +181,9 @@ def plain(paths, view, bs, machine, pixels=None):
     A batch is (photos, their places (n,) in `paths`); photos that cannot be read are in none.
     """
     photos = Squares(list(paths), view, pixels or view.pixels())
-    return InOrder(photos, shuffle=False, **_options(bs, machine))
+    dl = InOrder(photos, shuffle=False, **_options(bs, machine))
+    dl.memory_format = machine.memory_format
+    return dl
 
 
 def leave_signals_alone():
