@@ -19,8 +19,9 @@ from vlg_fastai.model.sources import Source
 CPU = SimpleNamespace(device=torch.device("cpu"))
 
 
-def net(arch):
+def net(arch, seed=0):
     "A net whose norms have statistics that differ from none at all."
+    torch.manual_seed(seed)
     made = timm.create_model(arch).eval()
     for part in made.modules():
         if isinstance(part, nn.BatchNorm2d):
@@ -73,11 +74,11 @@ def test_a_whole_model_folds_with_any_head_and_after_training_too(name):
     torch.testing.assert_close(answers(made), answers(model), rtol=1e-4, atol=1e-4)
 
 
-def gradients(model):
+def gradients(model, size=64):
     "Output and gradients of a model whose norms keep their statistics."
     model.zero_grad()
     dtype, drawn = next(model.parameters()).dtype, torch.Generator().manual_seed(0)
-    x = torch.randn(4, 3, 64, 64, generator=drawn, dtype=torch.float64).to(dtype)
+    x = torch.randn(4, 3, size, size, generator=drawn, dtype=torch.float64).to(dtype)
     out = model.eval()(x)
     (out * torch.linspace(-1, 1, out.numel(), dtype=out.dtype).view(out.shape)).sum().backward()
     return [out.detach(), *(p.grad.clone() for p in model.parameters())]
@@ -85,15 +86,19 @@ def gradients(model):
 
 @pytest.mark.parametrize("arch", ["tf_efficientnet_lite0", "regnetx_002"])
 def test_activations_train_in_the_same_pass_with_the_same_gradients(arch, monkeypatch):
-    exact = net(arch).double()
-    model = deepcopy(exact).float().to(memory_format=torch.channels_last)
-    quicken(model, CPU)
-    fold_frozen(model)
-    passes = []
-    at_once = active._at_once
+    passes, off, at_once = [], [], active._at_once
     monkeypatch.setattr(active, "_at_once", lambda *given: passes.append(1) or at_once(*given))
-    for ours, wanted in zip(gradients(model), gradients(exact), strict=True):
-        assert (ours.double() - wanted).norm() < 1e-3 * wanted.norm()
+    for seed in range(5):
+        exact = net(arch, seed).double()
+        model = deepcopy(exact).float().to(memory_format=torch.channels_last)
+        quicken(model, CPU)
+        fold_frozen(model)
+        passes.clear()
+        pairs = zip(gradients(model, 32), gradients(exact, 32), strict=True)
+        off.append(max((ours.double() - wanted).norm() / wanted.norm() for ours, wanted in pairs))
+    # where an activation is zero to fp32's precision its gradient may be that of either side, as in
+    # the plain net: in one of 24 draws of lite0 at this size
+    assert sorted(off)[2] < 1e-4
     activations = [part for part in exact.modules() if isinstance(part, nn.ReLU | nn.ReLU6)]
     assert len(passes) == sum(type(norm.act) in active.KINDS for norm in norms(exact))
     assert len(activations) >= len(passes) > 20
