@@ -95,10 +95,11 @@ def test_activations_train_in_the_same_pass_with_the_same_gradients(arch, monkey
         fold_frozen(model)
         passes.clear()
         pairs = zip(gradients(model, 32), gradients(exact, 32), strict=True)
-        off.append(max((ours.double() - wanted).norm() / wanted.norm() for ours, wanted in pairs))
+        errors = [(ours.double() - wanted).norm() / wanted.norm() for ours, wanted in pairs]
+        off.append(float(torch.stack(errors).max()))
     # where an activation is zero to fp32's precision its gradient may be that of either side, as in
     # the plain net: in one of 24 draws of lite0 at this size
-    assert sorted(off)[2] < 1e-4
+    assert sum(error < 1e-4 for error in off) >= 4
     activations = [part for part in exact.modules() if isinstance(part, nn.ReLU | nn.ReLU6)]
     assert len(passes) == sum(type(norm.act) in active.KINDS for norm in norms(exact))
     assert len(activations) >= len(passes) > 20

@@ -42,6 +42,10 @@ def test_what_an_earlier_run_did_says_nothing_about_the_time_left(capsys, monkey
     assert not capsys.readouterr().out
     lines.update(4)
     assert capsys.readouterr().out == "trials 4/8, 4 min 00 s left\n"
+    lines.update(0)  # all of it is done anew
+    now[0] += 60
+    lines.update(1)
+    assert capsys.readouterr().out == "trials 1/8, 14 min 00 s left\n"
 
 
 def test_a_log_is_quiet_about_what_is_quick(capsys):

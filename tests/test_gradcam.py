@@ -1,6 +1,7 @@
 """Grad-CAM against libraries, against exact identities, and as pictures."""
 
 import dataclasses
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -12,12 +13,16 @@ from pytorch_grad_cam.utils.model_targets import ClassifierOutputTarget
 from torch import nn
 
 from vlg_fastai.config import InterpretConfig, UserError
+from vlg_fastai.data.images import BrokenImageError
+from vlg_fastai.data.view import View
+from vlg_fastai.machine.device import Machine
 from vlg_fastai.model.backbone import Backbone
 from vlg_fastai.report import examples, faithfulness, gradcam
 from vlg_fastai.report.inputs import ReportInputs
 from vlg_fastai.report.interpret import interpret
 from vlg_fastai.runs.predictions import HeldOut
 
+CPU = Machine(torch.device("cpu"), "fp32", 0)
 CONVOLUTIONAL = {
     "convnext_atto": lambda net: net.stages[-1],
     "tf_efficientnet_lite0": lambda net: net.bn2,
@@ -227,3 +232,33 @@ def test_a_map_of_what_the_model_uses_is_faithful():
     insertion = [faithfulness.area(explainer, x, target, o, hide=False) for o in (first, last)]
     assert deletion[0] < deletion[1] - 0.1
     assert insertion[0] > insertion[1] + 0.1
+
+
+class Lost(dict):
+    "Pixels by path, of which one is gone by the time it is read."
+
+    def problem(self, path):
+        return None
+
+    def __call__(self, path):
+        if path not in self:
+            raise BrokenImageError("gone")
+        return self[path]
+
+
+def test_a_photo_lost_meanwhile_takes_no_other_photos_class(tmp_path):
+    model, _ = model_of("resnet18", size=32)
+    spec = SimpleNamespace(view=View(32, (0.5,) * 3, (0.5,) * 3, "bicubic", 1.0), temperature=1.0)
+    paths = [tmp_path / f"{i}.png" for i in range(4)]
+    rng = np.random.default_rng(0)
+    for path in paths:
+        Image.fromarray(rng.integers(0, 256, (32, 32, 3), np.uint8)).save(path)
+    there = Lost({path: Image.open(path).convert("RGB") for path in paths if path != paths[1]})
+    targets = np.array([[0], [1], [2], [3]])
+    found = gradcam.Explainer(model, spec, CPU, there)(paths, targets)
+    assert found[1] is None
+    for place in (0, 2, 3):
+        (alone,) = gradcam.Explainer(model, spec, CPU, there)(
+            paths[place:][:1], targets[place:][:1]
+        )
+        assert np.allclose(found[place].maps[0], alone.maps[0], atol=1e-5)

@@ -18,6 +18,7 @@ from fastai.vision.augment import Flip
 from fastai.vision.core import PILImage
 from PIL import Image
 
+from vlg_fastai import console
 from vlg_fastai.data import folder, loaders, scan, shares, split
 from vlg_fastai.data.augment import BARS, Fit, Mirror
 from vlg_fastai.data.degrade import JUDGING, SHOWING, TRAINING
@@ -262,13 +263,12 @@ def test_processes_read_each_epoch_what_one_process_would(uneven, monkeypatch):
 
 
 def test_the_photos_of_a_batch_are_read_side_by_side_and_come_in_order(monkeypatch, capsys):
-    monkeypatch.setattr(loaders, "cpus", lambda: 2)
-    together, quiet, main = threading.Barrier(2), list(warnings.filters), threading.get_ident()
+    monkeypatch.setattr(torch, "get_num_threads", lambda: 2)
+    together, quiet = threading.Barrier(2), list(warnings.filters)
 
     def read(path):
-        if threading.get_ident() != main:  # where fastai looks at one photo first
-            together.wait(timeout=20)  # for a second photo that is being read
-            warnings.warn("an odd photo", stacklevel=1)
+        together.wait(timeout=20)  # for a second photo that is being read
+        warnings.warn("an odd photo", stacklevel=1)
         if path == 5:
             raise BrokenImageError("not a photo")
         return Image.new("RGB", (40, 40), (path * 20, 0, 0))
@@ -279,6 +279,15 @@ def test_the_photos_of_a_batch_are_read_side_by_side_and_come_in_order(monkeypat
     assert torch.allclose(shown * 255, torch.tensor([0.0, 1, 2, 3, 4, 6, 7, 8, 9]) * 20, atol=0.01)
     assert capsys.readouterr().out.count("5: not a photo: left out") == 1
     assert warnings.filters == quiet
+
+
+def test_what_is_muted_is_muted_where_photos_are_read(capsys):
+    def read(path):
+        raise BrokenImageError("not a photo")
+
+    with console.muted():
+        assert not list(loaders.plain(range(3), VIEW, 2, CPU, read))
+    assert not capsys.readouterr().out
 
 
 @pytest.mark.parametrize("memory_format", [torch.channels_last, torch.contiguous_format])

@@ -133,7 +133,7 @@ def test_photos_without_an_id_stay_in_the_probabilities(
     table = rows(run_prediction(finished_run, tmp_path / "s.csv", test=test_photos))
     assert len(table) == 2
     assert len(pd.read_csv(tmp_path / "probabilities.csv")) == 9
-    assert "7 photos have no Id in the sample" in capsys.readouterr().out
+    assert "without an Id in the sample: 7 photos" in capsys.readouterr().out
 
 
 def test_a_sample_with_a_column_a_class_gets_probabilities(finished_run, test_photos, tmp_path):

@@ -24,7 +24,8 @@ from vlg_fastai.data import loaders, scan
 from vlg_fastai.data import pixels as pixels_module
 from vlg_fastai.data.images import BrokenImageError, content_hash
 from vlg_fastai.data.pixels import Pixels
-from vlg_fastai.data.segments import MOST_BYTES
+from vlg_fastai.data.segments import MOST_BYTES, write
+from vlg_fastai.data.shelf import INDEX
 from vlg_fastai.data.store import GIGABYTE, Store
 from vlg_fastai.data.view import View
 from vlg_fastai.model.bundle import ModelSpec
@@ -194,6 +195,14 @@ def test_a_cache_folder_that_cannot_be_made_costs_the_run_nothing(toy, tmp_path)
     (tmp_path / "file").write_text("no folder")
     run = run_training(toy_config(toy, tmp_path / "runs", cache=tmp_path / "file" / "cache"))
     assert run.facts.status == "finished"
+
+
+@pytest.mark.parametrize("kind", [np.uint8, np.float16, bool, INDEX])
+def test_numbers_are_written_as_numpy_writes_them(tmp_path, kind):
+    arrays = [np.zeros((4, 6), kind)[::2], np.ones((3, 2, 2), kind).T, np.zeros((0,), kind)]
+    write(tmp_path / "ours.npy", arrays)
+    np.save(tmp_path / "numpy.npy", np.concatenate([array.ravel() for array in arrays]))
+    assert (tmp_path / "ours.npy").read_bytes() == (tmp_path / "numpy.npy").read_bytes()
 
 
 def test_a_full_disk_leaves_no_half_written_files(tmp_path, monkeypatch, capsys):
@@ -409,7 +418,7 @@ def test_photos_that_go_or_change_after_the_scan_cost_their_row_alone(
         assert told.loc["002.png", "problem"] == "No such file or directory"
         prior = told.loc[["000.png", "002.png"], run.facts.classes].to_numpy()
         assert np.allclose(prior, run.facts.prior, atol=1e-6)
-        assert "2 more photos get the training prior" in capsys.readouterr().out
+        assert "the training prior stands in for 2 more photos" in capsys.readouterr().out
     first = pd.read_csv(plain).merge(pd.read_csv(tmp_path / "0/s.csv"), on="Id")
     same = ~first["Id"].isin(["000.png", "002.png"])
     assert (first["Category_x"] == first["Category_y"])[same].all()

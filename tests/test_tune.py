@@ -100,6 +100,26 @@ def test_the_last_word_says_how_far_it_is_and_counts_only_what_is_missing(
     ]
 
 
+def test_a_search_that_goes_on_counts_its_folds_from_there(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(console, "LINE_EVERY", 0.0)
+
+    class Stopped(FakeJudge):
+        def answer(self, options, part):
+            if len(self.asked) == 7:  # in the third or fourth trial
+                raise KeyboardInterrupt
+            return super().answer(options, part)
+
+    with pytest.raises(KeyboardInterrupt):
+        searching(Stopped(), tmp_path, trials=4, folds=3)
+    done = capsys.readouterr().out.count(": NLL ")
+    searching(FakeJudge(), tmp_path, trials=4, folds=3)
+    told = [line for line in capsys.readouterr().out.splitlines() if line.startswith("folds of")]
+    counted = [int(line.split()[3].split("/")[0]) for line in told]
+    assert counted == sorted(counted)
+    assert counted[0] == 3 * done + 1
+    assert max(counted) < 12
+
+
 def test_a_trial_that_is_hopeless_is_stopped_and_tells_what_compares(tmp_path):
     made = searching(FakeJudge(far), tmp_path)
     stopped = [trial for trial in made.done() if STOPPED in trial.user_attrs]

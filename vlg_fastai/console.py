@@ -122,6 +122,7 @@ class Lines:
 
     def update(self, done):
         now = time.monotonic()
+        self.before = min(self.before, done)  # what is done anew starts from nothing
         if not self.before < done < self.total or now - self.last < LINE_EVERY:
             return
         self.last = now

@@ -82,18 +82,18 @@ def curves(made):
     "{column of history.csv: chart of the runs that have epochs}; {} where none has two."
     there = ((row.run, history_of(row.run)) for row in made)
     found = list(islice((pair for pair in there if pair[1] is not None), CURVES))
-    if all(len(history) < 2 for _, history in found):
+    if not found:
         return {}
     return {key: overlaid(found, key, words) for key, words in CURVED.items()}
 
 
 def history_of(run):
-    "The epochs of `run` as numbers, or None."
+    "The epochs of `run` as numbers; None if there are fewer than two."
     try:
         table = read_csv(run.path / HISTORY).apply(pd.to_numeric, errors="coerce")
     except (UserError, OSError):
         return None
-    return table if len(table) and {"epoch", *CURVED} <= set(table.columns) else None
+    return table if len(table) > 1 and {"epoch", *CURVED} <= set(table.columns) else None
 
 
 def overlaid(found, key, words):

@@ -193,7 +193,7 @@ def content_hash(content):
 
 @contextmanager
 def quiet_decoders():
-    "Silence decoders' warnings about odd files; not for use in several threads at once."
+    "Silence decoders' warnings about odd files; in several threads only inside an outer one."
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         yield

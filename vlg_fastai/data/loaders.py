@@ -2,6 +2,7 @@
 
 import signal
 from concurrent.futures import ThreadPoolExecutor
+from contextvars import copy_context
 from pathlib import Path
 
 import numpy as np
@@ -21,7 +22,6 @@ from vlg_fastai.data.order import Placed, Plain, WeightedPlaced
 from vlg_fastai.data.resident import keep_photos
 from vlg_fastai.data.shares import draws, length
 from vlg_fastai.data.split import oversampled
-from vlg_fastai.machine.device import cpus
 from vlg_fastai.machine.transfer import free_bytes
 
 ASKING = ("SIGINT", "SIGTERM", "SIGHUP")  # signals that ask to stop; Windows lacks the last
@@ -64,7 +64,7 @@ class Squares:
         return len(self.paths)
 
     def __getitem__(self, place):
-        return np.array(self.fit.cut(self.read(self.paths[place]))), place
+        return np.asarray(self.fit.cut(self.read(self.paths[place]))), place
 
 
 class InOrder(Plain):
@@ -81,12 +81,17 @@ class InOrder(Plain):
         return super()._read(order) if self.fake_l.num_workers else self._by_threads(order)
 
     def _by_threads(self, order):
-        with ThreadPoolExecutor(cpus()) as pool:
-            for places in chunked(order, self.bs):
-                with quiet_decoders():  # those of the threads nest in it
-                    items = [item for item in pool.map(self.do_item, places) if item is not None]
-                if items:
-                    yield self.do_batch(items)
+        read = map(self._side_by_side, chunked(order, self.bs))
+        return (self.do_batch(items) for items in read if items)
+
+    def _side_by_side(self, places):
+        "The items at `places` that can be read, by as many threads as torch uses in this process."
+        with quiet_decoders(), ThreadPoolExecutor(torch.get_num_threads()) as pool:
+            contexts = [copy_context() for _ in places]  # what is muted here is muted there
+            items = pool.map(
+                lambda context, place: context.run(self.do_item, place), contexts, places
+            )
+            return [item for item in items if item is not None]
 
     def do_batch(self, items):
         photos, places = zip(*items, strict=True)

@@ -7,7 +7,7 @@ import torch
 from fastai.torch_core import TensorCategory, TensorImage
 from fastcore.basics import chunked
 
-from vlg_fastai.console import say
+from vlg_fastai.console import counted, say
 from vlg_fastai.data.images import BrokenImageError
 from vlg_fastai.data.pixels import LARGEST
 from vlg_fastai.data.store import GIGABYTE
@@ -81,7 +81,6 @@ def keep_photos(dls, pixels, fit, device, free):
     """
     sides = [dl.dataset.items for dl in dls]
     paths = list(dict.fromkeys(path for items in sides for path in items["path"]))
-    fit.shape = None
     try:
         shapes = np.array([fit.frame_of(pixels(path).size)[::-1] for path in paths], np.int64)
         sizes = 3 * shapes.prod(1)
@@ -92,7 +91,7 @@ def keep_photos(dls, pixels, fit, device, free):
             frames.put(number, fit.framed(pixels(path)))
     except BrokenImageError:
         return False
-    say(f"{len(paths)} photos are kept on {device}: {sizes.sum() / GIGABYTE:.2f} GB")
+    say(f"kept on {device}: {counted(len(paths))}, {sizes.sum() / GIGABYTE:.2f} GB")
     number_of = {path: number for number, path in enumerate(paths)}
     for dl, items in zip(dls, sides, strict=True):
         dl.resident = Resident(

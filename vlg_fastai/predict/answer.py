@@ -8,7 +8,7 @@ import pandas as pd
 from scipy.special import softmax
 
 from vlg_fastai.config import UserError
-from vlg_fastai.console import say
+from vlg_fastai.console import counted, say
 from vlg_fastai.model.inference import logs
 from vlg_fastai.predict import checking, submission
 from vlg_fastai.runs.blends import NAME
@@ -155,7 +155,7 @@ def write(cfg, blend, asked, answer, facts):
             write_json(path, told)
         else:
             path.unlink(missing_ok=True)  # an earlier one belongs to another submission
-    say(f"{len(table)} rows written to {cfg.out}, probabilities to {probabilities}")
+    say(f"{counted(len(table), 'row')} written to {cfg.out}, probabilities to {probabilities}")
     prior = blend.runs[0].facts
     checking.check(answer, dict(zip(prior.classes, prior.prior, strict=True)), before,
                    checking.as_text(cfg.out))  # fmt: skip

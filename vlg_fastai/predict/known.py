@@ -6,7 +6,7 @@ import numpy as np
 import torch
 
 from vlg_fastai.config import UserError
-from vlg_fastai.console import say
+from vlg_fastai.console import counted, say
 from vlg_fastai.data import folder, listing, loaders
 from vlg_fastai.data.images import problem
 from vlg_fastai.model import bundle, inference, scores
@@ -139,7 +139,8 @@ def settled(chosen, photos, probs, classes):
         return photos, probs
     pairs = zip(photos["path"][new], photos["content"][new], strict=True)
     reasons = [problem(*pair) or NO_NUMBERS for pair in pairs]
-    say(f"{len(reasons)} more photos get the training prior, e.g. {reasons[0]}")
+    more = counted(len(reasons), "more photo")
+    say(f"the training prior stands in for {more}, e.g. {reasons[0]}")
     photos = photos.copy()
     photos.loc[new, "problem"] = reasons
     return photos, probs

@@ -6,7 +6,7 @@ from pathlib import Path
 import pandas as pd
 
 from vlg_fastai.config import UserError
-from vlg_fastai.console import say
+from vlg_fastai.console import counted, say
 from vlg_fastai.data import labels, tables
 from vlg_fastai.data.ids import best_rule
 
@@ -103,7 +103,7 @@ def order(sample, files, folder):
         raise UserError(f"--sample: the Id {doubtful[0]!r} matches several photos by its {best}")
     extra = len(files) - len(ids)
     if extra:
-        say(f"{extra} photos have no Id in the sample: they appear beside the submission only")
+        say(f"beside the submission only, without an Id in the sample: {counted(extra)}")
     return at.loc[ids].to_numpy()
 
 

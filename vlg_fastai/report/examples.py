@@ -69,6 +69,8 @@ def report_images(files, folder, explainer):
     best = np.argsort(-z, axis=1, kind="stable")[:, : min(BEST, len(spec.classes))]
     cells = []
     for path, found, likely in zip(paths, explainer(paths, best), best, strict=True):
+        if found is None:  # removed since it was checked
+            continue
         told = [f"{spec.classes[k]} {found.probs[k]:.2f}" for k in likely]
         cells.append(sheet.Cell([found.photo, *found.overlays], [" | ".join(told), str(path)]))
     sheet.draw(cells, folder / "images.png", across=8, title="photo | likeliest classes in turn")

@@ -45,7 +45,6 @@ def write(inputs, count):
 
 def areas(explainer, x, rng):
     "Deletion and insertion areas of one photo `x` (1, 3, s, s) for each kind of map."
-    x = x.as_subclass(torch.Tensor)
     with torch.no_grad():
         best = explainer.model(x).argmax(1)
     raw, _ = maps(explainer.model, x, best[None])

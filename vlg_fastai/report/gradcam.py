@@ -74,14 +74,14 @@ class Explainer:
 
     def _explained(self, paths, targets):
         dl = loaders.plain(paths, self.spec.view, BATCH, self.machine, self.pixels)
-        rows = torch.as_tensor(targets, device=self.machine.device).split(BATCH)
-        done = []
-        for (x, _), wanted in track(zip(dl, rows, strict=True), "explaining", len(dl)):
-            x = x.as_subclass(torch.Tensor).contiguous(memory_format=self.machine.memory_format)
-            raw, z = maps(self.model, x, wanted.T)
+        rows = torch.as_tensor(targets)
+        done = [None] * len(paths)
+        for x, places in track(dl, "explaining", len(dl)):
+            raw, z = maps(self.model, x, rows[places].T.to(self.machine.device))
             probs = torch.softmax(z / self.spec.temperature, dim=1).cpu().numpy()
             raw = raw.transpose(0, 1).cpu().numpy()
-            done += [Explained(seen(x[i], self.spec.view), probs[i], raw[i]) for i in range(len(x))]
+            for i, place in enumerate(places.tolist()):
+                done[place] = Explained(seen(x[i], self.spec.view), probs[i], raw[i])
         return done
 
 

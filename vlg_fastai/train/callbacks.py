@@ -125,14 +125,16 @@ class Progress(Callback):
         self.bar, self.total, self.done = live, total, 0
 
     def before_train(self):
-        what = f"epoch {self.done + 1}/{self.total}"
-        self.lines = Lines(f"{what}, batch", len(self.dls.train))
-        self.task = self.bar.add_task(what, total=len(self.dls.train))
+        what, dl = f"epoch {self.done + 1}/{self.total}", self.dls.train
+        self.skipped = dl.skipped if dl.resumed else 0
+        self.lines = Lines(f"{what}, batch", len(dl), self.skipped)
+        self.task = self.bar.add_task(what, total=len(dl), completed=self.skipped)
 
     def after_batch(self):
         if self.training:
-            self.bar.update(self.task, completed=self.iter + 1)
-            self.lines.update(self.iter + 1)
+            done = self.skipped + self.iter + 1
+            self.bar.update(self.task, completed=done)
+            self.lines.update(done)
 
     def after_train(self):
         self.bar.remove_task(self.task)

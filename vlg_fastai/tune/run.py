@@ -166,7 +166,7 @@ def told(live, cfg, search):
     lines = Lines(what, total, before)
 
     def tell(trial, done):
-        place = min(trial.number * cfg.folds + done, total)
+        place = min(len(search.done()) * cfg.folds + done, total)
         live.update(task, completed=place)
         lines.update(place)
 

@@ -47,11 +47,11 @@ def follow(cfg, search, processes):
     said = say_new(search, set())
     lines = Lines("trials", cfg.trials, len(said))
     with bar() as live:
-        task = live.add_task("trials", total=cfg.trials, completed=len(said))
+        task = live.add_task("trials", total=cfg.trials, completed=min(len(said), cfg.trials))
         while any(one.is_alive() for one in processes):
             time.sleep(LOOK)
             said |= say_new(search, said)
-            live.update(task, completed=len(said))
+            live.update(task, completed=min(len(said), cfg.trials))
             lines.update(len(said))
     say_new(search, said)
 
