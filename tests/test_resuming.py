@@ -8,6 +8,7 @@ import sys
 import time
 from functools import cache
 from pathlib import Path
+from types import SimpleNamespace
 
 import pandas as pd
 import pytest
@@ -26,6 +27,7 @@ from vlg_fastai.runs.find import find, newest
 from vlg_fastai.runs.run import Run
 from vlg_fastai.train import checkpoint, trackers, trial
 from vlg_fastai.train import run as running
+from vlg_fastai.train.callbacks import Progress
 from vlg_fastai.train.learner import learner_for
 from vlg_fastai.train.plan import Plan
 from vlg_fastai.train.prepare import prepare, settle_and_scan
@@ -407,3 +409,27 @@ def readers_of(folder):
         except OSError:
             continue
     return found
+
+
+@pytest.mark.parametrize(("resumed", "told"), [(True, (4, 7, 5)), (False, (0, 7, 1))])
+def test_the_batches_of_a_resumed_epoch_are_counted_from_where_it_stopped(resumed, told):
+    class Dl:
+        skipped = 4
+
+        def __len__(self):
+            return 7
+
+    class Bar:
+        def add_task(self, what, total, completed):
+            self.total, self.begun = total, completed
+
+        def update(self, task, completed):
+            self.done = completed
+
+    dl, bar = Dl(), Bar()
+    dl.resumed = resumed
+    progress = Progress(bar, 3)
+    progress.learn = SimpleNamespace(dls=SimpleNamespace(train=dl), training=True, iter=0)
+    progress.before_train()
+    progress.after_batch()
+    assert (bar.begun, bar.total, bar.done) == told
