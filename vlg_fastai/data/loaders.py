@@ -77,10 +77,7 @@ class InOrder(Plain):
 
     memory_format = torch.channels_last
 
-    def _read(self, order):
-        return super()._read(order) if self.fake_l.num_workers else self._by_threads(order)
-
-    def _by_threads(self, order):
+    def create_batches(self, order):
         read = map(self._side_by_side, chunked(order, self.bs))
         return (self.do_batch(items) for items in read if items)
 

@@ -129,8 +129,7 @@ class FeatureExtractor:
 
     def _launched(self, x, places, flip):
         "(photos `x` as the net takes them, its output on its way to main memory, places)."
-        x = (x.flip(-1) if flip else x).as_subclass(torch.Tensor)
-        x = x.contiguous(memory_format=self.machine.memory_format)
+        x = x.flip(-1) if flip else x
         with torch.inference_mode(), autocast(self.machine):  # the consumer must not run in these
             return x, Coming(self._forward(x)), places.cpu().numpy()
 

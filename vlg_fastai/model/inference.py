@@ -25,16 +25,15 @@ def logits(model, dl, machine, flip=False, what="predicting"):
     model.eval()
     rows = np.full((1 + flip, len(dl.dataset), width(model)), np.nan, np.float32)
     with folding(model, machine), torch.inference_mode(), autocast(machine):
-        launched = ((x, _both(model, x), places) for x, places in _shown(dl, flip, machine, what))
+        launched = ((x, _both(model, x), places) for x, places in _shown(dl, flip, what))
         for x, z, places in one_behind(launched):
             rows[:, places] = _finite(model, x, z.here)
     return rows if flip else rows[0]
 
 
-def _shown(dl, flip, machine, what):
+def _shown(dl, flip, what):
     "Yield (photos as they are and, with `flip`, mirrored; their places) for each batch of `dl`."
     for x, places in track(dl, what, len(dl)):
-        x = x.as_subclass(torch.Tensor).contiguous(memory_format=machine.memory_format)
         yield [x, x.flip(-1)] if flip else [x], places.cpu().numpy()
 
 
