@@ -58,6 +58,16 @@ def test_labels_that_no_folder_can_have_come_back(challenge, tmp_path):
     assert set(extra.found([tmp_path], [])["label"]) == {"Geoffroy's cat", "polar bear"}
 
 
+def test_no_two_labels_share_a_folder_even_where_case_plays_no_part():
+    given = names([], *map(Name.of, ("big cat", "big_cat", "lynx", "Lynx", "fox")))
+    found = plan.wishes(GenerateConfig(count=2, rare=0, swap=0), listing(owl=9), given)
+    folders = {wish.label: wish.file.split("/")[0] for wish in found}
+    assert folders["big_cat"] == "big_cat"
+    assert folders["fox"] == "fox"
+    assert len({folder.lower() for folder in folders.values()}) == len(folders) == 5
+    assert len({wish.seed(42) for wish in found}) == len(found) == 10
+
+
 def test_nothing_to_generate_is_said():
     with pytest.raises(UserError, match="nothing to generate"):
         plan.wishes(GenerateConfig(), listing(fox=90), names(["fox"]))
