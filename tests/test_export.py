@@ -23,7 +23,7 @@ onnxruntime = pytest.importorskip("onnxruntime", reason="pip install -r requirem
 pytest.importorskip("onnxscript", reason="pip install -r requirements-export.txt")
 
 from vlg_fastai import api, commands  # noqa: E402
-from vlg_fastai.config import UserError  # noqa: E402
+from vlg_fastai.config import PredictConfig, UserError  # noqa: E402
 from vlg_fastai.data import images  # noqa: E402
 from vlg_fastai.data.view import View  # noqa: E402
 from vlg_fastai.export import card, graph, hub, pretrained, use  # noqa: E402
@@ -123,6 +123,14 @@ def test_what_needs_training_photos_is_refused_with_an_export(
     with pytest.raises(SystemExit):
         commands.predict(["--run", str(home), "--test", str(challenge / "test"), *option])
     assert f"error: {option[0]}: needs a run" in capsys.readouterr().err
+
+
+def test_an_export_refuses_any_device_but_the_cpu():
+    home = Path("export/a")
+    for device in ("auto", "cpu"):
+        use.check(PredictConfig(device=device), home)
+    with pytest.raises(UserError, match="--device cuda:1: export/a is an export"):
+        use.check(PredictConfig(device="cuda:1"), home)
 
 
 @pytest.mark.slow
@@ -357,9 +365,9 @@ def test_a_net_whose_classifier_is_not_linear_has_no_layout_of_timms():
 def test_an_earlier_export_is_replaced_as_a_whole(exported_probe, tmp_path):
     run, _ = exported_probe
     home = exported(run, tmp_path / "e", samples=4)
-    (home / "left.txt").write_text("of the earlier one")
+    assert {path.name for path in home.iterdir()} <= running.WRITTEN
+    (home / "__pycache__").mkdir()
     exported(run, home, onnx=False)
-    assert not (home / "left.txt").exists()
     assert not (home / "samples").exists()
     assert not (home / "model.onnx").exists()
     assert (home / "model.safetensors").exists()
@@ -372,6 +380,17 @@ def test_a_folder_that_is_no_export_is_left_alone(exported_probe, tmp_path, hold
     with pytest.raises(UserError, match="holds other files"):
         exported(run, tmp_path)
     assert [path.name for path in tmp_path.iterdir()] == [holds]
+
+
+@pytest.mark.parametrize("holds", ["notes.txt", ".git"])
+def test_an_earlier_export_with_files_of_the_user_is_left_alone(exported_probe, tmp_path, holds):
+    run, home = exported_probe
+    shutil.copytree(home, tmp_path / "e")
+    (tmp_path / "e" / holds).write_text("mine")
+    before = sorted((tmp_path / "e").rglob("*"))
+    with pytest.raises(UserError, match=f"holds other files, such as {holds}"):
+        exported(run, tmp_path / "e")
+    assert sorted((tmp_path / "e").rglob("*")) == before
 
 
 @pytest.mark.slow

@@ -25,6 +25,12 @@ from vlg_fastai.runs.run import EXPORTED, safe_name
 
 GRAPH = "model.onnx"
 PARTS = "classifier.py", "selftest.py", "app.py"
+# all that an export may hold at its top, and what programs leave beside: nothing else is replaced
+WRITTEN = {
+    GRAPH, EXPORTED, *PARTS, *card.PICTURES, "README.md", "labels.txt", "config.json",
+    "likeness.npz", "model.safetensors", "requirements.txt", "samples", "samples.csv",
+}  # fmt: skip
+LITTER = {"__pycache__", ".gradio", ".DS_Store"}
 CHECKED = 200  # test photos that the graph is compared with predict.py on
 # of a probability; a probe's features are kept in half precision, where engines that differ in the
 # last bit of fp32 may round to the other side
@@ -89,8 +95,11 @@ def check(cfg, home):
         hub.check(cfg.hub)
     if cfg.space and not cfg.onnx:
         raise UserError("--space: its page needs the graph; leave out --no-onnx")
-    if home.is_dir() and any(home.iterdir()) and not (home / EXPORTED).is_file():
-        raise UserError(f"--out {home}: holds other files; name a new folder, or an earlier export")
+    there = {path.name for path in home.iterdir()} if home.is_dir() else set()
+    others = there - WRITTEN - LITTER if (home / EXPORTED).is_file() else there
+    if others:
+        raise UserError(f"--out {home}: holds other files, such as {min(others)}; name a new"
+                        " folder, or an earlier export")  # fmt: skip
     check_room(home.absolute().parent, 0, f"--out {home}")
 
 

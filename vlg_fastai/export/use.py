@@ -106,10 +106,13 @@ def readable(classifier, path):
 
 
 def check(cfg, home):
-    "UserError for options that an export cannot follow."
+    "UserError for options that an export cannot follow; `--bs` and `--precision` are its own."
     plain = PredictConfig()
     odd = [name for name in NEEDS_RUN if getattr(cfg, name) != getattr(plain, name)]
     odd += ["adapt"] * (cfg.adapt == "on")
+    if cfg.device not in (plain.device, "cpu"):
+        raise UserError(f"--device {cfg.device}: {home} is an export, which predicts on the CPU;"
+                        " give --run NUMBER, or leave out --device")  # fmt: skip
     if odd:
         flag = odd[0].replace("_", "-")
         raise UserError(f"--{flag}: needs a run, and {home} is an export; give --run NUMBER")
