@@ -12,7 +12,7 @@ from sklearn.metrics import roc_auc_score
 from vlg_fastai.checks import check
 from vlg_fastai.config import InterpretConfig, PredictConfig, UserError
 from vlg_fastai.demo.score import score
-from vlg_fastai.predict import naming
+from vlg_fastai.predict import naming, rejecting
 from vlg_fastai.report.interpret import interpret
 from vlg_fastai.unseen import features, figures, fusion, imagenet, regression, shift
 
@@ -188,6 +188,23 @@ def test_a_label_for_the_unlike_and_sheets_to_name_them_by(predicted, challenge,
     sheets = {path.stem for path in folder.glob("*.png")}
     assert sheets == set(groups["group"])
     assert "of classes held out in turn" in capsys.readouterr().out
+
+
+def test_sheets_of_unknown_photos_never_go_where_other_files_are(tmp_path):
+    own, out = tmp_path / "unknown", tmp_path / "submission.csv"
+    assert rejecting.beside(out) == own
+    own.mkdir()
+    (own / "unknown-1.png").write_text("a photo of the class 'unknown'")
+    assert rejecting.beside(out) == tmp_path / "unknown-1"
+    for name in ("unknown.csv", "unknown-1.png", "unknown-2.png", "unknown-owl.png", "a.jpg"):
+        (tmp_path / "unknown-1").mkdir(exist_ok=True)
+        (tmp_path / "unknown-1" / name).write_text("")
+    assert rejecting.beside(out) == tmp_path / "unknown-1"
+    rejecting.sweep(tmp_path / "unknown-1")
+    left = {path.name for path in (tmp_path / "unknown-1").iterdir()}
+    assert left == {"unknown-owl.png", "a.jpg"}
+    assert rejecting.beside(out) == tmp_path / "unknown-2"
+    assert (own / "unknown-1.png").exists()
 
 
 def test_a_file_that_cannot_be_read_keeps_its_closed_set_answer(probed, challenge, tmp_path):
