@@ -129,11 +129,19 @@ def test_classes_whose_names_hold_such_words_stay_classes(tmp_path):
 
 @pytest.mark.parametrize(
     "left", ["runs/0001-toy/config.json", "audit/issues.csv", "unknown/unknown.csv",
-             "cache/pixels-0123456789abcdef/1.index.npy"]
+             "cache/pixels-0123456789abcdef/1.index.npy", "extra/source.csv", "tune/trials.csv",
+             "export/0001-toy/preprocess.json", "export/mine/preprocess.json",
+             "shared/preprocess.json"]
 )  # fmt: skip
 def test_what_our_commands_wrote_into_the_data_is_no_class(tmp_path, left):
     lay(tmp_path, "cat/1.jpg", "dog/1.jpg", left, f"{left.split('/')[0]}/pictures/1.jpg")
     assert names(folder.layout(tmp_path).classes) == ["cat", "dog"]
+
+
+def test_a_class_may_have_a_table_of_where_its_photos_are_from(tmp_path):
+    lay(tmp_path, "cat/1.jpg", "cat/source.csv", "dog/1.jpg", "owl/2024/1.jpg", "owl/1.jpg")
+    lay(tmp_path, "owl/source.csv")
+    assert names(folder.layout(tmp_path).classes) == ["cat", "dog", "owl"]
 
 
 def test_the_folders_a_command_is_told_to_write_to_are_no_classes(tmp_path):

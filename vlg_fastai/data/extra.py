@@ -13,9 +13,8 @@ import pandas as pd
 from vlg_fastai.config import UserError
 from vlg_fastai.console import muted, say
 from vlg_fastai.data import labels, listing, scan, twins
-from vlg_fastai.data.walking import TEST, TRAIN, VALID, child, class_folders, photos
+from vlg_fastai.data.walking import SOURCE, TEST, TRAIN, VALID, child, class_folders, photos
 
-SOURCE = "source.csv"
 ELSEWHERE = "extra"  # in the column source of split.csv
 OF_NONE = -1  # the group of a photo that was made from no labelled one
 NEVER = -3  # the same of a photo that only models learn from which are not judged by it

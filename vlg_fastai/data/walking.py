@@ -12,9 +12,12 @@ SUFFIXES = {
 DEMO_MARK = "demo.json"  # marks a generated challenge
 TRAIN, VALID, TEST = ("train", "training"), ("valid", "val", "validation"), ("test", "testing")
 # marks of a folder that a command wrote: a file in it, or a subfolder with such a name and such
-# files: an audit, sheets of unknown photos, runs, a cache
-OUR_FILES = ("issues.csv", "unknown.csv")
-OUR_FOLDERS = {r"\d{4,}-.+": "config.json", r"\w+-[0-9a-f]{16}": "*.index.npy"}
+# files: an audit, sheets of unknown photos, a search, an export; runs, a cache, exports
+OUR_FILES = ("issues.csv", "unknown.csv", "trials.csv", "preprocess.json")
+OUR_FOLDERS = {
+    r"\d{4,}-.+": "config.json", r"\w+-[0-9a-f]{16}": "*.index.npy", r".+": "preprocess.json",
+}  # fmt: skip
+SOURCE = "source.csv"  # table of a folder of photos from elsewhere, class by class
 
 
 def class_folders(folder, apart=()):
@@ -32,6 +35,8 @@ def ours(folder):
         return True
     with os.scandir(folder) as entries:
         names = [entry.name for entry in entries if entry.is_dir()]
+    if names and (folder / SOURCE).is_file() and not holds_photos(folder):
+        return True  # a class may have such a table of its own, beside its photos
     return any(
         re.fullmatch(pattern, name) and any((folder / name).glob(mark))
         for name in names

@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 
 from vlg_fastai.config import UserError
-from vlg_fastai.data.extra import SOURCE
+from vlg_fastai.data.walking import SOURCE
 from vlg_fastai.runs.files import write_csv
 from vlg_fastai.runs.run import safe_name
 from vlg_fastai.unseen.names import words
