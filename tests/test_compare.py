@@ -216,7 +216,7 @@ def test_interrupted_and_dry_runs_are_taken_only_by_name(tmp_path, capsys):
         run = finished(tmp_path, answers(30, ()), number=number)
         (run.path / "facts.json").write_text(json.dumps({**run.facts.named(), "status": status}))
     assert [run.number for run in find.finished(tmp_path, ())[0]] == [1]
-    assert "2 unfinished or dry runs are left out" in capsys.readouterr().out
+    assert "left out: 2 unfinished or dry runs; --run includes them" in capsys.readouterr().out
     assert [run.number for run in find.finished(tmp_path, ("1", "2"))[0]] == [1, 2]
     with pytest.raises(UserError, match="no finished run"):
         find.finished(tmp_path / "none", ())

@@ -39,13 +39,13 @@ def test_names_of_known_classes_are_left_out_with_a_note(tmp_path, capsys):
     found = listed(tmp_path, "Blue Whale: the largest animal\nfox\n")
     assert [name.label for name in found.unseen] == ["fox"]
     assert found.known[0] == Name("blue+whale", ("the largest animal",))
-    assert "ignoring 1 names that the run knows, e.g. 'blue+whale'" in capsys.readouterr().out
+    assert "ignoring 1 name that the run knows, e.g. 'blue+whale'" in capsys.readouterr().out
 
 
 def test_a_list_of_all_classes_may_be_numbered_and_says_what_it_lacks(tmp_path, capsys):
     found = listed(tmp_path, "     1\tox\n     2\tblue+whale\n     3\tfox\n", "--classes")
     assert [name.label for name in found.unseen] == ["fox"]
-    assert "lacks 1 classes of the run, e.g. 'wild_cat'" in capsys.readouterr().out
+    assert "lacks 1 class of the run, e.g. 'wild_cat'" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize("text", ["", "\n \n", "ox\n"])

@@ -81,9 +81,9 @@ def show(title, columns, rows):
         console.print(table)
 
 
-def counted(number, what="photo"):
-    "`1 photo`, `2 photos`."
-    return f"{number} {what}" if number == 1 else f"{number} {what}s"
+def counted(number, what="photo", several=None):
+    "`1 photo`, `2 photos`; `several` is the plural where it is irregular."
+    return f"{number} {what if number == 1 else several or f'{what}s'}"
 
 
 def clock(seconds):

@@ -54,7 +54,8 @@ def say_plan(wanted, todo):
     for how, labels in kinds.items():
         if labels:
             some = sorted(set(labels))
-            say(f"{len(labels)} photos of {len(some)} classes {how}: {', '.join(some)}")
+            of = counted(len(some), "class", "classes")
+            say(f"{counted(len(labels))} of {of} {how}: {', '.join(some)}")
     if len(todo) < len(wanted):
         say(f"{len(wanted) - len(todo)} of them are there")
 

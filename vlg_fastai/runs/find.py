@@ -7,7 +7,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from vlg_fastai.config import UserError
-from vlg_fastai.console import say
+from vlg_fastai.console import counted, say
 from vlg_fastai.runs.facts import FACTS
 from vlg_fastai.runs.landing import NEXT, land_where_allowed
 from vlg_fastai.runs.run import (
@@ -37,7 +37,8 @@ def finished(root, names, against=None):
     if not chosen:
         raise UserError(f"--runs {root}: no finished run; train one with `python train.py`")
     if len(usable) > len(chosen) and not names:
-        say(f"{len(usable) - len(chosen)} unfinished or dry runs are left out; --run includes them")
+        left = counted(len(usable) - len(chosen), "unfinished or dry run")
+        say(f"left out: {left}; --run includes them")
     if against is None:
         return chosen, None
     reference = _named(root, against, "--against")

@@ -9,7 +9,7 @@ import torch
 from fastai.callback.core import Callback, CancelFitException
 from fastai.callback.training import GradientAccumulation
 
-from vlg_fastai.console import Lines, clock, say
+from vlg_fastai.console import Lines, clock, counted, say
 from vlg_fastai.machine.ranks import ALONE
 from vlg_fastai.model.metrics import LOW
 from vlg_fastai.runs.files import write_csv
@@ -49,7 +49,8 @@ class BestWeights(Callback):
         elif self.epoch + 1 > PEAK * self.n_epoch:
             self.wait += 1
         if self.wait >= self.patience and self.epoch + 1 < self.n_epoch:
-            say(f"no better validation {self.metric} for {self.wait} epochs: stopping early")
+            say(f"no better validation {self.metric} for"
+                f" {counted(self.wait, 'epoch')}: stopping early")  # fmt: skip
             raise CancelFitException("patience is used up")
 
     @property

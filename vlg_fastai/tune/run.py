@@ -7,7 +7,7 @@ from functools import partial
 from vlg_fastai.checks import check
 from vlg_fastai.cli import STARTED, as_json
 from vlg_fastai.config import TrainConfig, UserError, size_of
-from vlg_fastai.console import Lines, bar, say
+from vlg_fastai.console import Lines, bar, counted, say
 from vlg_fastai.machine import device
 from vlg_fastai.recipes import RECIPES, defaults_of
 from vlg_fastai.runs.find import find
@@ -136,7 +136,7 @@ def one_by_one(cfg, search):
                     continue
                 do_one(opened, search)
             except TimeUpError:
-                say(f"--hours {cfg.hours}: {done} trials fitted")
+                say(f"--hours {cfg.hours}: {counted(done, 'trial')} fitted")
                 return
 
 

@@ -7,7 +7,7 @@ from typing import get_type_hints
 
 from vlg_fastai.cli import as_typed
 from vlg_fastai.config import TrainConfig, UserError
-from vlg_fastai.console import say, show
+from vlg_fastai.console import counted, say, show
 from vlg_fastai.runs.files import read_json
 
 
@@ -165,4 +165,5 @@ def rows(space, fixed):
 def say_plan(cfg):
     "Show what a TuneConfig would search."
     show("searched", ["option", "values"], rows(*asked(cfg)))
-    say(f"{cfg.trials} trials, each on up to {cfg.folds} folds; nothing was done (--dry-run)")
+    trials = counted(cfg.trials, "trial")
+    say(f"{trials}, each on up to {cfg.folds} folds; nothing was done (--dry-run)")

@@ -4,7 +4,7 @@ import re
 from dataclasses import dataclass
 
 from vlg_fastai.config import UserError
-from vlg_fastai.console import say
+from vlg_fastai.console import counted, say
 
 NUMBERED = re.compile(r"^\d+[\t ]+(?=\D)")  # AwA2's classes.txt numbers its lines
 
@@ -94,9 +94,11 @@ def _name(line, meant):
 def _report(option, path, old, unseen, classes):
     "Report which classes of the run the file repeats or lacks, and whether any name is new."
     if old and option == "--unseen":
-        say(f"{path}: ignoring {len(old)} names that the run knows, e.g. {next(iter(old))!r}")
+        known = counted(len(old), "name")
+        say(f"{path}: ignoring {known} that the run knows, e.g. {next(iter(old))!r}")
     if option == "--classes" and len(old) < len(classes):
         lacking = next(c for c in classes if c not in old)
-        say(f"{path}: lacks {len(classes) - len(old)} classes of the run, e.g. {lacking!r}")
+        number = counted(len(classes) - len(old), "class", "classes")
+        say(f"{path}: lacks {number} of the run, e.g. {lacking!r}")
     if not unseen:
         say(f"{path}: holds no name that is new to the run; nothing changes")
