@@ -21,7 +21,6 @@ from vlg_fastai.demo import challenge as drawing
 from vlg_fastai.demo.imagined import imagined
 from vlg_fastai.model import probe
 from vlg_fastai.model.more import More
-from vlg_fastai.predict import strange
 from vlg_fastai.runs.files import read_csv
 from vlg_fastai.train import pseudo, swapping, worth
 from vlg_fastai.train.targets import OwnPhotosLast
@@ -554,20 +553,3 @@ def test_a_class_that_only_extra_photos_show_survives_self_training():
     scores[np.arange(len(y)), y] = 0
     done = selftraining.transduced(scores, 3, shown, x, (0.01, 1.0, probe.scale(x)))
     assert (done.argmax(1)[y == 2] == 2).all()
-
-
-def test_any_run_of_a_blend_tells_of_classes_that_only_extra_photos_show(capsys):
-    def run(classes, accuracy):
-        swap = {"accuracy": accuracy, "accuracy_interval": [accuracy - 0.1, accuracy + 0.1]}
-        return SimpleNamespace(facts=SimpleNamespace(extra={"strange": classes, "swap": swap}))
-
-    none = SimpleNamespace(facts=SimpleNamespace(extra=None))
-    here = SimpleNamespace(value=0.45, low=0.36, high=0.54)
-    view = SimpleNamespace(forecast=SimpleNamespace(known_here=here, known_accuracy=0.9))
-    assert strange.expect([none, none], view) is None
-    assert not capsys.readouterr().out
-    told = strange.expect([none, run(["owl"], 0.5), run(["owl", "lynx"], 0.8)], view)
-    assert told["classes"] == ["owl", "lynx"]
-    assert told["accuracy"] == pytest.approx(0.4)
-    assert told["interval"] == pytest.approx([0.28, 0.54])
-    assert "0.40 of them should be right (0.28 to 0.54)" in capsys.readouterr().out

@@ -65,7 +65,7 @@ def judged(cfg, blend, view, answer, brief):
     line if `brief`."""
     answer = answer.of_files(view.run_features.asked["file"])
     answer, facts = outlook.told(cfg, blend.runs, view, answer, brief=brief)
-    if cfg.forecast and (expected := strange.expect(blend.runs, view)):
+    if cfg.forecast and (expected := strange.expect(blend.runs[0], view)):
         facts["extra"] = expected
     return adapting.adapt(cfg, answer, view), facts
 

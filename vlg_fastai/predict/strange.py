@@ -5,17 +5,16 @@ import numpy as np
 from vlg_fastai.console import say
 
 
-def expect(runs, view):
-    """Report and return {accuracy, interval, classes}: a run's swap test, lowered as much as the
-    forecast is on known classes; None where no run knows such classes.
+def expect(run, view):
+    """Report and return {accuracy, interval, classes}: the run's swap test, lowered as much as the
+    forecast is on known classes; None for a run without such classes.
 
-    Of several runs, which are blended, that with the most of them is asked. The figures of the swap
-    test are about photos taken like those of training.
+    The figures of the swap test are about photos taken like those of training.
     """
-    told = max((run.facts.extra or {} for run in runs), key=_number_strange)
-    if not _number_strange(told):
+    told = run.facts.extra or {}
+    strange = told.get("strange")
+    if not strange:
         return None
-    strange = told["strange"]
     words = f"the forecast counts photos of the {len(strange)} classes that only extra photos show"
     swap, expected = told.get("swap"), view.forecast
     if not swap or expected is None:
@@ -28,7 +27,3 @@ def expect(runs, view):
     say(f"{words} as wrong; {found[0]:.2f} of them should be right ({found[1]:.2f} to"
         f" {found[2]:.2f}), by the run's swap test of a probe")  # fmt: skip
     return {"accuracy": found[0], "interval": found[1:].tolist(), "classes": strange}
-
-
-def _number_strange(told):
-    return len(told.get("strange") or ())
