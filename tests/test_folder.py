@@ -8,6 +8,7 @@ import pytest
 from vlg_fastai.config import BUNDLED_ARCH, DEMO, TrainConfig, UserError
 from vlg_fastai.data import folder, scan
 from vlg_fastai.demo import challenge
+from vlg_fastai.generate import plan
 
 
 def lay(root, *files):
@@ -129,19 +130,36 @@ def test_classes_whose_names_hold_such_words_stay_classes(tmp_path):
 
 @pytest.mark.parametrize(
     "left", ["runs/0001-toy/config.json", "audit/issues.csv", "unknown/unknown.csv",
-             "cache/pixels-0123456789abcdef/1.index.npy", "extra/source.csv", "tune/trials.csv",
-             "export/0001-toy/preprocess.json", "export/mine/preprocess.json",
-             "shared/preprocess.json"]
+             "cache/pixels-0123456789abcdef/1.index.npy",]
 )  # fmt: skip
 def test_what_our_commands_wrote_into_the_data_is_no_class(tmp_path, left):
     lay(tmp_path, "cat/1.jpg", "dog/1.jpg", left, f"{left.split('/')[0]}/pictures/1.jpg")
     assert names(folder.layout(tmp_path).classes) == ["cat", "dog"]
 
 
-def test_a_class_may_have_a_table_of_where_its_photos_are_from(tmp_path):
-    lay(tmp_path, "cat/1.jpg", "cat/source.csv", "dog/1.jpg", "owl/2024/1.jpg", "owl/1.jpg")
-    lay(tmp_path, "owl/source.csv")
-    assert names(folder.layout(tmp_path).classes) == ["cat", "dog", "owl"]
+def test_generated_photos_and_exports_are_no_classes(tmp_path):
+    table = plan.Ledger(tmp_path / "extra/source.csv", [])
+    table.note(plan.Wish("owl", 0, "an owl"), 1, "drawn", "")
+    lay(tmp_path, "cat/1.jpg", "dog/1.jpg", f"extra/{table.rows[0]['file']}")
+    for export in ("export/0001-toy", "export/mine", "shared"):
+        parts = ("preprocess.json", "labels.txt", "samples/01.jpg")
+        lay(tmp_path, *(f"{export}/{name}" for name in parts))
+    assert names(folder.layout(tmp_path).classes) == ["cat", "dog"]
+
+
+def test_a_class_with_files_called_like_ours_stays_a_class(tmp_path):
+    lay(
+        tmp_path, "a/source.csv", "a/2024/1.jpg", "b/1.jpg", "b/raw/preprocess.json", "b/trials.csv"
+    )
+    lay(tmp_path, "c/1.jpg", "c/raw/preprocess.json", "c/raw/labels.txt", "d/preprocess.json")
+    lay(tmp_path, "d/1.jpg")
+    assert names(folder.layout(tmp_path).classes) == ["a", "b", "c", "d"]
+
+
+def test_data_in_a_folder_of_its_own_is_found_beside_a_table_or_an_export(tmp_path):
+    lay(tmp_path, "animals/source.csv", "animals/cat/1.jpg", "animals/dog/1.jpg")
+    lay(tmp_path, "animals/shared/preprocess.json", "animals/shared/labels.txt")
+    assert names(folder.layout(tmp_path).classes) == ["cat", "dog"]
 
 
 def test_the_folders_a_command_is_told_to_write_to_are_no_classes(tmp_path):

@@ -12,12 +12,12 @@ SUFFIXES = {
 DEMO_MARK = "demo.json"  # marks a generated challenge
 TRAIN, VALID, TEST = ("train", "training"), ("valid", "val", "validation"), ("test", "testing")
 # marks of a folder that a command wrote: a file in it, or a subfolder with such a name and such
-# files: an audit, sheets of unknown photos, a search, an export; runs, a cache, exports
-OUR_FILES = ("issues.csv", "unknown.csv", "trials.csv", "preprocess.json")
-OUR_FOLDERS = {
-    r"\d{4,}-.+": "config.json", r"\w+-[0-9a-f]{16}": "*.index.npy", r".+": "preprocess.json",
-}  # fmt: skip
+# files: an audit, sheets of unknown photos, runs, a cache
+OUR_FILES = ("issues.csv", "unknown.csv")
+OUR_FOLDERS = {r"\d{4,}-.+": "config.json", r"\w+-[0-9a-f]{16}": "*.index.npy"}
+EXPORT = ("preprocess.json", "labels.txt")  # files of an export
 SOURCE = "source.csv"  # table of a folder of photos from elsewhere, class by class
+GENERATED = {"made_from", "prompt", "seed", "model"}  # its columns where generate.py wrote it
 
 
 def class_folders(folder, apart=()):
@@ -31,17 +31,34 @@ def class_folders(folder, apart=()):
 
 def ours(folder):
     "Whether one of our commands wrote `folder`."
-    if any((folder / name).is_file() for name in OUR_FILES):
+    if any((folder / name).is_file() for name in OUR_FILES) or is_export(folder):
         return True
-    with os.scandir(folder) as entries:
-        names = [entry.name for entry in entries if entry.is_dir()]
-    if names and (folder / SOURCE).is_file() and not holds_photos(folder):
-        return True  # a class may have such a table of its own, beside its photos
+    with os.scandir(folder) as entries:  # folders without a look at each photo
+        inside = [Path(entry) for entry in entries if entry.is_dir() and not is_hidden(entry.name)]
+    if (
+        inside
+        and not holds_photos(folder)
+        and (is_generated(folder) or all(map(is_export, inside)))
+    ):
+        return True
     return any(
-        re.fullmatch(pattern, name) and any((folder / name).glob(mark))
-        for name in names
+        re.fullmatch(pattern, path.name) and any(path.glob(mark))
+        for path in inside
         for pattern, mark in OUR_FOLDERS.items()
     )
+
+
+def is_export(folder):
+    return all((folder / name).is_file() for name in EXPORT)
+
+
+def is_generated(folder):
+    "Whether generate.py wrote the table of `folder`; people give such tables to photos as well."
+    try:
+        with (folder / SOURCE).open(encoding="utf-8", errors="replace") as table:
+            return set(table.readline().strip().split(",")) >= GENERATED
+    except OSError:  # there is none
+        return False
 
 
 class Photos(NamedTuple):

@@ -1,7 +1,8 @@
 """Decide which photos to generate, and note those that are there: a stopped command goes on."""
 
 import hashlib
-from dataclasses import dataclass, replace
+import re
+from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
@@ -12,6 +13,7 @@ from vlg_fastai.runs.files import write_csv
 from vlg_fastai.runs.run import safe_name
 from vlg_fastai.unseen.names import words
 
+PLAIN = r"\w(?:[\w .,'&()+-]*[\w)+-])?"  # names that every file system takes
 COLUMNS = ["file", "label", "made_from", "prompt", "seed", "model", "licence"]
 
 
@@ -24,16 +26,15 @@ class Wish:
     prompt: str
     path: object = None  # of a photo of the class
     made_from: str = ""  # the same as the data folder names it
-    apart: str = ""  # ends the folder of a label that would share another label's
 
     @property
     def file(self):
         how = "own" if self.made_from else "name"
-        return f"{safe_name(self.label)}{self.apart}/{how}-{self.number:04d}.jpg"
+        return f"{folder_of(self.label)}/{how}-{self.number:04d}.jpg"
 
     def seed(self, base):
         "A seed of its own, whatever the order: the same photo if it is generated again."
-        return int.from_bytes(_digest(f"{base} {self.file}", 4))
+        return int.from_bytes(_digest(f"{base} {self.file}"))
 
 
 def wishes(cfg, table, names):
@@ -53,26 +54,18 @@ def wishes(cfg, table, names):
     if not found:
         raise UserError(f"--unseen: nothing to generate: no class has fewer than {cfg.rare} photos;"
                         " give a file of names of classes without photos")  # fmt: skip
-    endings = _endings({wish.label for wish in found})
-    return [replace(wish, apart=endings[wish.label]) for wish in found]
+    return found
 
 
-def _endings(labels):
-    """{label: what to end its folder with}, so that no two `labels` share one.
-
-    Labels such as "big cat" and "big_cat" have one safe name, and "Cat" and "cat" are one folder on
-    macOS and Windows. The label that is its own safe name keeps it, if there is one.
-    """
-    endings, taken = {}, set()
-    for label in sorted(labels, key=lambda label: (safe_name(label) != label, label)):
-        folder = safe_name(label).casefold()
-        endings[label] = f"-{_digest(label, 4).hex()}" if folder in taken else ""
-        taken.add(folder)
-    return endings
+def folder_of(label):
+    "The folder of a label: its name, or, if not every file system takes it, a safe one of its own."
+    if re.fullmatch(PLAIN, label):
+        return label
+    return f"{safe_name(label)}-{_digest(label).hex()}"
 
 
-def _digest(text, size):
-    return hashlib.blake2b(text.encode(), digest_size=size).digest()
+def _digest(text):
+    return hashlib.blake2b(text.encode(errors="surrogateescape"), digest_size=4).digest()
 
 
 def _from_own(cfg, rows):
