@@ -382,7 +382,7 @@ def test_a_folder_that_is_no_export_is_left_alone(exported_probe, tmp_path, hold
     assert [path.name for path in tmp_path.iterdir()] == [holds]
 
 
-@pytest.mark.parametrize("holds", ["notes.txt", ".git"])
+@pytest.mark.parametrize("holds", ["notes.txt", ".git", "samples/mine.jpg"])
 def test_an_earlier_export_with_files_of_the_user_is_left_alone(exported_probe, tmp_path, holds):
     run, home = exported_probe
     shutil.copytree(home, tmp_path / "e")
@@ -391,6 +391,20 @@ def test_an_earlier_export_with_files_of_the_user_is_left_alone(exported_probe, 
     with pytest.raises(UserError, match=f"holds other files, such as {holds}"):
         exported(run, tmp_path / "e")
     assert sorted((tmp_path / "e").rglob("*")) == before
+
+
+@pytest.mark.parametrize("given", [".", "link"])
+def test_an_earlier_export_is_replaced_where_it_is_linked_or_the_current_folder(
+    tmp_path, monkeypatch, given
+):
+    (tmp_path / "e").mkdir()
+    (tmp_path / "e/old").write_text("")
+    (tmp_path / "link").symlink_to(tmp_path / "e")
+    monkeypatch.chdir(tmp_path / "e" if given == "." else tmp_path)
+    with running.built(Path(given)) as made:
+        (made / "new").write_text("")
+    assert [path.name for path in (tmp_path / "e").iterdir()] == ["new"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["e", "link"]
 
 
 @pytest.mark.slow

@@ -40,6 +40,16 @@ def test_a_second_submission_in_a_folder_leaves_what_is_said_of_the_first(finish
                      "two.probabilities.csv"}  # fmt: skip
 
 
+@pytest.mark.parametrize("name", ["blend.json", "forecast.json", "probabilities.csv"])
+def test_files_of_the_user_beside_a_first_submission_stay(finished_run, tmp_path, name):
+    (tmp_path / name).write_text("mine")
+    for _ in range(2):
+        run_prediction(finished_run, tmp_path / "submission.csv", forecast=False)
+    assert (tmp_path / name).read_text() == "mine"
+    there = {path.name for path in tmp_path.iterdir()}
+    assert there == {"submission.csv", "submission.probabilities.csv", name}
+
+
 def test_every_test_file_has_a_row_in_order(finished_run, tmp_path):
     table = rows(run_prediction(finished_run, tmp_path / "submission.csv"))
     assert list(table.columns) == ["Id", "Category"]

@@ -6,8 +6,9 @@ import shutil
 import pandas as pd
 import pytest
 
+from vlg_fastai import commands
 from vlg_fastai.config import UserError
-from vlg_fastai.runs.files import UMASK, replacing, write_json
+from vlg_fastai.runs.files import UMASK, check_page, replacing, write_json
 from vlg_fastai.runs.find import find, finished, newest
 from vlg_fastai.runs.run import Run, create
 
@@ -177,3 +178,21 @@ def test_an_unfinished_run_that_is_newer_than_the_one_taken_is_named(tmp_path, c
     told = capsys.readouterr().out
     assert f"0002-new is newer, but unfinished; use it with --run 2 --runs {tmp_path}" in told
     assert "tried" not in told
+
+
+def test_a_page_of_someone_else_is_not_replaced(tmp_path):
+    check_page(tmp_path, "issues.csv", "--out here")
+    (tmp_path / "index.html").write_text("mine")
+    with pytest.raises(UserError, match="--out here: holds an index.html of something else"):
+        check_page(tmp_path, "issues.csv", "--out here")
+    (tmp_path / "issues.csv").write_text("")
+    check_page(tmp_path, "issues.csv", "--out here")
+
+
+@pytest.mark.parametrize("command", ["audit", "tune"])
+def test_commands_that_write_a_page_look_whose_there_is(toy, tmp_path, command, capsys):
+    (tmp_path / "index.html").write_text("mine")
+    with pytest.raises(SystemExit):
+        getattr(commands, command)(["--data", str(toy), "--out", str(tmp_path)])
+    assert f"--out {tmp_path}: holds an index.html" in capsys.readouterr().err
+    assert [path.name for path in tmp_path.iterdir()] == ["index.html"]

@@ -175,11 +175,15 @@ def test_files_of_a_killed_writer_are_swept_a_day_later(tmp_path):
 
 def test_clearing_removes_shelves_and_nothing_else(tmp_path, capsys):
     (tmp_path / "thesis.txt").write_text("mine")
-    (tmp_path / "holiday-photos").mkdir()
-    store = Store(tmp_path)
+    (tmp_path / "my-vectors").mkdir()
+    for name in ("emb.npy", "emb.index.npy"):
+        np.save(tmp_path / "my-vectors" / name, np.zeros(1000))
+    store = Store(tmp_path, limit=0)
     store.shelf("features").fill(pairs(keys(2)))
+    store.trim()
     store.clear()
-    assert {path.name for path in tmp_path.iterdir()} == {"thesis.txt", "holiday-photos"}
+    assert {path.name for path in tmp_path.iterdir()} == {"thesis.txt", "my-vectors"}
+    assert len(list((tmp_path / "my-vectors").iterdir())) == 2
     assert "emptied" in capsys.readouterr().out
 
 

@@ -5,6 +5,7 @@ A shelf holds arrays of one kind: the features of one backbone, the pixels of on
 
 import hashlib
 import os
+import re
 import shutil
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -16,6 +17,7 @@ from vlg_fastai.data.segments import INDEXES, data_of, remove, size_of, used_at
 from vlg_fastai.data.shelf import FORMAT, Shelf
 
 GIGABYTE = 10**9
+NAME = re.compile(r".+-[0-9a-f]{16}")  # of a shelf's folder: its kind and a digest
 
 
 @dataclass(frozen=True)
@@ -72,5 +74,6 @@ class Store:
         return min(self.limit - sum(map(size_of, self.used)), free)
 
     def _segments(self):
-        found = (data_of(index) for index in self.folder.glob(f"*-*/{INDEXES}"))
+        indexes = self.folder.glob(f"*-*/{INDEXES}")
+        found = (data_of(index) for index in indexes if NAME.fullmatch(index.parent.name))
         return [data for data in found if data.exists()]

@@ -97,6 +97,7 @@ def check(cfg, home):
         raise UserError("--space: its page needs the graph; leave out --no-onnx")
     there = {path.name for path in home.iterdir()} if home.is_dir() else set()
     others = there - WRITTEN - LITTER if (home / EXPORTED).is_file() else there
+    others |= {f"samples/{name}" for name in samples.of_others(home)}
     if others:
         raise UserError(f"--out {home}: holds other files, such as {min(others)}; name a new"
                         " folder, or an earlier export")  # fmt: skip
@@ -106,14 +107,19 @@ def check(cfg, home):
 @contextmanager
 def built(home):
     "Yield a new folder beside `home`; it takes its place when all went well, whatever was there."
-    home.absolute().parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(prefix=".export-", dir=home.absolute().parent) as beside:
-        made = Path(beside) / "made"
+    place = home.resolve()  # of a link, or of the current folder
+    place.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix=".export-", dir=place.parent) as beside:
+        made, before = Path(beside) / "made", Path(beside) / "before"
         made.mkdir()
         yield made
-        if home.exists():
-            shutil.rmtree(home)
-        made.rename(home)
+        if place.exists():
+            place.rename(before)
+        try:
+            made.rename(place)
+        except OSError:
+            before.rename(place)
+            raise
 
 
 def labelled(cfg, home, blend, view):

@@ -1,6 +1,7 @@
 """Write photos for the self-test, without names or EXIF, and what predict.py predicts for them."""
 
 import random
+import re
 
 import numpy as np
 import pandas as pd
@@ -32,6 +33,13 @@ def write(cfg, run, home):
     if not photos:
         return "generated pictures, no photo of the data set"
     return f"{len(photos)} held-out photos of the data set"
+
+
+def of_others(home):
+    "Names in `home`/samples that `write` did not write."
+    folder = home / "samples"
+    there = [path.name for path in folder.iterdir()] if folder.is_dir() else []
+    return [name for name in there if not re.fullmatch(r"\d{2,}\.jpg|\.DS_Store", name)]
 
 
 def generated(cfg):

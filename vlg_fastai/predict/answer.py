@@ -30,12 +30,12 @@ def beside(out):
     """Paths of the probabilities, the forecast and the blend that go with the submission `out`.
 
     A second submission in a folder gets its own names, `second.probabilities.csv`, so that the
-    files of the first are not overwritten.
+    files of the first, or of somebody else, are not overwritten.
     """
     plain, own = (
         [out.with_name(f"{stem}{name}") for name in BESIDE] for stem in ("", f"{out.stem}.")
     )
-    taken = plain[0].exists() and not out.exists()
+    taken = any(path.exists() for path in plain) and not out.exists()
     return own if taken or own[0].exists() else plain
 
 

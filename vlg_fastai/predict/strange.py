@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from vlg_fastai.console import say
+from vlg_fastai.console import counted, say
 
 
 def expect(run, view):
@@ -15,7 +15,8 @@ def expect(run, view):
     strange = told.get("strange")
     if not strange:
         return None
-    words = f"the forecast counts photos of the {len(strange)} classes that only extra photos show"
+    classes = counted(len(strange), "class", "classes")
+    words = f"the forecast counts photos of the {classes} that only extra photos show"
     swap, expected = told.get("swap"), view.forecast
     if not swap or expected is None:
         say(f"{words} as wrong; what they are worth is not known")

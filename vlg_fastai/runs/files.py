@@ -81,6 +81,13 @@ def check_room(folder, needed, option):
         raise UserError(f"{option}: {told}; free some space, or name another folder")
 
 
+def check_page(folder, beside, option):
+    "UserError if the index.html in `folder` is not ours: each of ours has a file `beside` it."
+    page = folder / "index.html"
+    if page.exists() and not (folder / beside).exists():
+        raise UserError(f"{option}: holds an index.html of something else; name another folder")
+
+
 def write_json(path, content):
     "Write `content` as JSON; NaN becomes null, since JSON has no NaN."
     with replacing(path) as beside:

@@ -10,6 +10,7 @@ from vlg_fastai.config import TrainConfig, UserError, size_of
 from vlg_fastai.console import Lines, bar, counted, say
 from vlg_fastai.machine import device
 from vlg_fastai.recipes import RECIPES, defaults_of
+from vlg_fastai.runs.files import check_page
 from vlg_fastai.runs.find import find
 from vlg_fastai.train.prepare import prepare, settle_and_scan
 from vlg_fastai.tune import report, space, study, workers
@@ -23,6 +24,7 @@ NOT_SHARED = {"folds", "hours", "devices", "dry_run"}  # options of both that me
 
 def tune(cfg, source):
     "Search as configured, from the weights of `source`; returns the path of best.json."
+    check_page(cfg.out, report.TRIALS, f"--out {cfg.out}")
     asked, fixed = space.asked(cfg)
     base = base_of(cfg, source, fixed)
     search = search_of(cfg, base, source, asked)
