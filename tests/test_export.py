@@ -393,18 +393,39 @@ def test_an_earlier_export_with_files_of_the_user_is_left_alone(exported_probe, 
     assert sorted((tmp_path / "e").rglob("*")) == before
 
 
-@pytest.mark.parametrize("given", [".", "link"])
-def test_an_earlier_export_is_replaced_where_it_is_linked_or_the_current_folder(
-    tmp_path, monkeypatch, given
-):
+def test_a_linked_export_is_replaced_where_it_lies(tmp_path):
     (tmp_path / "e").mkdir()
     (tmp_path / "e/old").write_text("")
     (tmp_path / "link").symlink_to(tmp_path / "e")
-    monkeypatch.chdir(tmp_path / "e" if given == "." else tmp_path)
-    with running.built(Path(given)) as made:
+    with running.built(tmp_path / "link") as made:
         (made / "new").write_text("")
     assert [path.name for path in (tmp_path / "e").iterdir()] == ["new"]
     assert sorted(path.name for path in tmp_path.iterdir()) == ["e", "link"]
+
+
+def test_an_export_whose_place_is_taken_meanwhile_leaves_the_earlier_one(tmp_path, monkeypatch):
+    home, rename = tmp_path / "e", Path.rename
+    home.mkdir()
+    (home / "old").write_text("")
+
+    def refused(path, target):
+        if path.name == "made":
+            raise OSError("busy")
+        return rename(path, target)
+
+    monkeypatch.setattr(Path, "rename", refused)
+    with pytest.raises(OSError, match="busy"), running.built(home):
+        pass
+    assert [path.name for path in home.iterdir()] == ["old"]
+    assert [path.name for path in tmp_path.iterdir()] == ["e"]
+
+
+@pytest.mark.parametrize("given", [".", "..", "../e"])
+def test_the_current_folder_is_not_replaced(tmp_path, monkeypatch, given):
+    (tmp_path / "e").mkdir()
+    monkeypatch.chdir(tmp_path / "e")
+    with pytest.raises(UserError, match="the current folder cannot be replaced"):
+        running.check(ExportConfig(), Path(given))
 
 
 @pytest.mark.slow

@@ -98,6 +98,9 @@ def check(cfg, home):
     there = {path.name for path in home.iterdir()} if home.is_dir() else set()
     others = there - WRITTEN - LITTER if (home / EXPORTED).is_file() else there
     others |= {f"samples/{name}" for name in samples.of_others(home)}
+    if Path.cwd().is_relative_to(home.resolve()):
+        raise UserError(f"--out {home}: the current folder cannot be replaced; run the command from"
+                        " outside, or name another folder")  # fmt: skip
     if others:
         raise UserError(f"--out {home}: holds other files, such as {min(others)}; name a new"
                         " folder, or an earlier export")  # fmt: skip
@@ -107,7 +110,7 @@ def check(cfg, home):
 @contextmanager
 def built(home):
     "Yield a new folder beside `home`; it takes its place when all went well, whatever was there."
-    place = home.resolve()  # of a link, or of the current folder
+    place = home.resolve()  # if it is a link
     place.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix=".export-", dir=place.parent) as beside:
         made, before = Path(beside) / "made", Path(beside) / "before"
@@ -118,7 +121,8 @@ def built(home):
         try:
             made.rename(place)
         except OSError:
-            before.rename(place)
+            if before.exists():
+                before.rename(place)
             raise
 
 
