@@ -5,8 +5,6 @@ import re
 from pathlib import Path
 from typing import NamedTuple
 
-from vlg_fastai.runs.run import EXPORTED
-
 SUFFIXES = {
     ".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".gif", ".bmp", ".webp", ".tif", ".tiff", ".avif",
     ".ppm", ".pgm", ".pbm", ".jp2",
@@ -17,7 +15,7 @@ TRAIN, VALID, TEST = ("train", "training"), ("valid", "val", "validation"), ("te
 # files: an audit, sheets of unknown photos, runs, a cache
 OUR_FILES = ("issues.csv", "unknown.csv")
 OUR_FOLDERS = {r"\d{4,}-.+": "config.json", r"\w+-[0-9a-f]{16}": "*.index.npy"}
-EXPORT = (EXPORTED, "labels.txt")  # files of an export
+EXPORT = ("preprocess.json", "labels.txt")  # files of an export
 SOURCE = "source.csv"  # table of a folder of photos from elsewhere, class by class
 GENERATED = {"made_from", "prompt", "seed", "model"}  # its columns where generate.py wrote it
 
