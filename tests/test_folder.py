@@ -6,9 +6,10 @@ import shutil
 import pytest
 
 from vlg_fastai.config import BUNDLED_ARCH, DEMO, TrainConfig, UserError
-from vlg_fastai.data import folder, scan
+from vlg_fastai.data import folder, scan, walking
 from vlg_fastai.demo import challenge
 from vlg_fastai.generate import plan
+from vlg_fastai.runs.run import EXPORTED
 
 
 def lay(root, *files):
@@ -130,7 +131,7 @@ def test_classes_whose_names_hold_such_words_stay_classes(tmp_path):
 
 @pytest.mark.parametrize(
     "left", ["runs/0001-toy/config.json", "audit/issues.csv", "unknown/unknown.csv",
-             "cache/pixels-0123456789abcdef/1.index.npy",]
+             "cache/pixels-0123456789abcdef/1.index.npy"]
 )  # fmt: skip
 def test_what_our_commands_wrote_into_the_data_is_no_class(tmp_path, left):
     lay(tmp_path, "cat/1.jpg", "dog/1.jpg", left, f"{left.split('/')[0]}/pictures/1.jpg")
@@ -141,8 +142,9 @@ def test_generated_photos_and_exports_are_no_classes(tmp_path):
     table = plan.Ledger(tmp_path / "extra/source.csv", [])
     table.note(plan.Wish("owl", 0, "an owl"), 1, "drawn", "")
     lay(tmp_path, "cat/1.jpg", "dog/1.jpg", f"extra/{table.rows[0]['file']}")
+    assert EXPORTED in walking.EXPORT
     for export in ("export/0001-toy", "export/mine", "shared"):
-        parts = ("preprocess.json", "labels.txt", "samples/01.jpg")
+        parts = (*walking.EXPORT, "samples/01.jpg")
         lay(tmp_path, *(f"{export}/{name}" for name in parts))
     assert names(folder.layout(tmp_path).classes) == ["cat", "dog"]
 

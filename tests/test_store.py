@@ -178,11 +178,14 @@ def test_clearing_removes_shelves_and_nothing_else(tmp_path, capsys):
     (tmp_path / "my-vectors").mkdir()
     for name in ("emb.npy", "emb.index.npy"):
         np.save(tmp_path / "my-vectors" / name, np.zeros(1000))
-    store = Store(tmp_path, limit=0)
+    (tmp_path / "holiday-photos").mkdir()
+    own = {"thesis.txt", "my-vectors", "holiday-photos"}
+    store = Store(tmp_path)
     store.shelf("features").fill(pairs(keys(2)))
-    store.trim()
+    assert {path.name for path in tmp_path.iterdir()} > own
     store.clear()
-    assert {path.name for path in tmp_path.iterdir()} == {"thesis.txt", "my-vectors"}
+    Store(tmp_path, limit=0).trim()
+    assert {path.name for path in tmp_path.iterdir()} == own
     assert len(list((tmp_path / "my-vectors").iterdir())) == 2
     assert "emptied" in capsys.readouterr().out
 

@@ -11,6 +11,7 @@ from vlg_fastai.console import counted, say, show
 from vlg_fastai.data import decisions, scan, twins
 from vlg_fastai.data.pixels import Pixels
 from vlg_fastai.data.store import Store
+from vlg_fastai.data.walking import ISSUES
 from vlg_fastai.demo import challenge
 from vlg_fastai.machine import device
 from vlg_fastai.model import backbone, probe
@@ -19,7 +20,6 @@ from vlg_fastai.runs.files import check_page, check_room, write_csv
 from vlg_fastai.unseen import shift
 from vlg_fastai.unseen.folds import Labelled
 
-TABLE = "issues.csv"
 SHIFTED = 20  # test photos listed as the most shifted
 CROP = 1.0  # of the short side, as in train.py
 
@@ -45,7 +45,7 @@ def audit(cfg, source):
     With `compare` return what decisions gain instead.
     """
     check_room(cfg.out, 0, f"--out {cfg.out}")
-    check_page(cfg.out, TABLE, f"--out {cfg.out}")
+    check_page(cfg.out, ISSUES, f"--out {cfg.out}")
     machine, layout = device.prepare(cfg), challenge.layout_of(cfg)
     made = decisions.read(decisions.find(cfg.decisions, layout.root))
     table = scanned(cfg, layout, made)
@@ -55,7 +55,7 @@ def audit(cfg, source):
         return compare.say_worth(look, known, made)
     found, sure = listed(table, look, known, nets.judging(cfg, layout.root))
     found = undecided(found, made)
-    path = cfg.out / TABLE
+    path = cfg.out / ISSUES
     write_csv(path, found[issues.COLUMNS])
     summary(found)
     if cfg.auto:

@@ -15,9 +15,9 @@ from platformdirs import user_cache_path
 from vlg_fastai.console import say
 from vlg_fastai.data.segments import INDEXES, data_of, remove, size_of, used_at
 from vlg_fastai.data.shelf import FORMAT, Shelf
+from vlg_fastai.data.walking import SHELF
 
 GIGABYTE = 10**9
-NAME = re.compile(r".+-[0-9a-f]{16}")  # of a shelf's folder: its kind and a digest
 
 
 @dataclass(frozen=True)
@@ -75,5 +75,5 @@ class Store:
 
     def _segments(self):
         indexes = self.folder.glob(f"*-*/{INDEXES}")
-        found = (data_of(index) for index in indexes if NAME.fullmatch(index.parent.name))
+        found = (data_of(index) for index in indexes if re.fullmatch(SHELF, index.parent.name))
         return [data for data in found if data.exists()]

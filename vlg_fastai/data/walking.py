@@ -13,8 +13,9 @@ DEMO_MARK = "demo.json"  # marks a generated challenge
 TRAIN, VALID, TEST = ("train", "training"), ("valid", "val", "validation"), ("test", "testing")
 # marks of a folder that a command wrote: a file in it, or a subfolder with such a name and such
 # files: an audit, sheets of unknown photos, runs, a cache
-OUR_FILES = ("issues.csv", "unknown.csv")
-OUR_FOLDERS = {r"\d{4,}-.+": "config.json", r"\w+-[0-9a-f]{16}": "*.index.npy"}
+OUR_FILES = ISSUES, UNKNOWN = "issues.csv", "unknown.csv"
+SHELF = r"\w+-[0-9a-f]{16}"  # of a cache: kind and digest
+OUR_FOLDERS = {r"\d{4,}-.+": "config.json", SHELF: "*.index.npy"}
 EXPORT = ("preprocess.json", "labels.txt")  # files of an export
 SOURCE = "source.csv"  # table of a folder of photos from elsewhere, class by class
 GENERATED = {"made_from", "prompt", "seed", "model"}  # its columns where generate.py wrote it

@@ -8,11 +8,12 @@ import pandas as pd
 
 from vlg_fastai.console import say
 from vlg_fastai.data.neighbours import unit
+from vlg_fastai.data.walking import UNKNOWN
 from vlg_fastai.pages import sheet
 from vlg_fastai.runs.files import write_csv
 from vlg_fastai.unseen import groups
 
-TABLE, SHEET = "unknown.csv", re.compile(r"unknown-\d+\.png")
+SHEET = re.compile(r"unknown-\d+\.png")
 SHOWN = 24  # photos on a sheet
 KEPT = 0.05  # share of known photos that the threshold gives up
 
@@ -44,7 +45,7 @@ def beside(out):
     "The folder `unknown` beside the submission `out`, or `unknown-1`, ... if it is a user's own."
     names = itertools.chain(["unknown"], (f"unknown-{n}" for n in itertools.count(1)))
     folders = map(out.with_name, names)
-    return next(one for one in folders if (one / TABLE).is_file() or not taken(one))
+    return next(one for one in folders if (one / UNKNOWN).is_file() or not taken(one))
 
 
 def taken(folder):
@@ -53,7 +54,7 @@ def taken(folder):
 
 def sweep(folder):
     "Remove table and sheets of an earlier --reject from `folder`; whatever else is there stays."
-    (folder / TABLE).unlink(missing_ok=True)
+    (folder / UNKNOWN).unlink(missing_ok=True)
     for old in list(folder.glob("*.png")):
         if SHEET.fullmatch(old.name):
             old.unlink()
@@ -64,8 +65,8 @@ def draw(view, odd, folder):
     photos = view.run_features.asked[odd].reset_index(drop=True)
     found, distance = groups.alike(unit(view.seen[odd]))
     table = pd.DataFrame({"file": photos["file"], "group": [f"unknown-{g + 1}" for g in found]})
-    write_csv(folder / TABLE, table)
-    paths = [folder / TABLE]
+    write_csv(folder / UNKNOWN, table)
+    paths = [folder / UNKNOWN]
     for group in np.unique(found):
         rows = np.flatnonzero(found == group)
         rows = rows[np.argsort(distance[rows], kind="stable")]
